@@ -1,0 +1,87 @@
+//! The gateway's own name for a call: sortable by time, unguessable, short.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::codec::base62;
+use super::window::Timestamp;
+
+const PREFIX: &str = "req_";
+const DIGITS: usize = 22;
+
+/// 48 bits of milliseconds and 80 random bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(u128);
+
+impl RequestId {
+    pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
+        let mut low = [0u8; 16];
+        low[6..].copy_from_slice(&random);
+        Self(u128::from(now.millis()) << 80 | u128::from_be_bytes(low))
+    }
+
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// When the call began.
+    pub fn began(self) -> Timestamp {
+        Timestamp::from_millis(u64::try_from(self.0 >> 80).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = base62::encode::<DIGITS>(self.0);
+        f.write_str(PREFIX)?;
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let id = text.strip_prefix(PREFIX).filter(|digits| digits.len() == DIGITS);
+        id.and_then(base62::decode)
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a request id: one looks like {PREFIX}0abc… with {DIGITS} letters and digits"))
+    }
+}
+
+impl serde::Serialize for RequestId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RequestId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_text_and_sorts_by_time() {
+        let early = RequestId::new(Timestamp::from_millis(1_700_000_000_000), [255; 10]);
+        let late = RequestId::new(Timestamp::from_millis(1_700_000_000_001), [0; 10]);
+        assert!(early < late && early.to_string() < late.to_string());
+        assert_eq!(early.to_string().parse(), Ok(early));
+        assert_eq!(late.began().millis(), 1_700_000_000_001);
+        for text in
+            ["", "req_", "req_short", "req_!!!!!!!!!!!!!!!!!!!!!!", "xyz_0000000000000000000000"]
+        {
+            assert!(text.parse::<RequestId>().is_err(), "{text}");
+        }
+        assert!("req_zzzzzzzzzzzzzzzzzzzzzz".parse::<RequestId>().is_err(), "above 128 bits");
+    }
+}

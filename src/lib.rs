@@ -1,0 +1,5 @@
+//! Conduit: a gateway between programs and LLM providers.
+
+pub mod domain;
+
+pub mod provider;

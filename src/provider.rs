@@ -1,0 +1,8 @@
+//! What providers speak: the endpoints, the facts read from a call, what is rewritten in it, and how
+//! usage is read from an answer.
+//!
+//! Pure: bytes in, facts and bytes out. Nothing here may send, wait, read a clock or a file, or know
+//! the ledger.
+
+pub mod endpoint;
+pub mod kind;
