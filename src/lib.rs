@@ -2,4 +2,7 @@
 
 pub mod domain;
 
+pub mod clock;
+pub mod ledger;
 pub mod provider;
+pub mod store;

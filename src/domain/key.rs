@@ -27,16 +27,19 @@ const HASH_CONTEXT: &str = "conduit.im 2026-11-23 api key secret v1";
 pub struct Secret(String);
 
 impl Secret {
-    /// Makes a secret from `random`, which must never run dry; bytes that would favour a digit are
-    /// skipped.
-    pub fn mint(random: impl IntoIterator<Item = u8>) -> Self {
+    /// Makes a secret from random bytes; those that would favour a digit are skipped. `None` when
+    /// they run out first.
+    pub fn mint(random: impl IntoIterator<Item = u8>) -> Option<Self> {
         let digits: Vec<u8> =
             random.into_iter().filter_map(base62::digit_from_random).take(RANDOM_DIGITS).collect();
+        if digits.len() < RANDOM_DIGITS {
+            return None;
+        }
         let mut text = String::with_capacity(SECRET_LEN);
         text.push_str(SECRET_PREFIX);
         text.extend(digits.iter().map(|digit| char::from(*digit)));
         text.extend(check_digits(&digits).map(char::from));
-        Self(text)
+        Some(Self(text))
     }
 
     /// Reads what a caller sent; `None` when it cannot be one of ours, which costs no look-up.
@@ -333,7 +336,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn secret() -> Secret {
-        Secret::mint((0..=255).cycle())
+        Secret::mint(0..=255).unwrap()
     }
 
     fn record() -> KeyRecord {
@@ -374,6 +377,12 @@ mod tests {
         for odd in ["", "sk-cdt-", "sk-proj-abc", &text[1..], &format!("{text}x")] {
             assert!(Secret::parse(odd).is_none(), "{odd}");
         }
+    }
+
+    #[test]
+    fn too_little_randomness_makes_no_secret() {
+        assert!(Secret::mint([255; 1000]).is_none());
+        assert!(Secret::mint([1; 31]).is_none());
     }
 
     #[test]

@@ -1,0 +1,43 @@
+//! The only place that reads the wall clock and draws random bytes; everything else is told.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::domain::key::{KeyId, Secret};
+use crate::domain::window::Timestamp;
+
+/// The present instant; the epoch itself if the clock stands before it.
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of the wall clock")]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Random bytes from the operating system.
+///
+/// # Errors
+/// When the system has no randomness to give; nothing may be made without it.
+pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(NoRandomness)?;
+    Ok(bytes)
+}
+
+/// A new secret. 256 bytes give the 32 digits it needs with a margin no luck will use up; should it
+/// happen, the draw is repeated.
+pub fn new_secret() -> Result<Secret, NoRandomness> {
+    loop {
+        let drawn: [u8; 256] = random()?;
+        if let Some(secret) = Secret::mint(drawn) {
+            return Ok(secret);
+        }
+    }
+}
+
+pub fn new_key_id() -> Result<KeyId, NoRandomness> {
+    Ok(KeyId::from_bits(u64::from_be_bytes(random()?)))
+}
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gives no random bytes: {0}")]
+pub struct NoRandomness(getrandom::Error);

@@ -1,0 +1,145 @@
+//! What outlives the process: keys, what accounts have posted, receipts, hourly totals, and the
+//! journal of what happened since they were last brought up to date.
+//!
+//! Nothing above this module knows redb. Each verb is one transaction; deciding whether a call may be
+//! made is the ledger's business, never the store's.
+
+pub mod disk;
+mod error;
+pub mod journal;
+mod keys;
+pub mod record;
+mod recovery;
+pub mod report;
+mod schema;
+mod totals;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
+
+pub use error::StoreError;
+pub use report::{Grouping, UsageFilter, UsageRow};
+pub use totals::Totals;
+
+use crate::domain::budget::Remembered;
+use crate::domain::key::KeyId;
+use disk::{Disk, Folder};
+use journal::Journal;
+use record::OpenHold;
+use recovery::Cabinet;
+
+/// Memory for redb's pages; its own default of 1 GiB is too much for a small machine.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// The open store.
+pub struct Store {
+    // Before `db`: closing the journal puts everything away, which needs the database.
+    journal: Journal,
+    db: Arc<Database>,
+    path: PathBuf,
+}
+
+/// What was found when the store was opened.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The store was made just now.
+    pub is_new: bool,
+    /// Holds of calls that were under way when the process died.
+    pub open: Vec<OpenHold>,
+}
+
+impl Store {
+    /// Opens the store at `path`, making it and its folder if they are not there, and brings it up to
+    /// date from its journal.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what is in the way and what to do.
+    pub fn open(path: &Path) -> Result<(Self, Found), StoreError> {
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            make_private_folder(folder).map_err(|e| StoreError::unusable(folder, e))?;
+        }
+        let is_new = !path.exists();
+        let db = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let db = db.map_err(|e| StoreError::opening(path, e))?;
+        make_private(path).map_err(|e| StoreError::unusable(path, e))?;
+        Self::start(db, Arc::new(Folder::beside(path)), path, is_new)
+    }
+
+    /// Opens a store in memory or on a disk made for a test.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(
+        backend: impl StorageBackend,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Self, Found), StoreError> {
+        let path = Path::new("memory");
+        let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        let db = db.map_err(|e| StoreError::opening(path, e))?;
+        Self::start(db, disk, path, false)
+    }
+
+    fn start(
+        db: Database,
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        is_new: bool,
+    ) -> Result<(Self, Found), StoreError> {
+        schema::prepare(&db, path)?;
+        let db = Arc::new(db);
+        let mut cabinet = Cabinet::new(Arc::clone(&db), Arc::clone(&disk));
+        let (last, open) = cabinet.recover()?;
+        let journal = Journal::start(disk, last + 1, &open, cabinet)?;
+        Ok((Self { journal, db, path: path.to_owned() }, Found { is_new, open }))
+    }
+
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What each account has posted in its latest windows.
+    pub fn accounts(&self) -> Result<HashMap<KeyId, Remembered>, StoreError> {
+        let read = self.db.begin_read()?;
+        let table = read.open_table(schema::ACCOUNTS)?;
+        let mut accounts = HashMap::new();
+        for row in table.iter()? {
+            let (key, value) = row?;
+            let account = schema::Account::decode(value.value())?;
+            accounts.insert(KeyId::from_bits(key.value()), account.windows);
+        }
+        Ok(accounts)
+    }
+
+    /// Puts everything away and closes the file. Dropping the store does the same.
+    pub fn close(self) {
+        self.journal.close();
+    }
+}
+
+/// Folders made for the store are its owner's alone; one that was there keeps its mode.
+fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}

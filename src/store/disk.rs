@@ -1,0 +1,94 @@
+//! The files the journal is made of. A trait, because a crash and a failing disk must be tried out.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A folder of numbered segments.
+pub trait Disk: Send + Sync + 'static {
+    /// Makes an empty segment whose name survives a crash.
+    fn create(&self, number: u64) -> io::Result<Arc<dyn Segment>>;
+    /// The numbers of the segments there are, ascending.
+    fn list(&self) -> io::Result<Vec<u64>>;
+    fn read(&self, number: u64) -> io::Result<Vec<u8>>;
+    fn remove(&self, number: u64) -> io::Result<()>;
+}
+
+/// A file that only grows.
+pub trait Segment: Send + Sync {
+    /// Appends some of `bytes` and says how many; what was appended outlives the process at once.
+    fn append(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Makes what was appended outlive the machine.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Segments as files beside the store: `conduit.redb.journal-00000001`.
+#[derive(Debug)]
+pub struct Folder {
+    folder: PathBuf,
+    prefix: String,
+}
+
+impl Folder {
+    /// The journal of the store at `store`.
+    pub fn beside(store: &Path) -> Self {
+        let name = store.file_name().unwrap_or_default().to_string_lossy();
+        let folder = store.parent().filter(|p| !p.as_os_str().is_empty());
+        Self {
+            folder: folder.unwrap_or_else(|| Path::new(".")).to_owned(),
+            prefix: format!("{name}.journal-"),
+        }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{}{number:08}", self.prefix))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl Disk for Folder {
+    fn create(&self, number: u64) -> io::Result<Arc<dyn Segment>> {
+        let mut options = OpenOptions::new();
+        options.create_new(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(self.path(number))?;
+        self.sync_folder()?;
+        Ok(Arc::new(OnDisk(file)))
+    }
+
+    fn list(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(&self.prefix));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        std::fs::read(self.path(number))
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        std::fs::remove_file(self.path(number))
+    }
+}
+
+struct OnDisk(File);
+
+impl Segment for OnDisk {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.0).write(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

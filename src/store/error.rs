@@ -1,0 +1,68 @@
+//! Everything that can go wrong with the store, in sentences that say what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
+
+use crate::domain::codec::DecodeError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "another process has {0} open: if that is the server, commands reach it over its socket; \
+         is `admin.socket` in the configuration the one it was started with?"
+    )]
+    InUse(PathBuf),
+    #[error(
+        "{path} was written by a newer conduit (store format {found}, this one reads up to \
+         {known}): install that version or a later one"
+    )]
+    Newer { path: PathBuf, found: u64, known: u64 },
+    #[error("{path} is not a conduit store: {reason}")]
+    Foreign { path: PathBuf, reason: String },
+    #[error("{path} cannot be used: {reason}")]
+    Unusable { path: PathBuf, reason: io::Error },
+    #[error("a name is taken: there is a key called `{0}` already")]
+    NameTaken(String),
+    #[error("there is no such key")]
+    NoSuchKey,
+    #[error("the disk refuses: {0}")]
+    Io(#[from] io::Error),
+    #[error("the database fails: {0}")]
+    Database(Box<redb::Error>),
+    #[error("a record in the store cannot be read: {0}")]
+    Damaged(#[from] DecodeError),
+}
+
+impl StoreError {
+    pub(super) fn unusable(path: &Path, reason: io::Error) -> Self {
+        Self::Unusable { path: path.to_owned(), reason }
+    }
+
+    pub(super) fn opening(path: &Path, error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                Self::InUse(path.to_owned())
+            }
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() != io::ErrorKind::InvalidData =>
+            {
+                Self::unusable(path, error)
+            }
+            other => Self::Foreign { path: path.to_owned(), reason: other.to_string() },
+        }
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {
+        $(impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                Self::Database(Box::new(error.into()))
+            }
+        })*
+    };
+}
+
+from_redb!(StorageError, TableError, TransactionError, CommitError);

@@ -1,0 +1,64 @@
+//! Keys in the store: made, read, changed. A key is never deleted, so that a bill keeps its name.
+
+use redb::{ReadableDatabase, ReadableTable};
+
+use super::schema::KEYS;
+use super::{Store, StoreError};
+use crate::domain::key::{KeyId, KeyRecord};
+
+impl Store {
+    pub fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        let read = self.db.begin_read()?;
+        let table = read.open_table(KEYS)?;
+        let mut keys = Vec::new();
+        for row in table.iter()? {
+            keys.push(KeyRecord::decode(row?.1.value())?);
+        }
+        Ok(keys)
+    }
+
+    /// Stores a new key and returns when it outlives the machine.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`] if a key that is not revoked has its name.
+    pub fn insert_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        let write = self.db.begin_write()?;
+        {
+            let mut table = write.open_table(KEYS)?;
+            for row in table.iter()? {
+                let other = KeyRecord::decode(row?.1.value())?;
+                if other.name == key.name && other.revoked.is_none() {
+                    return Err(StoreError::NameTaken(key.name.clone()));
+                }
+            }
+            table.insert(key.id.bits(), key.encode().as_slice())?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Changes a key in one step and returns what it became, once that outlives the machine.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchKey`], or what `change` returns, in which case nothing was changed.
+    pub fn change_key<E: From<StoreError>>(
+        &self,
+        id: KeyId,
+        change: impl FnOnce(&mut KeyRecord) -> Result<(), E>,
+    ) -> Result<KeyRecord, E> {
+        let write = self.db.begin_write().map_err(StoreError::from)?;
+        let changed = {
+            let mut table = write.open_table(KEYS).map_err(StoreError::from)?;
+            let mut key = match table.get(id.bits()).map_err(StoreError::from)? {
+                Some(row) => KeyRecord::decode(row.value()).map_err(StoreError::from)?,
+                None => return Err(StoreError::NoSuchKey.into()),
+            };
+            change(&mut key)?;
+            let encoded = key.encode();
+            table.insert(id.bits(), encoded.as_slice()).map_err(StoreError::from)?;
+            key
+        };
+        write.commit().map_err(StoreError::from)?;
+        Ok(changed)
+    }
+}

@@ -1,0 +1,236 @@
+//! What the journal remembers of calls, and how a record stands in a file: a length, a checksum, the
+//! record. A file that breaks off or was torn is read up to its last whole record.
+//!
+//! The set of open holds is *all holds minus all endings*, whatever their order, so records need no
+//! order between threads.
+
+use std::sync::Arc;
+
+use crate::domain::budget::Starts;
+use crate::domain::codec::{DecodeError, Decoder, Encoder};
+use crate::domain::key::KeyId;
+use crate::domain::money::Money;
+use crate::domain::receipt::Receipt;
+use crate::domain::request_id::RequestId;
+use crate::domain::window::Timestamp;
+
+/// Money set aside for a call that has not ended, with what a receipt would need to say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenHold {
+    pub id: RequestId,
+    pub key: KeyId,
+    pub amount: Money,
+    pub starts: Starts,
+    pub model: Arc<str>,
+    pub provider: Arc<str>,
+    pub upstream_model: Arc<str>,
+    pub endpoint: Arc<str>,
+    pub price: Arc<str>,
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    Hold(OpenHold),
+    Post {
+        starts: Starts,
+        receipt: Receipt,
+    },
+    Void(RequestId),
+    /// The holds that were open when the earlier part of the journal was put away.
+    Carry(Vec<OpenHold>),
+}
+
+const HOLD: u64 = 1;
+const POST: u64 = 2;
+const VOID: u64 = 3;
+const CARRY: u64 = 4;
+
+/// Bytes before a record: its length and its CRC-32, both little-endian.
+const FRAME: usize = 8;
+
+/// Appends a framed record to `out`.
+pub fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Encoder)) {
+    let mut record = Encoder::with_capacity(256);
+    write(&mut record);
+    let bytes = record.as_slice();
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(bytes).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Reads framed records until the first that is not whole.
+pub fn read_frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record, DecodeError>> {
+    std::iter::from_fn(move || {
+        let (head, rest) = bytes.split_at_checked(FRAME)?;
+        let length = u32::from_le_bytes(head[..4].try_into().ok()?);
+        let checksum = u32::from_le_bytes(head[4..].try_into().ok()?);
+        let (record, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        // Zeroes that a file system left behind are a frame of length zero with a right checksum.
+        if record.is_empty() || crc32fast::hash(record) != checksum {
+            return None;
+        }
+        bytes = rest;
+        Some(Record::decode(&mut Decoder::new(record)))
+    })
+}
+
+impl Record {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(match input.number()? {
+            HOLD => Self::Hold(OpenHold::decode(input)?),
+            POST => {
+                let starts = decode_starts(input)?;
+                Self::Post { starts, receipt: Receipt::decode(input)? }
+            }
+            VOID => Self::Void(RequestId::from_bits(u128::from_be_bytes(input.fixed()?))),
+            CARRY => {
+                let mut holds = Vec::new();
+                for _ in 0..input.number()? {
+                    holds.push(OpenHold::decode(input)?);
+                }
+                Self::Carry(holds)
+            }
+            other => return Err(DecodeError::Unknown(other)),
+        })
+    }
+}
+
+pub fn encode_hold(hold: &OpenHold, out: &mut Encoder) {
+    out.number(HOLD);
+    hold.encode(out);
+}
+
+pub fn encode_post(starts: &Starts, receipt: &Receipt, out: &mut Encoder) {
+    out.number(POST);
+    encode_starts(starts, out);
+    receipt.encode(out);
+}
+
+pub fn encode_void(id: RequestId, out: &mut Encoder) {
+    out.number(VOID);
+    out.fixed(id.bits().to_be_bytes());
+}
+
+pub fn encode_carry<'h>(holds: impl ExactSizeIterator<Item = &'h OpenHold>, out: &mut Encoder) {
+    out.number(CARRY);
+    out.number(holds.len() as u64);
+    for hold in holds {
+        hold.encode(out);
+    }
+}
+
+fn encode_starts(starts: &Starts, out: &mut Encoder) {
+    for start in starts {
+        out.number(start.millis());
+    }
+}
+
+fn decode_starts(input: &mut Decoder<'_>) -> Result<Starts, DecodeError> {
+    let mut starts = Starts::default();
+    for start in &mut starts {
+        *start = Timestamp::from_millis(input.number()?);
+    }
+    Ok(starts)
+}
+
+impl OpenHold {
+    fn encode(&self, out: &mut Encoder) {
+        out.fixed(self.id.bits().to_be_bytes());
+        out.fixed(self.key.bits().to_be_bytes());
+        out.number(self.amount.nano());
+        encode_starts(&self.starts, out);
+        for text in [&self.model, &self.provider, &self.upstream_model, &self.endpoint, &self.price]
+        {
+            out.text(text);
+        }
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let id = RequestId::from_bits(u128::from_be_bytes(input.fixed()?));
+        let key = KeyId::from_bits(u64::from_be_bytes(input.fixed()?));
+        let amount = Money::from_nano(input.number()?);
+        let starts = decode_starts(input)?;
+        let mut text = || input.text().map(Arc::<str>::from);
+        Ok(Self {
+            id,
+            key,
+            amount,
+            starts,
+            model: text()?,
+            provider: text()?,
+            upstream_model: text()?,
+            endpoint: text()?,
+            price: text()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hold(n: u64) -> OpenHold {
+        OpenHold {
+            id: RequestId::from_bits(u128::from(n)),
+            key: KeyId::from_bits(n),
+            amount: Money::from_nano(n),
+            starts: [Timestamp::from_millis(n); 3],
+            model: "a".into(),
+            provider: "b".into(),
+            upstream_model: "c".into(),
+            endpoint: "chat/completions".into(),
+            price: "free".into(),
+        }
+    }
+
+    fn journal() -> (Vec<Record>, Vec<u8>) {
+        let mut bytes = Vec::new();
+        frame(&mut bytes, |out| encode_hold(&hold(1), out));
+        frame(&mut bytes, |out| encode_carry([hold(2), hold(3)].iter(), out));
+        frame(&mut bytes, |out| encode_void(RequestId::from_bits(2), out));
+        let records = vec![
+            Record::Hold(hold(1)),
+            Record::Carry(vec![hold(2), hold(3)]),
+            Record::Void(RequestId::from_bits(2)),
+        ];
+        (records, bytes)
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_read_up_to_its_last_whole_record() {
+        let (records, bytes) = journal();
+        let mut seen = 0;
+        for end in 0..=bytes.len() {
+            let read: Vec<_> = read_frames(&bytes[..end]).map(Result::unwrap).collect();
+            assert!(read.len() >= seen);
+            seen = read.len();
+            assert_eq!(read, records[..seen]);
+        }
+        assert_eq!(seen, records.len());
+    }
+
+    #[test]
+    fn a_changed_byte_ends_the_reading() {
+        let (records, bytes) = journal();
+        for at in 0..bytes.len() {
+            let mut torn = bytes.clone();
+            torn[at] ^= 1;
+            let read: Vec<_> = read_frames(&torn).map(Result::unwrap).collect();
+            assert!(read.len() < records.len() && read == records[..read.len()], "at {at}");
+        }
+        assert_eq!(read_frames(&[0; 64]).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            for record in read_frames(&bytes) {
+                let _ = record;
+            }
+            let _ = Record::decode(&mut Decoder::new(&bytes));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Putting the journal away: the same code brings the tables up to date every few seconds and after
+//! a crash, so what a crash needs is tried all day long.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+
+use super::disk::Disk;
+use super::journal::{PutAway, records_of};
+use super::record::{OpenHold, Record, read_frames};
+use super::schema::{ACCOUNTS, Account, HOURS, META, RECEIPTS, STORED_KEY};
+use super::{StoreError, Totals};
+use crate::domain::budget::Starts;
+use crate::domain::codec::Encoder;
+use crate::domain::receipt::Receipt;
+use crate::domain::request_id::RequestId;
+
+/// How large a row of receipts may grow: large enough to cost little each, small enough that reading
+/// one does not mean reading a thousand.
+const RUN_BYTES: usize = 16 << 10;
+
+/// Puts segments into the tables.
+pub(super) struct Cabinet {
+    db: Arc<Database>,
+    disk: Arc<dyn Disk>,
+    /// Open after the last segment that was put away.
+    open: HashMap<RequestId, OpenHold>,
+}
+
+/// What some segments say.
+#[derive(Default)]
+struct Digest {
+    holds: HashMap<RequestId, OpenHold>,
+    ended: HashSet<RequestId>,
+    posts: Vec<(Starts, Receipt)>,
+}
+
+impl Cabinet {
+    pub(super) fn new(db: Arc<Database>, disk: Arc<dyn Disk>) -> Self {
+        Self { db, disk, open: HashMap::new() }
+    }
+
+    /// Brings the tables up to date after a start. Returns the last segment's number and the holds
+    /// that are open; the segments stay until those are written down anew.
+    pub(super) fn recover(&mut self) -> Result<(u64, Vec<OpenHold>), StoreError> {
+        let stored = self.stored()?;
+        let segments = self.disk.list()?;
+        // A segment that was put away but not deleted yet still says which holds were open.
+        for number in segments.iter().filter(|number| **number <= stored) {
+            let mut digest = Digest::default();
+            digest.read(&self.disk.read(*number)?)?;
+            self.take_over(digest);
+        }
+        let last = segments.last().copied().unwrap_or(0).max(stored);
+        let open = self.put_away(last)?;
+        Ok((last, open))
+    }
+
+    fn stored(&self) -> Result<u64, StoreError> {
+        let read = self.db.begin_read()?;
+        let stored = read.open_table(META)?.get(STORED_KEY)?;
+        Ok(stored.map_or(0, |number| number.value()))
+    }
+
+    fn take_over(&mut self, digest: Digest) {
+        self.open.extend(digest.holds);
+        self.open.retain(|id, _| !digest.ended.contains(id));
+    }
+
+    fn write(&self, digest: &Digest, last: u64) -> Result<(), StoreError> {
+        let write = self.db.begin_write()?;
+        write.open_table(META)?.insert(STORED_KEY, last)?;
+        write_receipts(&write, &digest.posts, last)?;
+        write_hours(&write, &digest.posts)?;
+        write_accounts(&write, &digest.posts)?;
+        write.commit()?;
+        Ok(())
+    }
+}
+
+impl PutAway for Cabinet {
+    fn put_away(&mut self, last: u64) -> Result<Vec<OpenHold>, StoreError> {
+        let stored = self.stored()?;
+        let mut digest = Digest::default();
+        for number in self.disk.list()? {
+            if stored < number && number <= last {
+                digest.read(&self.disk.read(number)?)?;
+            }
+        }
+        if last > stored {
+            self.write(&digest, last)?;
+        }
+        self.take_over(digest);
+        Ok(self.open.values().cloned().collect())
+    }
+
+    fn forget(&mut self, last: u64) {
+        let segments = self.disk.list().unwrap_or_default();
+        for number in segments.into_iter().filter(|number| *number <= last) {
+            if let Err(error) = self.disk.remove(number) {
+                tracing::warn!(
+                    "journal segment {number} is put away but cannot be deleted: {error}"
+                );
+            }
+        }
+    }
+}
+
+impl Digest {
+    fn read(&mut self, segment: &[u8]) -> Result<(), StoreError> {
+        for record in read_frames(records_of(segment).unwrap_or_default()) {
+            match record? {
+                Record::Hold(hold) => {
+                    self.holds.insert(hold.id, hold);
+                }
+                Record::Carry(holds) => {
+                    self.holds.extend(holds.into_iter().map(|hold| (hold.id, hold)));
+                }
+                Record::Void(id) => {
+                    self.ended.insert(id);
+                }
+                Record::Post { starts, receipt } => {
+                    if self.ended.insert(receipt.id) {
+                        self.posts.push((starts, receipt));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Receipts go in as runs: one row for many, in the order they were posted.
+fn write_receipts(
+    write: &WriteTransaction,
+    posts: &[(Starts, Receipt)],
+    last: u64,
+) -> Result<(), StoreError> {
+    let mut table = write.open_table(RECEIPTS)?;
+    let mut ordered: Vec<&Receipt> = posts.iter().map(|(_, receipt)| receipt).collect();
+    ordered.sort_by_key(|receipt| (receipt.at, receipt.id));
+    let mut run = Encoder::with_capacity(RUN_BYTES);
+    // The segment's number makes a sequence that no other row has.
+    let mut sequence = last << 24;
+    for (index, receipt) in ordered.iter().enumerate() {
+        receipt.encode(&mut run);
+        if run.as_slice().len() >= RUN_BYTES || index + 1 == ordered.len() {
+            table.insert((receipt.at.millis(), sequence), run.as_slice())?;
+            sequence += 1;
+            run = Encoder::with_capacity(RUN_BYTES);
+        }
+    }
+    Ok(())
+}
+
+fn write_hours(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<(), StoreError> {
+    let mut sums: BTreeMap<(u64, u64, String), Totals> = BTreeMap::new();
+    for (_, receipt) in posts {
+        let hour = receipt.at.hour().millis();
+        let place = (hour, receipt.key.bits(), super::report::place(receipt));
+        sums.entry(place).or_default().add_receipt(receipt);
+    }
+    let mut table = write.open_table(HOURS)?;
+    for ((hour, key, model), mut totals) in sums {
+        let place = (hour, key, model.as_str());
+        if let Some(earlier) = table.get(place)? {
+            totals.add(&Totals::decode(earlier.value())?);
+        }
+        table.insert(place, totals.encode().as_slice())?;
+    }
+    Ok(())
+}
+
+fn write_accounts(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<(), StoreError> {
+    let mut table = write.open_table(ACCOUNTS)?;
+    let mut accounts: HashMap<u64, Account> = HashMap::new();
+    for (starts, receipt) in posts {
+        let key = receipt.key.bits();
+        let account = match accounts.entry(key) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let row = table.get(key)?;
+                let account = row.map(|row| Account::decode(row.value())).transpose()?;
+                entry.insert(account.unwrap_or_default())
+            }
+        };
+        account.total = account.total.saturating_add(receipt.cost);
+        account.calls += 1;
+        account.windows.post(starts, receipt.cost);
+    }
+    for (key, account) in accounts {
+        table.insert(key, account.encode().as_slice())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Questions about the past: hourly totals, and receipts one by one.
+
+use std::collections::BTreeMap;
+
+use redb::ReadableDatabase;
+
+use super::schema::{HOURS, RECEIPTS};
+use super::{Store, StoreError, Totals};
+use crate::domain::codec::Decoder;
+use crate::domain::key::KeyId;
+use crate::domain::money::Money;
+use crate::domain::receipt::Receipt;
+use crate::domain::request_id::RequestId;
+use crate::domain::window::Timestamp;
+
+/// Between provider and model in a row's key: neither can hold a control character.
+const SEPARATOR: char = '\u{1f}';
+/// The longest a call can last, and so how far a receipt can be from its call's beginning.
+const LONGEST_CALL_MS: u64 = 25 * 3_600_000;
+
+/// Where the totals of a receipt are: its provider and the model that was asked for.
+pub(super) fn place(receipt: &Receipt) -> String {
+    format!("{}{SEPARATOR}{}", receipt.provider, receipt.model)
+}
+
+/// What a usage report adds up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grouping {
+    #[default]
+    Day,
+    Key,
+    Model,
+}
+
+/// Which calls a usage report is about.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    pub key: Option<KeyId>,
+    pub model: Option<crate::domain::pattern::Pattern>,
+    pub since: Timestamp,
+}
+
+/// One row of a usage report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Set when grouped by day: its midnight, UTC.
+    pub day: Option<Timestamp>,
+    pub key: Option<KeyId>,
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    pub totals: Totals,
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+impl Store {
+    /// Adds up hourly totals. What the journal holds must have been put away before.
+    pub fn usage(&self, filter: &UsageFilter, by: Grouping) -> Result<Vec<UsageRow>, StoreError> {
+        let read = self.db.begin_read()?;
+        let table = read.open_table(HOURS)?;
+        let mut rows: BTreeMap<(u64, u64, String), UsageRow> = BTreeMap::new();
+        for row in table.range((filter.since.hour().millis(), 0, "")..)? {
+            let (place, totals) = row?;
+            let (hour, key, name) = place.value();
+            let (provider, model) = name.split_once(SEPARATOR).unwrap_or(("", name));
+            let is_wanted = filter.key.is_none_or(|wanted| wanted.bits() == key)
+                && filter.model.as_ref().is_none_or(|wanted| wanted.matches(model));
+            if !is_wanted {
+                continue;
+            }
+            let day = hour - hour % DAY_MS;
+            let group = match by {
+                Grouping::Day => (day, 0, String::new()),
+                Grouping::Key => (0, key, String::new()),
+                Grouping::Model => (0, 0, name.to_owned()),
+            };
+            let row = rows.entry(group).or_insert_with(|| match by {
+                Grouping::Day => {
+                    UsageRow { day: Some(Timestamp::from_millis(day)), ..UsageRow::default() }
+                }
+                Grouping::Key => {
+                    UsageRow { key: Some(KeyId::from_bits(key)), ..UsageRow::default() }
+                }
+                Grouping::Model => UsageRow {
+                    provider: Some(provider.to_owned()),
+                    model: Some(model.to_owned()),
+                    ..UsageRow::default()
+                },
+            });
+            row.totals.add(&Totals::decode(totals.value())?);
+        }
+        Ok(rows.into_values().collect())
+    }
+
+    /// What a key posted since `since`, counted from the start of that hour: never too little.
+    pub fn spent_since(&self, key: KeyId, since: Timestamp) -> Result<Money, StoreError> {
+        let filter = UsageFilter { key: Some(key), model: None, since };
+        let rows = self.usage(&filter, Grouping::Key)?;
+        Ok(rows.first().map_or(Money::ZERO, |row| row.totals.cost))
+    }
+
+    /// Receipts posted since `since`, in the order they were posted, as long as `each` wants more.
+    pub fn receipts(
+        &self,
+        since: Timestamp,
+        mut each: impl FnMut(Receipt) -> bool,
+    ) -> Result<(), StoreError> {
+        let read = self.db.begin_read()?;
+        let table = read.open_table(RECEIPTS)?;
+        for row in table.range((since.millis(), 0)..)? {
+            let (_, run) = row?;
+            let mut input = Decoder::new(run.value());
+            while !input.is_empty() {
+                let receipt = Receipt::decode(&mut input)?;
+                if receipt.at >= since && !each(receipt) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The receipt of one call.
+    pub fn receipt(&self, id: RequestId) -> Result<Option<Receipt>, StoreError> {
+        let mut found = None;
+        let latest = id.began().plus_millis(LONGEST_CALL_MS);
+        self.receipts(id.began(), |receipt| {
+            let (is_it, at) = (receipt.id == id, receipt.at);
+            if is_it {
+                found = Some(receipt);
+            }
+            !is_it && at <= latest
+        })?;
+        Ok(found)
+    }
+}
