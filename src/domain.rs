@@ -4,6 +4,7 @@
 //! the configuration file. Time and randomness come in as arguments; decisions come out as values.
 
 pub mod budget;
+pub mod ceiling;
 pub mod codec;
 pub mod key;
 pub mod money;

@@ -39,9 +39,11 @@ pub enum Verdict {
     Fits,
     /// It would fit if other calls' holds ended at nothing.
     Waits,
-    /// It is larger than what is left, whatever the other calls do: `left` is the most it could be.
+    /// It is larger than what is left in this window, whatever the other calls do: `left` is the most
+    /// it could be.
     TooLarge {
         left: Money,
+        period: Period,
     },
     /// Nothing is left in this window.
     Spent(Period),
@@ -141,12 +143,8 @@ impl Balance {
             let left = limit.saturating_sub(spend.posted);
             let free = left.saturating_sub(spend.held);
             verdict = match verdict {
-                _ if ceiling > left => match verdict {
-                    Verdict::TooLarge { left: other } => {
-                        Verdict::TooLarge { left: left.min(other) }
-                    }
-                    _ => Verdict::TooLarge { left },
-                },
+                Verdict::TooLarge { left: tightest, .. } if tightest <= left => verdict,
+                _ if ceiling > left => Verdict::TooLarge { left, period },
                 Verdict::Fits if ceiling > free => Verdict::Waits,
                 earlier => earlier,
             };
@@ -220,7 +218,7 @@ mod tests {
         assert_eq!(decide(20), Verdict::Fits);
         assert_eq!(decide(21), Verdict::Waits);
         assert_eq!(decide(70), Verdict::Waits);
-        assert_eq!(decide(71), Verdict::TooLarge { left: usd(70) });
+        assert_eq!(decide(71), Verdict::TooLarge { left: usd(70), period: Period::Daily });
         let spent = balance.decide(&daily(30), Enforcement::Hard, usd(0));
         assert_eq!(spent, Verdict::Spent(Period::Daily));
         let soft = balance.decide(&daily(31), Enforcement::Soft, usd(1_000));
@@ -234,7 +232,7 @@ mod tests {
         let balance = fresh();
         let limits = Limits { daily: Some(usd(50)), weekly: Some(usd(20)), monthly: Some(usd(90)) };
         let verdict = balance.decide(&limits, Enforcement::Hard, usd(60));
-        assert_eq!(verdict, Verdict::TooLarge { left: usd(20) });
+        assert_eq!(verdict, Verdict::TooLarge { left: usd(20), period: Period::Weekly });
         let none = Limits { monthly: Some(Money::ZERO), ..limits };
         let verdict = balance.decide(&none, Enforcement::Hard, usd(60));
         assert_eq!(verdict, Verdict::Spent(Period::Monthly));

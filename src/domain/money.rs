@@ -191,6 +191,12 @@ impl Charge {
         self.0 = self.0.saturating_add(count as u128 * rate.0 as u128);
     }
 
+    /// What can be added, in nano-dollars times a million, so that the total stays within `limit`;
+    /// `None` when it is above already.
+    pub const fn room_below(self, limit: Money) -> Option<u128> {
+        (limit.0 as u128 * UNITS_PER_RATE).checked_sub(self.0)
+    }
+
     /// The amount owed: rounded up to the next nano-dollar, saturating at [`Money::MAX`].
     pub fn total(self) -> Money {
         Money(u64::try_from(self.0.div_ceil(UNITS_PER_RATE)).unwrap_or(u64::MAX))

@@ -26,7 +26,7 @@ pub enum Refusal {
     /// Nothing is left of a limit; the window starts anew then.
     Spent { period: Period, resets_at: Timestamp },
     /// It is larger than what is left: at most `left` could be held.
-    TooLarge { left: Money },
+    TooLarge { left: Money, period: Period, resets_at: Timestamp },
     /// It would fit if other calls ended, but they did not within the time it may wait.
     Reserved,
     /// The journal cannot be written: a promise could not be kept.
@@ -116,7 +116,9 @@ impl Ledger {
 
 fn refusal(account: &Account, verdict: Verdict) -> Refusal {
     match verdict {
-        Verdict::TooLarge { left } => Refusal::TooLarge { left },
+        Verdict::TooLarge { left, period } => {
+            Refusal::TooLarge { left, period, resets_at: account.window_end(period) }
+        }
         Verdict::Spent(period) => Refusal::Spent { period, resets_at: account.window_end(period) },
         Verdict::Fits | Verdict::Waits => Refusal::Reserved,
     }

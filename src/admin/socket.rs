@@ -1,0 +1,69 @@
+//! The server's end of the Unix socket: makes it, with a mode that lets only its owner in, and runs
+//! the verbs that come.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::keys::{CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetLimits, ShowKey};
+use super::status::ReportStatus;
+use super::usage::ReportUsage;
+use super::{AdminError, Desk, Verb};
+
+/// Listens at `path` with mode 0600 from the first instant that anybody can find it there.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] when another server listens there; whatever the file system says.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let mut made = path.as_os_str().to_owned();
+    made.push(format!(".{}", std::process::id()));
+    let made = PathBuf::from(made);
+    let _ = std::fs::remove_file(&made);
+    let listener = UnixListener::bind(&made)?;
+    std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The routes of the admin API.
+pub fn routes(config: &mut web::ServiceConfig) {
+    verb::<CreateKey>(config);
+    verb::<ListKeys>(config);
+    verb::<ShowKey>(config);
+    verb::<SetLimits>(config);
+    verb::<RotateKey>(config);
+    verb::<SetDisabled>(config);
+    verb::<RevokeKey>(config);
+    verb::<ReportUsage>(config);
+    verb::<ReportStatus>(config);
+}
+
+fn verb<V: Verb>(config: &mut web::ServiceConfig) {
+    config.route(&format!("/admin/v1/{}", V::PATH), web::post().to(run::<V>));
+}
+
+async fn run<V: Verb>(desk: web::Data<Desk>, body: web::Bytes) -> HttpResponse {
+    let verb: V = match serde_json::from_slice(&body) {
+        Ok(verb) => verb,
+        Err(error) => return refuse(&AdminError::Invalid(error.to_string())),
+    };
+    match web::block(move || verb.run(&desk)).await {
+        Ok(Ok(answer)) => HttpResponse::Ok().json(answer),
+        Ok(Err(error)) => refuse(&error),
+        Err(_) => refuse(&AdminError::Failed("the server is stopping".to_owned())),
+    }
+}
+
+fn refuse(error: &AdminError) -> HttpResponse {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    HttpResponse::build(status).json(json!({"error": {"message": error.to_string()}}))
+}

@@ -1,0 +1,73 @@
+//! Whether a call may be made: what it can cost at most, and the hold for that.
+
+use std::sync::Arc;
+
+use crate::domain::ceiling::Ceiling;
+use crate::domain::price::Pricing;
+use crate::domain::window::Timestamp;
+use crate::error::ApiError;
+use crate::ledger::account::Account;
+use crate::ledger::{Description, Hold, Ledger, Refusal};
+use crate::provider::request::Call;
+
+use super::route::Destination;
+
+/// The most output tokens a model is taken to give when neither the client, the configuration nor the
+/// catalogue says: no model on the market gives more.
+const LONGEST_OUTPUT: u64 = 131_072;
+/// The most prompt tokens that one image at an address can come to: the dearest published way of
+/// counting, 170 tiles' worth at 8.33 times, stays below it.
+const IMAGE_TOKENS: u64 = 50_000;
+
+/// A call that may be made.
+pub(super) struct Admission {
+    pub(super) hold: Hold,
+    /// The output cap that must be set for the ceiling to be true.
+    pub(super) cap: Option<u64>,
+}
+
+/// Sets the most that the call can cost aside: as it is; after waiting for the key's other calls; or
+/// with its output capped to what is left. Only then is it refused.
+pub(super) async fn admit(
+    ledger: &Arc<Ledger>,
+    account: &Arc<Account>,
+    call: &Call,
+    destination: &Destination,
+    description: &Description,
+    floor: u64,
+    now: Timestamp,
+) -> Result<Admission, ApiError> {
+    let pricing = &*destination.pricing;
+    if pricing.is_unknown() && account.record().limits.any() {
+        return Err(ApiError::Unpriced(description.model.to_string()));
+    }
+    let mut ceiling = ceiling(call, destination, pricing);
+    let mut cap = None;
+    loop {
+        match ledger.hold(account, ceiling.amount(), description, now).await {
+            Ok(hold) => return Ok(Admission { hold, cap }),
+            Err(Refusal::TooLarge { left, period, resets_at }) => {
+                let spent = ApiError::SpendingLimit { period, resets_at };
+                ceiling = ceiling.capped_to(left, floor).ok_or(spent)?;
+                cap = Some(ceiling.output_tokens());
+            }
+            Err(Refusal::Spent { period, resets_at }) => {
+                return Err(ApiError::SpendingLimit { period, resets_at });
+            }
+            Err(Refusal::Reserved) => return Err(ApiError::SpendingReserved),
+            Err(Refusal::Unsafe(_)) => return Err(ApiError::Unsafe),
+        }
+    }
+}
+
+fn ceiling(call: &Call, destination: &Destination, pricing: &Pricing) -> Ceiling {
+    // A token is never shorter than a byte, so the body's bytes bound its tokens.
+    let text = call.body_bytes();
+    let input = text.saturating_add(call.media_parts().saturating_mul(IMAGE_TOKENS));
+    let output = if call.endpoint().has_output_tokens() {
+        call.output_cap().or(destination.max_output_tokens).unwrap_or(LONGEST_OUTPUT)
+    } else {
+        0
+    };
+    Ceiling::new(pricing, input, output, call.choices())
+}

@@ -1,0 +1,55 @@
+//! Takes delivery of a call's body, within bounds.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use crate::error::ApiError;
+
+/// How long a client may be silent in the middle of its body.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Refuses a body that says it is something else than JSON.
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json { Ok(()) } else { Err(ApiError::ContentType(text.into_owned())) }
+}
+
+/// Reads the body whole, up to `limit` bytes.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    mut payload: Payload,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
+    if announced > limit {
+        return Err(ApiError::BodyTooLarge { limit });
+    }
+    let Some(first) = chunk(&mut payload).await? else { return Ok(Bytes::new()) };
+    if first.len() == announced {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(announced);
+    let mut next = Some(first);
+    while let Some(part) = next {
+        if whole.len() + part.len() > limit {
+            return Err(ApiError::BodyTooLarge { limit });
+        }
+        whole.extend_from_slice(&part);
+        next = chunk(&mut payload).await?;
+    }
+    Ok(whole.freeze())
+}
+
+async fn chunk(payload: &mut Payload) -> Result<Option<Bytes>, ApiError> {
+    let next = tokio::time::timeout(SILENCE, payload.next()).await;
+    next.map_err(|_| ApiError::BodyBroken)?.transpose().map_err(|_| ApiError::BodyBroken)
+}

@@ -1,0 +1,123 @@
+//! Which headers travel: what belongs to one connection, to us or to somebody's account stays behind;
+//! everything else goes through as it is.
+
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+
+use super::identify::carries_key;
+
+/// RFC 9110, section 7.6.1, and the older names for the same.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Names that `Connection` lists belong to the connection too.
+fn is_listed(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(header::CONNECTION).any(|value| {
+        let list = value.to_str().unwrap_or_default();
+        list.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(name.as_str()))
+    })
+}
+
+/// Whether a client's header goes on to the provider.
+///
+/// Credentials never do, and neither do headers that would choose an account at the provider, tell
+/// who the client is, or have the answer encoded in a way the meter cannot read.
+pub(super) fn goes_upstream(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let stays = matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "accept-encoding"
+            | "cookie"
+            | "expect"
+            | "forwarded"
+            | "x-real-ip"
+            | "via"
+            | "openai-organization"
+            | "openai-project"
+            | "x-request-id"
+    ) || name.as_str().starts_with("x-forwarded-")
+        || name.as_str().starts_with("x-conduit-");
+    !stays && !carries_key(name) && !is_hop_by_hop(name) && !is_listed(headers, name)
+}
+
+/// Whether a provider's header goes on to the client.
+///
+/// Whose account it is, its cookies, and what we say ourselves stay behind.
+pub(super) fn goes_downstream(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let stays = matches!(
+        name.as_str(),
+        "content-length"
+            | "date"
+            | "server"
+            | "set-cookie"
+            | "openai-organization"
+            | "openai-project"
+            | "x-request-id"
+            | "alt-svc"
+            | "strict-transport-security"
+    ) || name.as_str().starts_with("x-conduit-");
+    !stays && !is_hop_by_hop(name) && !is_listed(headers, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderValue;
+
+    #[test]
+    fn credentials_and_connection_headers_stay_behind() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        for (name, goes) in [
+            ("authorization", false),
+            ("x-api-key", false),
+            ("api-key", false),
+            ("x-goog-api-key", false),
+            ("cookie", false),
+            ("host", false),
+            ("te", false),
+            ("x-hop", false),
+            ("x-forwarded-for", false),
+            ("openai-organization", false),
+            ("accept-encoding", false),
+            ("content-type", true),
+            ("user-agent", true),
+            ("openai-beta", true),
+            ("x-stainless-lang", true),
+            ("idempotency-key", true),
+        ] {
+            let name = HeaderName::from_static(name);
+            assert_eq!(goes_upstream(&headers, &name), goes, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_account_behind_the_gateway_stays_unknown() {
+        let headers = HeaderMap::new();
+        for (name, goes) in [
+            ("set-cookie", false),
+            ("openai-organization", false),
+            ("transfer-encoding", false),
+            ("content-length", false),
+            ("content-type", true),
+            ("retry-after", true),
+            ("openai-processing-ms", true),
+            ("x-ratelimit-remaining-requests", true),
+        ] {
+            let name = HeaderName::from_static(name);
+            assert_eq!(goes_downstream(&headers, &name), goes, "{name}");
+        }
+    }
+}

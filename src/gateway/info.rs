@@ -1,0 +1,112 @@
+//! What a key's holder may ask without calling a model, and what a supervisor asks without a key.
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::{Edge, identify};
+use crate::clock;
+use crate::domain::key::KeyRecord;
+use crate::domain::window::WindowRule;
+use crate::error::ApiError;
+use crate::ledger::Standing;
+
+/// `GET /v1/models`: what this key may use, by the names that are written out.
+pub(super) fn models(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let account = identify::identify(&edge.ledger, head.headers(), clock::now())?;
+    let key = account.record();
+    let snapshot = edge.live.load();
+    let mut names: Vec<&str> = snapshot.config.routes.names().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    let listed = names.into_iter().filter_map(|name| describe(edge, &key, name));
+    let models: Vec<Value> = listed.collect();
+    Ok(HttpResponse::Ok().json(json!({"object": "list", "data": models})))
+}
+
+/// `GET /v1/models/{id}`: also a name that only a wildcard reaches.
+pub(super) fn model(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let account = identify::identify(&edge.ledger, head.headers(), clock::now())?;
+    let name = head.match_info().query("model");
+    let described = describe(edge, &account.record(), name);
+    let model = described.ok_or_else(|| ApiError::NoSuchModel(name.to_owned()))?;
+    Ok(HttpResponse::Ok().json(model))
+}
+
+/// A model object as OpenAI's; `None` for a name that leads nowhere or that the key may not use.
+fn describe(edge: &Edge, key: &KeyRecord, name: &str) -> Option<Value> {
+    let snapshot = edge.live.load();
+    let found = snapshot.config.route(name).filter(|_| key.may_use(name))?;
+    let created = snapshot.loaded_at.millis() / 1000;
+    Some(json!({"id": name, "object": "model", "created": created, "owned_by": &*found.provider.name}))
+}
+
+/// `GET /v1/key`: where the holder's own key stands.
+pub(super) fn key(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let now = clock::now();
+    let account = identify::identify(&edge.ledger, head.headers(), now)?;
+    let key = account.record();
+    let rule = &edge.ledger.policy().windows;
+    let mut body = json!({
+        "object": "key",
+        "id": key.id,
+        "name": key.name,
+        "created_at": key.created,
+        "expires_at": key.expires,
+        "models": key.models,
+        "windows": if *rule == WindowRule::Rolling { "rolling" } else { "calendar" },
+    });
+    for standing in account.standing(rule, now) {
+        body[standing.period.name()] = window(&standing);
+    }
+    Ok(HttpResponse::Ok().json(body))
+}
+
+fn window(standing: &Standing) -> Value {
+    json!({
+        "limit_usd": standing.limit,
+        "spent_usd": standing.spent,
+        "held_usd": standing.held,
+        "remaining_usd": standing.remaining,
+        "resets_at": standing.resets_at,
+    })
+}
+
+/// `GET /healthz`: the process turns.
+#[expect(clippy::unnecessary_wraps, reason = "all handlers have one shape")]
+pub(super) fn healthz(_: &Edge, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
+}
+
+/// `GET /readyz`: whether calls are served, and whether the configuration on the disk is the one in
+/// force. A bad file does not make the gateway unready: the last good one serves.
+#[expect(clippy::unnecessary_wraps, reason = "all handlers have one shape")]
+pub(super) fn readyz(edge: &Edge, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let trouble = edge.ledger.store().journal().trouble();
+    let reason = match &trouble {
+        _ if edge.stopping.is_stopping() => Some("the gateway is shutting down"),
+        Some(trouble) => Some(trouble.as_str()),
+        None => None,
+    };
+    let snapshot = edge.live.load();
+    let mut body = json!({
+        "status": if reason.is_none() { "ready" } else { "unavailable" },
+        "config": {
+            "status": "in force",
+            "generation": snapshot.generation,
+            "since": snapshot.loaded_at,
+        },
+    });
+    if let Some(reason) = reason {
+        body["reason"] = json!(reason);
+    }
+    if let Some(failed) = edge.live.failed() {
+        body["config"]["status"] = json!("the file has errors: an earlier version is in force");
+        body["config"]["errors"] = json!(failed.problems.lines());
+        body["config"]["failed_at"] = json!(failed.at);
+    }
+    if !snapshot.needs_restart.is_empty() {
+        body["config"]["waiting_for_restart"] = json!(snapshot.needs_restart);
+    }
+    let mut response =
+        if reason.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    Ok(response.json(body))
+}

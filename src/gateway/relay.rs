@@ -1,0 +1,261 @@
+//! The way back: an answer goes on as it comes while the meter reads along, and the call ends exactly
+//! once, before the client can have seen the last of it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::time::{Instant, Sleep};
+
+use super::forward::AnswerBody;
+use super::settlement::{Metering, Settlement};
+use crate::config::{ClientGone, Timeouts};
+use crate::domain::receipt::Ending;
+use crate::error::{ApiError, UpstreamError};
+use crate::provider::meter::{Forward, StreamMeter};
+
+/// How much of an answer that is not a stream is gathered, so that its cost can stand in a header; a
+/// larger one is passed on as it comes.
+const GATHER_LIMIT: usize = 16 << 20;
+/// What is read at most of an answer whose client has left, where its exact usage is wanted.
+const DRAIN_BYTES: u64 = 64 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(300);
+
+/// Ends a silence and a call that take too long.
+pub(super) struct Patience {
+    idle: Duration,
+    until_idle: Pin<Box<Sleep>>,
+    until_total: Pin<Box<Sleep>>,
+}
+
+impl Patience {
+    pub(super) fn new(timeouts: &Timeouts, began: std::time::Instant) -> Self {
+        let idle = Duration::from_millis(timeouts.idle_ms);
+        let total = Instant::from_std(began) + Duration::from_millis(timeouts.total_ms);
+        Self {
+            idle,
+            until_idle: Box::pin(tokio::time::sleep(idle)),
+            until_total: Box::pin(tokio::time::sleep_until(total)),
+        }
+    }
+
+    /// The next chunk, or a failure once patience is at its end.
+    fn poll_chunk(
+        &mut self,
+        body: &mut AnswerBody,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        if let Poll::Ready(item) = Pin::new(body).poll_next(context) {
+            self.until_idle.as_mut().reset(Instant::now() + self.idle);
+            return Poll::Ready(item);
+        }
+        let is_over = self.until_idle.as_mut().poll(context).is_ready()
+            || self.until_total.as_mut().poll(context).is_ready();
+        if is_over { Poll::Ready(Some(Err(UpstreamError::TimedOut))) } else { Poll::Pending }
+    }
+}
+
+/// An answer that was gathered whole, or as far as memory allows.
+pub(super) enum Gathered {
+    Whole(Bytes),
+    /// The first part of an answer that is too large; the rest is still to come.
+    TooLarge(Bytes),
+}
+
+/// The next part of an answer.
+pub(super) async fn next_chunk(
+    body: &mut AnswerBody,
+    patience: &mut Patience,
+) -> Result<Option<Bytes>, UpstreamError> {
+    std::future::poll_fn(|context| patience.poll_chunk(body, context)).await.transpose()
+}
+
+/// Reads an answer to its end. One that came in a single piece is not copied.
+pub(super) async fn gather(
+    first: Bytes,
+    body: &mut AnswerBody,
+    patience: &mut Patience,
+) -> Result<Gathered, UpstreamError> {
+    let Some(second) = next_chunk(body, patience).await? else {
+        return Ok(Gathered::Whole(first));
+    };
+    let mut whole = BytesMut::from(first);
+    whole.extend_from_slice(&second);
+    while let Some(chunk) = next_chunk(body, patience).await? {
+        whole.extend_from_slice(&chunk);
+        if whole.len() > GATHER_LIMIT {
+            return Ok(Gathered::TooLarge(whole.freeze()));
+        }
+    }
+    Ok(Gathered::Whole(whole.freeze()))
+}
+
+/// The body of a streamed answer.
+pub(super) struct Relay {
+    /// Absent once the call has ended.
+    flow: Option<Flow>,
+    /// Read but not sent yet.
+    ready: Forward,
+}
+
+/// A call under way: what comes, who reads along, and how it ends.
+struct Flow {
+    body: AnswerBody,
+    patience: Patience,
+    meter: Option<StreamMeter>,
+    settlement: Settlement,
+    /// Whether the end of an event has been sent last, so that an error of ours can follow.
+    between_events: bool,
+}
+
+impl Relay {
+    /// Relays server-sent events through `meter`: `first`, and what is still to come.
+    pub(super) fn events(
+        first: Bytes,
+        body: AnswerBody,
+        patience: Patience,
+        meter: StreamMeter,
+        settlement: Settlement,
+    ) -> Self {
+        let meter = Some(meter);
+        let mut flow = Flow { body, patience, meter, settlement, between_events: true };
+        let ready = flow.take(first);
+        Self { flow: Some(flow), ready }
+    }
+
+    /// Relays an answer that the meter cannot read: `first`, and what is still to come.
+    pub(super) fn opaque(
+        first: Bytes,
+        body: AnswerBody,
+        patience: Patience,
+        mut settlement: Settlement,
+    ) -> Self {
+        settlement.metered(Metering::unreadable());
+        let flow = Flow { body, patience, meter: None, settlement, between_events: false };
+        Self { flow: Some(flow), ready: Forward::from(first) }
+    }
+}
+
+impl Flow {
+    fn take(&mut self, chunk: Bytes) -> Forward {
+        let Some(meter) = &mut self.meter else { return Forward::from(chunk) };
+        self.between_events = chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n");
+        let forward = meter.push(chunk);
+        let report = *meter.report();
+        self.settlement.metered(&report);
+        if report.done {
+            // Whoever has this marker has the whole answer: from here on the bill must survive.
+            self.settlement.end(Ending::Done);
+        }
+        forward
+    }
+
+    fn finish(&mut self) -> Forward {
+        let Some(meter) = &mut self.meter else {
+            self.settlement.end(Ending::Done);
+            return Forward::default();
+        };
+        let forward = meter.finish();
+        let report = *meter.report();
+        self.settlement.metered(&report);
+        let is_whole = report.done || report.finished || report.usage.is_some();
+        let ending = match (report.error, is_whole) {
+            (true, _) => Ending::UpstreamError,
+            (false, true) => Ending::Done,
+            (false, false) => Ending::UpstreamCut,
+        };
+        self.settlement.end(ending);
+        forward
+    }
+
+    /// Ends a call that its provider broke off, and tells the client in the only way that is left
+    /// after the status went out: an event with an `error`, which official clients raise.
+    fn fail(&mut self, error: UpstreamError) -> Result<Forward, UpstreamError> {
+        self.settlement.end(match error {
+            UpstreamError::TimedOut => Ending::Timeout,
+            UpstreamError::Unreachable | UpstreamError::Broken => Ending::UpstreamCut,
+        });
+        let Some(meter) = &mut self.meter else { return Err(error) };
+        let mut forward = meter.finish();
+        let gap = if self.between_events { "" } else { "\n\n" };
+        let event = format!("{gap}data: {}\n\n", ApiError::Upstream(error).body());
+        forward.push(Bytes::from(event));
+        Ok(forward)
+    }
+}
+
+impl MessageBody for Relay {
+    type Error = std::io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let relay = self.get_mut();
+        loop {
+            if let Some(bytes) = relay.ready.next() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            let Some(flow) = &mut relay.flow else { return Poll::Ready(None) };
+            let item = ready!(flow.patience.poll_chunk(&mut flow.body, context));
+            relay.ready = match item {
+                Some(Ok(chunk)) => flow.take(chunk),
+                None => {
+                    let last = flow.finish();
+                    relay.flow = None;
+                    last
+                }
+                Some(Err(error)) => {
+                    let last = flow.fail(error);
+                    relay.flow = None;
+                    match last {
+                        Ok(forward) => forward,
+                        // An aborted connection says what an orderly end would hide.
+                        Err(_) => {
+                            let cut = std::io::ErrorKind::ConnectionAborted;
+                            return Poll::Ready(Some(Err(cut.into())));
+                        }
+                    }
+                }
+            };
+        }
+    }
+}
+
+impl Drop for Relay {
+    /// The client has left. What was used until now is charged, or the rest is read first, so that it
+    /// is known exactly.
+    fn drop(&mut self) {
+        let Some(flow) = self.flow.take() else { return };
+        let wants_rest = flow.settlement.call().provider.on_client_gone == ClientGone::Drain;
+        if wants_rest && flow.settlement.is_open() && flow.meter.is_some() {
+            actix_web::rt::spawn(drain(flow));
+        }
+    }
+}
+
+/// Reads the rest of an answer that nobody waits for any more, within bounds.
+async fn drain(mut flow: Flow) {
+    let deadline = Instant::now() + DRAIN_TIME;
+    let mut bytes = 0;
+    while bytes < DRAIN_BYTES && flow.settlement.is_open() {
+        let Flow { body, patience, .. } = &mut flow;
+        match tokio::time::timeout_at(deadline, next_chunk(body, patience)).await {
+            Ok(Ok(Some(chunk))) => {
+                bytes += chunk.len() as u64;
+                flow.take(chunk);
+            }
+            Ok(Ok(None)) => {
+                flow.finish();
+            }
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}

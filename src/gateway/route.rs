@@ -1,0 +1,51 @@
+//! Where a call goes: a model's name becomes a provider, the name it has there, and its price.
+
+use std::sync::Arc;
+
+use crate::catalogue::Catalogue;
+use crate::config::{Config, Provider};
+use crate::domain::key::KeyRecord;
+use crate::domain::price::Pricing;
+use crate::error::ApiError;
+use crate::provider::kind::Kind;
+
+/// Where a call goes, and what it costs there.
+pub(super) struct Destination {
+    pub(super) provider: Arc<Provider>,
+    pub(super) upstream_model: String,
+    pub(super) pricing: Arc<Pricing>,
+    /// Which price list, for receipts.
+    pub(super) price: Arc<str>,
+    pub(super) max_output_tokens: Option<u64>,
+}
+
+/// Finds where `model` goes for this key. One it may not use is as unknown as one that nobody serves.
+pub(super) fn choose(
+    config: &Config,
+    key: &KeyRecord,
+    model: &str,
+) -> Result<Destination, ApiError> {
+    let unknown = || ApiError::NoSuchModel(model.to_owned());
+    let found = config.route(model).filter(|_| key.may_use(model)).ok_or_else(unknown)?;
+    let kind = found.provider.kind;
+    let listed = kind
+        .preset()
+        .catalogue
+        .and_then(|catalogue| Catalogue::embedded().find(catalogue, &found.upstream_model));
+    let configured = found.route.and_then(|route| route.price.as_ref());
+    let (pricing, price): (Pricing, Arc<str>) = match (configured, listed) {
+        (Some(pricing), _) => (pricing.clone(), "config".into()),
+        (None, Some(entry)) => (entry.pricing.clone(), Arc::clone(&entry.version)),
+        // It answers by itself and owes nobody anything.
+        (None, None) if kind == Kind::Echo => (Pricing::Free, "free".into()),
+        (None, None) => (Pricing::Unknown, "unknown".into()),
+    };
+    let configured = found.route.and_then(|route| route.max_output_tokens);
+    Ok(Destination {
+        upstream_model: found.upstream_model.clone().into_owned(),
+        pricing: Arc::new(pricing),
+        price,
+        max_output_tokens: configured.or_else(|| listed.and_then(|entry| entry.max_output_tokens)),
+        provider: Arc::clone(found.provider),
+    })
+}

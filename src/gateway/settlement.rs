@@ -1,0 +1,255 @@
+//! The end of a call, which comes exactly once: the hold is posted, the receipt written, the line
+//! logged.
+//!
+//! A call that is dropped on the way, because its client left or a handler broke, ends here too: in
+//! `Drop`, charged for what it had used by then.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::clock;
+use crate::config::Provider;
+use crate::domain::money::Money;
+use crate::domain::price::{Bill, Pricing};
+use crate::domain::receipt::{Ending, Metered, Receipt};
+use crate::domain::usage::{Class, ServiceTier, Usage};
+use crate::ledger::{Description, Hold};
+use crate::provider::meter::StreamReport;
+use crate::provider::usage::AnswerReport;
+
+use super::Stopping;
+
+/// About how many bytes of text are a token, for what a provider did not count.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What is known of a call when it has been admitted.
+pub(super) struct Admitted {
+    pub(super) description: Description,
+    pub(super) provider: Arc<Provider>,
+    pub(super) pricing: Arc<Pricing>,
+    pub(super) prompt_bytes: u64,
+    pub(super) streamed: bool,
+    pub(super) began: Instant,
+}
+
+/// What an answer told about itself, in so far as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Metering {
+    usage: Option<Usage>,
+    service: ServiceTier,
+    provider_cost: Option<Money>,
+    content_bytes: u64,
+    content_events: u64,
+    /// The answer could not be read, so what it used is anybody's guess.
+    unreadable: bool,
+}
+
+impl From<&StreamReport> for Metering {
+    fn from(report: &StreamReport) -> Self {
+        Self {
+            usage: report.usage,
+            service: report.service.unwrap_or_default(),
+            provider_cost: report.provider_cost,
+            content_bytes: report.content_bytes,
+            content_events: report.content_events,
+            unreadable: report.overflow,
+        }
+    }
+}
+
+impl From<&AnswerReport> for Metering {
+    fn from(report: &AnswerReport) -> Self {
+        Self {
+            usage: report.usage,
+            service: report.service.unwrap_or_default(),
+            provider_cost: report.provider_cost,
+            content_bytes: report.content_bytes,
+            content_events: 0,
+            unreadable: false,
+        }
+    }
+}
+
+impl Metering {
+    /// Of an answer in an encoding that the meter does not read.
+    pub(super) fn unreadable() -> Self {
+        Self { unreadable: true, ..Self::default() }
+    }
+}
+
+/// A call under way. Ends by [`Settlement::end`], or else when it is dropped.
+pub(super) struct Settlement {
+    call: Admitted,
+    hold: Option<Hold>,
+    stopping: Arc<Stopping>,
+    status: u16,
+    first_byte_ms: Option<u64>,
+    /// The request may have reached the provider, which may charge for it.
+    sent: bool,
+    metering: Metering,
+}
+
+impl Settlement {
+    pub(super) fn new(call: Admitted, hold: Hold, stopping: Arc<Stopping>) -> Self {
+        Self {
+            call,
+            hold: Some(hold),
+            stopping,
+            status: 0,
+            first_byte_ms: None,
+            sent: false,
+            metering: Metering::default(),
+        }
+    }
+
+    pub(super) const fn call(&self) -> &Admitted {
+        &self.call
+    }
+
+    /// Whether the call has not ended yet.
+    pub(super) const fn is_open(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// The request is on its way: from here on the provider may charge for it.
+    pub(super) const fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// The head of an answer has come.
+    pub(super) fn answered(&mut self, status: u16) {
+        self.status = status;
+        self.first_byte_ms = Some(millis(self.call.began));
+    }
+
+    /// What is known of the usage so far: what counts if the call is dropped.
+    pub(super) fn metered(&mut self, metering: impl Into<Metering>) {
+        self.metering = metering.into();
+    }
+
+    /// Waits until the hold outlives the machine; `false` if it never will.
+    pub(super) async fn hold_is_durable(&self) -> bool {
+        match &self.hold {
+            Some(hold) => hold.is_durable() || hold.durable().await,
+            None => true,
+        }
+    }
+
+    /// Ends the call and says what it cost. When this returns, the receipt outlives the process.
+    pub(super) fn end(&mut self, ending: Ending) -> Money {
+        let Some(hold) = self.hold.take() else { return Money::ZERO };
+        let receipt = self.receipt(&hold, ending);
+        let cost = receipt.cost;
+        hold.post(&receipt);
+        log(&receipt);
+        cost
+    }
+
+    fn receipt(&self, hold: &Hold, ending: Ending) -> Receipt {
+        let (bill, metered) = self.bill(hold.amount(), ending);
+        let call = &self.call;
+        Receipt {
+            id: hold.id(),
+            key: hold.key(),
+            at: clock::now(),
+            model: Arc::clone(&call.description.model),
+            provider: Arc::clone(&call.description.provider),
+            upstream_model: Arc::clone(&call.description.upstream_model),
+            endpoint: Arc::clone(&call.description.endpoint),
+            status: if self.status == 0 { status_of(ending) } else { self.status },
+            streamed: call.streamed,
+            ending,
+            metered,
+            service: self.metering.service,
+            lines: bill.lines,
+            cost: bill.cost,
+            held: hold.amount(),
+            price: Arc::clone(&call.description.price),
+            first_byte_ms: self.first_byte_ms,
+            total_ms: millis(call.began),
+        }
+    }
+
+    /// What the call used and costs. In this order: what the provider reported; nothing, where it
+    /// refused or was never asked; the whole hold, where its answer cannot be read; else the prompt
+    /// and what came of the answer, by their bytes.
+    fn bill(&self, held: Money, ending: Ending) -> (Bill, Metered) {
+        let metering = &self.metering;
+        let pricing = &self.call.pricing;
+        if let Some(usage) = metering.usage {
+            let mut bill = pricing.bill(&usage, metering.service);
+            if let Some(cost) = metering.provider_cost.filter(|_| self.call.provider.prefer_provider_cost) {
+                bill.cost = cost;
+            }
+            return (bill, Metered::Reported);
+        }
+        let refused = self.status >= 400 || ending == Ending::UpstreamError;
+        if !self.sent || (refused && metering.content_bytes == 0) {
+            return (Bill::default(), Metered::Nothing);
+        }
+        if metering.unreadable {
+            return (Bill { cost: held, ..Bill::default() }, Metered::Estimated);
+        }
+        let output = metering.content_bytes.div_ceil(BYTES_PER_TOKEN).max(metering.content_events);
+        let usage = Usage::default()
+            .with(Class::Input, self.call.prompt_bytes.div_ceil(BYTES_PER_TOKEN))
+            .with(Class::Output, output);
+        (pricing.bill(&usage, metering.service), Metered::Estimated)
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if self.hold.is_none() {
+            return;
+        }
+        let ending = if std::thread::panicking() {
+            Ending::Crash
+        } else if self.stopping.is_stopping() {
+            Ending::Shutdown
+        } else {
+            Ending::ClientGone
+        };
+        self.end(ending);
+    }
+}
+
+/// The status of a receipt whose provider never answered.
+const fn status_of(ending: Ending) -> u16 {
+    match ending {
+        Ending::Done => 200,
+        Ending::UpstreamError | Ending::UpstreamCut => 502,
+        Ending::Timeout => 504,
+        // What nginx writes for a client that left before the answer.
+        Ending::ClientGone => 499,
+        Ending::Shutdown => 503,
+        Ending::Crash => 500,
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One line for each call; never a secret, a prompt or an answer.
+fn log(receipt: &Receipt) {
+    let usage = receipt.usage();
+    tracing::info!(
+        request.id = %receipt.id,
+        key.id = %receipt.key,
+        model = &*receipt.model,
+        provider = &*receipt.provider,
+        upstream.model = &*receipt.upstream_model,
+        endpoint = &*receipt.endpoint,
+        status = receipt.status,
+        stream = receipt.streamed,
+        ending = receipt.ending.name(),
+        metered = receipt.metered.name(),
+        tokens.input = usage.input_tokens(),
+        tokens.output = usage.output_tokens(),
+        cost_usd = %receipt.cost,
+        first_byte_ms = receipt.first_byte_ms,
+        duration_ms = receipt.total_ms,
+        "call"
+    );
+}

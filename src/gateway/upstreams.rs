@@ -1,0 +1,149 @@
+//! A worker's connections to providers, kept across calls and across reloads that leave a provider's
+//! address as it is.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Uri, Version};
+use awc::{Client, Connector};
+use secrecy::ExposeSecret;
+
+use crate::config::Provider;
+use crate::provider::endpoint::Endpoint;
+use crate::provider::kind::KeyHeader;
+
+/// Longer than providers keep an idle connection: they are the ones to close it.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
+/// Connections are not closed for their age alone.
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// What a call to one provider needs, prepared once for each worker.
+pub(super) struct Upstream {
+    pub(super) provider: Arc<Provider>,
+    pub(super) client: Client,
+    /// Credentials and configured headers.
+    pub(super) headers: HeaderMap,
+    uris: [Option<Uri>; Endpoint::ALL.len()],
+}
+
+impl Upstream {
+    /// The address of an endpoint; `None` if the provider's address does not make one.
+    pub(super) fn uri(&self, endpoint: Endpoint) -> Option<&Uri> {
+        let index = Endpoint::ALL.iter().position(|other| *other == endpoint)?;
+        self.uris[index].as_ref()
+    }
+}
+
+/// All providers that this worker has called.
+pub(super) struct Upstreams {
+    tls: Arc<rustls::ClientConfig>,
+    known: RefCell<HashMap<Arc<str>, Arc<Upstream>>>,
+}
+
+impl Upstreams {
+    pub(super) fn new(tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { tls, known: RefCell::default() }
+    }
+
+    /// What is needed to call `provider`. A provider that a reload replaced is prepared anew, but its
+    /// connections are kept if they would be made in the same way.
+    pub(super) fn get(&self, provider: &Arc<Provider>) -> Arc<Upstream> {
+        let earlier = self.known.borrow().get(&provider.name).cloned();
+        if let Some(upstream) = &earlier
+            && Arc::ptr_eq(&upstream.provider, provider)
+        {
+            return Arc::clone(upstream);
+        }
+        let client = match earlier {
+            Some(upstream) if connects_alike(&upstream.provider, provider) => {
+                upstream.client.clone()
+            }
+            _ => self.client(provider),
+        };
+        let upstream = Arc::new(Upstream {
+            client,
+            headers: own_headers(provider),
+            uris: Endpoint::ALL.map(|endpoint| uri(provider, endpoint)),
+            provider: Arc::clone(provider),
+        });
+        self.known.borrow_mut().insert(Arc::clone(&provider.name), Arc::clone(&upstream));
+        upstream
+    }
+
+    /// awc's defaults are for short calls: five seconds for an answer, a hundred connections,
+    /// redirects followed. Each phase has a time limit of its own here, and a redirect could carry a
+    /// provider's key to another host.
+    fn client(&self, provider: &Provider) -> Client {
+        let connector = Connector::new()
+            .rustls_0_23(Arc::clone(&self.tls))
+            .timeout(Duration::from_millis(provider.timeouts.connect_ms))
+            .handshake_timeout(Duration::from_millis(provider.timeouts.connect_ms))
+            .limit(provider.max_connections)
+            .conn_keep_alive(KEEP_ALIVE)
+            .conn_lifetime(LIFETIME);
+        Client::builder()
+            .connector(connector)
+            .max_http_version(Version::HTTP_11)
+            .disable_timeout()
+            .disable_redirects()
+            .no_default_headers()
+            .finish()
+    }
+}
+
+fn connects_alike(one: &Provider, other: &Provider) -> bool {
+    one.timeouts.connect_ms == other.timeouts.connect_ms
+        && one.max_connections == other.max_connections
+}
+
+fn own_headers(provider: &Provider) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for extra in &provider.headers {
+        let name = HeaderName::try_from(extra.name.as_str());
+        let value = HeaderValue::try_from(extra.value.expose_secret());
+        if let (Ok(name), Ok(mut value)) = (name, value) {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
+    if let Some(key) = &provider.key {
+        let (name, value) = match provider.key_header {
+            KeyHeader::Bearer => ("authorization", format!("Bearer {}", key.expose_secret())),
+            KeyHeader::ApiKey => ("api-key", key.expose_secret().to_owned()),
+        };
+        if let Ok(mut value) = HeaderValue::try_from(value) {
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+fn uri(provider: &Provider, endpoint: Endpoint) -> Option<Uri> {
+    let base = provider.base_url.as_ref()?;
+    let mut address = base.join(endpoint.path());
+    if let Some(version) = &provider.api_version {
+        address.push_str("?api-version=");
+        address.push_str(version);
+    }
+    address.parse().ok()
+}
+
+/// TLS towards providers: the roots this program brings and those of the system, which may have a
+/// private one.
+pub fn tls() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let system = rustls_native_certs::load_native_certs();
+    let (_, ignored) = roots.add_parsable_certificates(system.certs);
+    if ignored > 0 || !system.errors.is_empty() {
+        tracing::debug!(ignored, errors = ?system.errors, "some of the system's certificates are not used");
+    }
+    let mut config =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
