@@ -1,10 +1,47 @@
-//! Conduit: a gateway between programs and LLM providers.
-
-pub mod catalogue;
+//! Conduit: one program between your programs and LLM providers.
+//!
+//! # Layers, in reading order
+//!
+//! - [`domain`]: money, windows, usage, prices, keys, receipts, budgets: values and rules, no I/O.
+//! - [`provider`]: what providers speak: bytes in, facts and bytes out, no I/O.
+//! - [`catalogue`]: the prices that come with the program.
+//! - [`config`]: the file, checked as a whole and swapped while calls run.
+//! - [`store`]: what outlives the process; the only layer that knows redb.
+//! - [`ledger`]: the authority on spend: holds, posts, the waiting line.
+//! - [`gateway`]: the life of a call; [`error`] makes its failures HTTP.
+//! - [`admin`]: what an administrator can do, as verbs for the socket and the command line.
+//! - [`server`]: puts it all together and takes it down in order.
+//! - [`cli`]: the commands.
+//!
+//! [`clock`] and [`logging`] are leaves that any layer above `domain` and `provider` may use.
+//!
+//! # What must never happen
+//!
+//! - A call is sent to a provider without a hold, or a hold ends twice or not at all.
+//! - An answer is seen in full by a client whose bill would not survive the process.
+//! - A secret, a prompt or an answer reaches a log, an error or the store.
+//! - A bad configuration comes into force, even in part.
 
 pub mod domain;
 
-pub mod clock;
-pub mod ledger;
 pub mod provider;
+
+pub mod catalogue;
+
+pub mod config;
+
 pub mod store;
+
+pub mod ledger;
+
+pub mod error;
+pub mod gateway;
+
+pub mod admin;
+
+pub mod server;
+
+pub mod cli;
+
+pub mod clock;
+pub mod logging;

@@ -1,0 +1,296 @@
+//! The configuration file as written: which keys there are, of which type and in which range.
+//!
+//! Nothing is resolved, defaulted or compared here, and nothing outside the file is read. What is
+//! absent or wrong is `None`; that it was wrong has been reported by then.
+
+use toml::de::DeTable;
+
+use super::model::{ClientGone, Enforcement, LogFormat};
+use super::price;
+use super::reader::{At, Findings, Section};
+use crate::domain::price::Pricing;
+use crate::provider::kind::StreamUsage;
+
+pub(super) struct File {
+    pub(super) server: Server,
+    pub(super) store: Store,
+    pub(super) admin: Admin,
+    pub(super) log: Log,
+    pub(super) limits: Limits,
+    pub(super) defaults: Transport,
+    pub(super) providers: Vec<Provider>,
+    /// None is written, not even a wrong one.
+    pub(super) no_provider: bool,
+    pub(super) models: Vec<Model>,
+    pub(super) routing: Routing,
+}
+
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) listen: Option<Vec<At<String>>>,
+    pub(super) workers: Option<u64>,
+    pub(super) max_body: Option<u64>,
+    pub(super) shutdown_deadline_ms: Option<u64>,
+    pub(super) keep_alive_ms: Option<u64>,
+    pub(super) header_timeout_ms: Option<u64>,
+    pub(super) trusted_proxies: Vec<At<String>>,
+}
+
+#[derive(Default)]
+pub(super) struct Store {
+    pub(super) path: Option<At<String>>,
+    pub(super) receipts_keep_ms: Option<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Admin {
+    pub(super) socket: Option<At<String>>,
+}
+
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) level: Option<At<String>>,
+    pub(super) format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Windows {
+    Rolling,
+    Calendar,
+}
+
+#[derive(Default)]
+pub(super) struct Limits {
+    pub(super) windows: Written<Windows>,
+    pub(super) time_zone: Option<At<String>>,
+    pub(super) enforcement: Option<Enforcement>,
+    pub(super) max_wait_ms: Option<u64>,
+    pub(super) min_output_tokens: Option<u64>,
+}
+
+/// How calls travel to a provider; written per provider, or once under `[defaults]`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Transport {
+    pub(super) connect_timeout_ms: Option<u64>,
+    pub(super) first_byte_timeout_ms: Option<u64>,
+    pub(super) idle_timeout_ms: Option<u64>,
+    pub(super) total_timeout_ms: Option<u64>,
+    pub(super) max_connections: Option<u64>,
+    pub(super) on_client_gone: Option<ClientGone>,
+}
+
+pub(super) struct Provider {
+    pub(super) name: At<String>,
+    pub(super) kind: Written<String>,
+    pub(super) base_url: Written<String>,
+    /// A key itself is written, which has been reported.
+    pub(super) has_api_key: bool,
+    pub(super) api_key_env: Written<String>,
+    pub(super) api_key_file: Written<String>,
+    pub(super) api_key_credential: Written<String>,
+    pub(super) stream_usage: Option<StreamUsage>,
+    /// Names and values of headers; the values may be secrets.
+    pub(super) headers: Vec<(At<String>, At<String>)>,
+    pub(super) api_version: Option<At<String>>,
+    pub(super) transport: Transport,
+    pub(super) prefer_provider_cost: Option<bool>,
+}
+
+/// A value of which it matters that absent and wrong are different.
+#[derive(Default)]
+pub(super) enum Written<T> {
+    #[default]
+    Absent,
+    /// Reported already.
+    Wrong,
+    Right(At<T>),
+}
+
+impl<T> Written<T> {
+    fn read<'t>(
+        section: &mut Section<'t>,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'t>, &'static str) -> Option<At<T>>,
+    ) -> Self {
+        match read(section, key) {
+            Some(at) => Self::Right(at),
+            None if section.has(key) => Self::Wrong,
+            None => Self::Absent,
+        }
+    }
+
+    pub(super) const fn right(&self) -> Option<&At<T>> {
+        match self {
+            Self::Right(at) => Some(at),
+            Self::Absent | Self::Wrong => None,
+        }
+    }
+
+    pub(super) const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+pub(super) struct Model {
+    pub(super) name: At<String>,
+    pub(super) provider: Written<String>,
+    /// The name that the provider is asked for.
+    pub(super) upstream: Option<At<String>>,
+    pub(super) aliases: Vec<At<String>>,
+    pub(super) max_output_tokens: Option<u64>,
+    pub(super) price: Option<Pricing>,
+}
+
+#[derive(Default)]
+pub(super) struct Routing {
+    pub(super) default_provider: Option<At<String>>,
+}
+
+pub(super) fn read(root: &DeTable<'_>, findings: &Findings) -> File {
+    let mut top = Section::root(root, findings);
+    let before = findings.count();
+    let providers: Vec<Provider> =
+        entries(top.section("providers"), "a table such as [providers.openai]")
+            .map(|(name, section)| provider(name, section))
+            .collect();
+    let no_provider = providers.is_empty() && findings.count() == before;
+    let file = File {
+        server: top.section("server").map(server).unwrap_or_default(),
+        store: top.section("store").map(store).unwrap_or_default(),
+        admin: top.section("admin").map(admin).unwrap_or_default(),
+        log: top.section("log").map(log).unwrap_or_default(),
+        limits: top.section("limits").map(limits).unwrap_or_default(),
+        defaults: top.section("defaults").map(defaults).unwrap_or_default(),
+        providers,
+        no_provider,
+        models: entries(top.section("models"), "a table such as [models.\"gpt-4o\"]")
+            .map(|(name, section)| model(name, section))
+            .collect(),
+        routing: top.section("routing").map(routing).unwrap_or_default(),
+    };
+    top.finish();
+    file
+}
+
+fn entries<'t>(
+    section: Option<Section<'t>>,
+    expected: &str,
+) -> impl Iterator<Item = (At<String>, Section<'t>)> {
+    section.map(|section| section.named_sections(expected)).unwrap_or_default().into_iter()
+}
+
+fn server(mut section: Section<'_>) -> Server {
+    let server = Server {
+        listen: section.text_or_texts("listen"),
+        workers: section.integer("workers", &(1..=1024)),
+        max_body: section.size("max_body", &("1KiB"..="4GiB")),
+        shutdown_deadline_ms: section.duration("shutdown_deadline", &("0s"..="1d")),
+        keep_alive_ms: section.duration("keep_alive", &("1s"..="1h")),
+        header_timeout_ms: section.duration("header_timeout", &("1s"..="10m")),
+        trusted_proxies: section.texts("trusted_proxies").unwrap_or_default(),
+    };
+    section.finish();
+    server
+}
+
+fn store(mut section: Section<'_>) -> Store {
+    let store = Store {
+        path: section.text("path"),
+        receipts_keep_ms: section.duration("receipts_keep", &("1d"..="36500d")),
+    };
+    section.finish();
+    store
+}
+
+fn admin(mut section: Section<'_>) -> Admin {
+    let admin = Admin { socket: section.text("socket") };
+    section.finish();
+    admin
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let log = Log {
+        level: section.text("level"),
+        format: section.choice("format", &LogFormat::WORDS).map(|format| format.value),
+    };
+    section.finish();
+    log
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let windows = [("rolling", Windows::Rolling), ("calendar", Windows::Calendar)];
+    let limits = Limits {
+        windows: Written::read(&mut section, "windows", |s, key| s.choice(key, &windows)),
+        time_zone: section.text("time_zone"),
+        enforcement: section.choice("enforcement", &Enforcement::WORDS).map(|at| at.value),
+        max_wait_ms: section.duration("max_wait", &("0s"..="10m")),
+        min_output_tokens: section.integer("min_output_tokens", &(1..=1_000_000)),
+    };
+    section.finish();
+    limits
+}
+
+fn defaults(mut section: Section<'_>) -> Transport {
+    let transport = transport(&mut section);
+    section.finish();
+    transport
+}
+
+fn transport(section: &mut Section<'_>) -> Transport {
+    Transport {
+        connect_timeout_ms: section.duration("connect_timeout", &("1ms"..="10m")),
+        first_byte_timeout_ms: section.duration("first_byte_timeout", &("1ms"..="1d")),
+        idle_timeout_ms: section.duration("idle_timeout", &("1ms"..="1d")),
+        total_timeout_ms: section.duration("total_timeout", &("1ms"..="7d")),
+        max_connections: section.integer("max_connections", &(1..=65_535)),
+        on_client_gone: section.choice("on_client_gone", &ClientGone::WORDS).map(|at| at.value),
+    }
+}
+
+fn provider(name: At<String>, mut section: Section<'_>) -> Provider {
+    section.refuse(
+        "api_key",
+        "a key must not be written in this file",
+        "name the place it is kept in: `api_key_env`, `api_key_file` or `api_key_credential`",
+    );
+    let stream_usage =
+        [("ask", StreamUsage::Ask), ("always", StreamUsage::Always), ("never", StreamUsage::Never)];
+    let provider = Provider {
+        name,
+        kind: Written::read(&mut section, "kind", Section::text),
+        base_url: Written::read(&mut section, "base_url", Section::text),
+        has_api_key: section.has("api_key"),
+        api_key_env: Written::read(&mut section, "api_key_env", Section::text),
+        api_key_file: Written::read(&mut section, "api_key_file", Section::text),
+        api_key_credential: Written::read(&mut section, "api_key_credential", Section::text),
+        stream_usage: section.choice("stream_usage", &stream_usage).map(|at| at.value),
+        headers: section
+            .section("headers")
+            .map(|headers| headers.secret_texts())
+            .unwrap_or_default(),
+        api_version: section.text("api_version"),
+        transport: transport(&mut section),
+        prefer_provider_cost: section.flag("prefer_provider_cost"),
+    };
+    section.finish();
+    provider
+}
+
+fn model(name: At<String>, mut section: Section<'_>) -> Model {
+    let model = Model {
+        name,
+        provider: Written::read(&mut section, "provider", Section::text),
+        upstream: section.text("model"),
+        aliases: section.texts("aliases").unwrap_or_default(),
+        max_output_tokens: section.integer("max_output_tokens", &(1..=100_000_000)),
+        price: price::read(&mut section),
+    };
+    section.finish();
+    model
+}
+
+fn routing(mut section: Section<'_>) -> Routing {
+    let routing = Routing { default_provider: section.text("default_provider") };
+    section.finish();
+    routing
+}

@@ -1,0 +1,208 @@
+//! The configuration in force: valid, complete, names resolved.
+//!
+//! Only `check` makes one, from a file; the values of a provider's key and headers are held so that
+//! they are never printed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::base_url::BaseUrl;
+use super::cidr::Cidr;
+use super::routes::{RouteMatch, Routes};
+use crate::domain::window::WindowRule;
+use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub server: Server,
+    pub store: Store,
+    pub admin: Admin,
+    pub log: Log,
+    pub limits: Limits,
+    /// In the order of the file.
+    pub providers: Vec<Arc<Provider>>,
+    pub routes: Routes,
+    /// Environment variables that took the place of an option, with its name: shown by `check`.
+    pub overrides: Vec<Override>,
+}
+
+impl Config {
+    /// Where a call for `model` goes; `None` if no route and no default provider takes it.
+    pub fn route<'a>(&'a self, model: &'a str) -> Option<RouteMatch<'a>> {
+        self.routes.find(model)
+    }
+
+    pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers.iter().find(|provider| &*provider.name == name)
+    }
+
+    /// What is in force stays so until a restart: takes those values from `running` and names the
+    /// options in which this file differs.
+    pub(super) fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut differs = Vec::new();
+        let new = (&mut self.server, &running.server);
+        keep("server.listen", &mut new.0.listen, &new.1.listen, &mut differs);
+        keep("server.workers", &mut new.0.workers, &new.1.workers, &mut differs);
+        keep("server.keep_alive", &mut new.0.keep_alive_ms, &new.1.keep_alive_ms, &mut differs);
+        let (timeout, running_timeout) = (&mut new.0.header_timeout_ms, &new.1.header_timeout_ms);
+        keep("server.header_timeout", timeout, running_timeout, &mut differs);
+        keep("store.path", &mut self.store.path, &running.store.path, &mut differs);
+        keep("admin.socket", &mut self.admin.socket, &running.admin.socket, &mut differs);
+        keep("log.format", &mut self.log.format, &running.log.format, &mut differs);
+        differs
+    }
+}
+
+fn keep<T: Clone + PartialEq>(
+    name: &'static str,
+    new: &mut T,
+    running: &T,
+    differs: &mut Vec<&'static str>,
+) {
+    if new != running {
+        new.clone_from(running);
+        differs.push(name);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Override {
+    pub variable: &'static str,
+    pub option: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Never empty. Changing it needs a restart.
+    pub listen: Vec<SocketAddr>,
+    /// Threads that serve calls. Changing it needs a restart.
+    pub workers: usize,
+    /// The longest body of a call, in bytes.
+    pub max_body: usize,
+    /// How long streams in flight may go on once the gateway is told to stop.
+    pub shutdown_deadline_ms: u64,
+    /// How long an idle connection of a client stays open. Changing it needs a restart.
+    pub keep_alive_ms: u64,
+    /// How long a client may take to send its request's head. Changing it needs a restart.
+    pub header_timeout_ms: u64,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Cidr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Changing it needs a restart.
+    pub path: PathBuf,
+    pub receipts_keep_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Changing it needs a restart.
+    pub socket: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// What is logged, in the syntax of `EnvFilter`.
+    pub filter: String,
+    /// Changing it needs a restart.
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    Text,
+    Json,
+}
+
+impl LogFormat {
+    pub(super) const WORDS: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub windows: WindowRule,
+    pub enforcement: Enforcement,
+    /// How long a call may wait for other calls' holds to end.
+    pub max_wait_ms: u64,
+    /// A call's output is never capped below this to make it affordable.
+    pub min_output_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// A limit is a ceiling.
+    #[default]
+    Hard,
+    /// Calls are admitted while less than the limit is spent.
+    Soft,
+}
+
+impl Enforcement {
+    pub(super) const WORDS: [(&'static str, Self); 2] =
+        [("hard", Self::Hard), ("soft", Self::Soft)];
+}
+
+/// A place that calls go to.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    pub name: Arc<str>,
+    pub kind: Kind,
+    /// Absent for the kind that answers by itself.
+    pub base_url: Option<BaseUrl>,
+    /// Absent where none is needed, and where secrets were not to be read.
+    pub key: Option<SecretString>,
+    pub key_header: KeyHeader,
+    pub stream_usage: StreamUsage,
+    pub headers: Vec<ExtraHeader>,
+    /// For `?api-version=`.
+    pub api_version: Option<String>,
+    pub timeouts: Timeouts,
+    /// Open connections at most, for each worker.
+    pub max_connections: usize,
+    pub on_client_gone: ClientGone,
+    /// The cost that this provider reports counts instead of the one from the price list.
+    pub prefer_provider_cost: bool,
+}
+
+/// A header that is added to every call. The value may be a secret.
+#[derive(Clone, Debug)]
+pub struct ExtraHeader {
+    /// In lower case.
+    pub name: String,
+    pub value: SecretString,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect_ms: u64,
+    /// From the request having been sent to the first byte of the answer.
+    pub first_byte_ms: u64,
+    /// Between two bytes of the answer.
+    pub idle_ms: u64,
+    /// From the call's start to the answer's end.
+    pub total_ms: u64,
+}
+
+/// What becomes of the provider's answer when the client has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientGone {
+    /// The call is ended, and charged for what it used until then.
+    #[default]
+    Cancel,
+    /// The rest is read, so that the exact usage is known.
+    Drain,
+}
+
+impl ClientGone {
+    pub(super) const WORDS: [(&'static str, Self); 2] =
+        [("cancel", Self::Cancel), ("drain", Self::Drain)];
+}

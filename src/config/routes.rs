@@ -1,0 +1,220 @@
+//! How a model name finds its provider: exact names and aliases first, then wildcards, then the
+//! default provider.
+//!
+//! Pure: a function of the names in the configuration and the name that was asked for.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::model::Provider;
+use crate::domain::pattern::Pattern;
+use crate::domain::price::Pricing;
+
+/// A name that clients may ask for, and where calls for it go.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub pattern: Pattern,
+    /// Other names for it; none where the pattern has a `*`.
+    pub aliases: Vec<Arc<str>>,
+    /// Never empty; tried in order.
+    pub targets: Vec<Target>,
+    /// The most tokens that the model can answer with.
+    pub max_output_tokens: Option<u64>,
+    /// `None`: the price catalogue decides.
+    pub price: Option<Pricing>,
+}
+
+/// One place a route leads to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub provider: Arc<Provider>,
+    /// The name the provider is asked for, in which a `*` is what the route's `*` stood for.
+    pub model: Option<String>,
+}
+
+/// What was found for a name.
+#[derive(Clone, Debug)]
+pub struct RouteMatch<'a> {
+    pub provider: &'a Arc<Provider>,
+    pub upstream_model: Cow<'a, str>,
+    /// Absent where the default provider takes a name that no route has.
+    pub route: Option<&'a Route>,
+}
+
+/// All routes, ready to be looked up.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    /// In the order of the file.
+    list: Vec<Route>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Those with a `*`, the most exact first.
+    wildcards: Vec<usize>,
+    default_provider: Option<Arc<Provider>>,
+}
+
+impl Routes {
+    pub fn new(list: Vec<Route>, default_provider: Option<Arc<Provider>>) -> Self {
+        let mut by_name = HashMap::new();
+        let mut wildcards = Vec::new();
+        for (index, route) in list.iter().enumerate() {
+            if route.pattern.is_exact() {
+                by_name.insert(Arc::from(route.pattern.as_str()), index);
+            } else {
+                wildcards.push(index);
+            }
+            by_name.extend(route.aliases.iter().map(|alias| (Arc::clone(alias), index)));
+        }
+        // A stable sort: of two that are as exact as each other, the first in the file is meant.
+        wildcards.sort_by_key(|index| std::cmp::Reverse(list[*index].pattern.weight()));
+        Self { list, by_name, wildcards, default_provider }
+    }
+
+    pub fn find<'a>(&'a self, model: &'a str) -> Option<RouteMatch<'a>> {
+        let named = self.by_name.get(model).copied();
+        let found = named.or_else(|| {
+            self.wildcards.iter().copied().find(|index| self.list[*index].pattern.matches(model))
+        });
+        let Some(route) = found.map(|index| &self.list[index]) else {
+            let provider = self.default_provider.as_ref()?;
+            return Some(RouteMatch {
+                provider,
+                upstream_model: Cow::Borrowed(model),
+                route: None,
+            });
+        };
+        let target = route.targets.first()?;
+        let upstream_model = route.upstream_model(target, model);
+        Some(RouteMatch { provider: &target.provider, upstream_model, route: Some(route) })
+    }
+
+    pub fn list(&self) -> &[Route] {
+        &self.list
+    }
+
+    pub const fn default_provider(&self) -> Option<&Arc<Provider>> {
+        self.default_provider.as_ref()
+    }
+
+    /// Every name without a `*` that clients may ask for, aliases too; in no order.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &Route)> {
+        self.by_name.iter().map(|(name, index)| (&**name, &self.list[*index]))
+    }
+}
+
+impl Route {
+    /// The name that `target` is asked for when a client asks for `asked`.
+    pub fn upstream_model<'a>(&'a self, target: &'a Target, asked: &'a str) -> Cow<'a, str> {
+        let pattern = self.pattern.as_str();
+        if self.pattern.is_exact() {
+            return Cow::Borrowed(target.model.as_deref().unwrap_or(pattern));
+        }
+        let matched = self.pattern.capture(asked).unwrap_or(asked);
+        match &target.model {
+            Some(template) if template.contains('*') => Cow::Owned(template.replace('*', matched)),
+            Some(model) => Cow::Borrowed(model),
+            // `openai/*` names a provider and then its model; `gpt-*` is the model's own name.
+            None if is_prefix(pattern) => Cow::Borrowed(matched),
+            None => Cow::Borrowed(asked),
+        }
+    }
+}
+
+/// Whether a pattern is a prefix of names, ending in `/*`, with no other star.
+fn is_prefix(pattern: &str) -> bool {
+    pattern.strip_suffix("/*").is_some_and(|prefix| !prefix.contains('*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{ClientGone, Timeouts};
+    use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
+
+    fn provider(name: &str) -> Arc<Provider> {
+        Arc::new(Provider {
+            name: Arc::from(name),
+            kind: Kind::Echo,
+            base_url: None,
+            key: None,
+            key_header: KeyHeader::Bearer,
+            stream_usage: StreamUsage::Ask,
+            headers: vec![],
+            api_version: None,
+            timeouts: Timeouts { connect_ms: 1, first_byte_ms: 1, idle_ms: 1, total_ms: 1 },
+            max_connections: 1,
+            on_client_gone: ClientGone::Cancel,
+            prefer_provider_cost: false,
+        })
+    }
+
+    fn route(pattern: &str, aliases: &[&str], to: &str, model: Option<&str>) -> Route {
+        Route {
+            pattern: Pattern::new(pattern).unwrap(),
+            aliases: aliases.iter().map(|alias| Arc::from(*alias)).collect(),
+            targets: vec![Target { provider: provider(to), model: model.map(str::to_owned) }],
+            max_output_tokens: None,
+            price: None,
+        }
+    }
+
+    fn routes(default: Option<&str>) -> Routes {
+        let list = vec![
+            route("*", &[], "any", None),
+            route("openai/*", &[], "openai", None),
+            route("openai/gpt-*", &[], "azure", Some("dep-*")),
+            route("gpt-4o", &["gpt4", "openai/best"], "openai", Some("gpt-4o-2024-08-06")),
+            route("gpt-*", &[], "openai", None),
+            route("*-mini", &[], "small", Some("one")),
+            route("plain", &["simple"], "echo", None),
+        ];
+        Routes::new(list, default.map(provider))
+    }
+
+    #[test]
+    fn a_name_finds_the_most_exact_route() {
+        let routes = routes(Some("default"));
+        for (asked, to, upstream) in [
+            ("gpt-4o", "openai", "gpt-4o-2024-08-06"),
+            ("gpt4", "openai", "gpt-4o-2024-08-06"),
+            ("openai/best", "openai", "gpt-4o-2024-08-06"),
+            ("openai/o3", "openai", "o3"),
+            ("openai/a/b", "openai", "a/b"),
+            ("openai/gpt-5", "azure", "dep-5"),
+            ("gpt-5", "openai", "gpt-5"),
+            ("gpt-5-mini", "small", "one"),
+            ("plain", "echo", "plain"),
+            ("simple", "echo", "plain"),
+            ("whatever", "any", "whatever"),
+        ] {
+            let found = routes.find(asked).unwrap();
+            assert_eq!((&*found.provider.name, &*found.upstream_model), (to, upstream), "{asked}");
+            assert!(found.route.is_some());
+        }
+    }
+
+    #[test]
+    fn the_default_provider_takes_what_no_route_has() {
+        let only = || vec![route("a", &[], "echo", None)];
+        let routes = Routes::new(only(), Some(provider("default")));
+        let found = routes.find("b").unwrap();
+        assert_eq!((&*found.provider.name, &*found.upstream_model), ("default", "b"));
+        assert!(found.route.is_none());
+        assert!(Routes::new(only(), None).find("b").is_none());
+    }
+
+    #[test]
+    fn of_two_as_exact_the_first_is_meant() {
+        let list = vec![route("a*", &[], "first", None), route("*a", &[], "second", None)];
+        let routes = Routes::new(list, None);
+        assert_eq!(&*routes.find("aa").unwrap().provider.name, "first");
+    }
+
+    #[test]
+    fn names_are_those_without_a_star() {
+        let routes = routes(None);
+        let mut names = routes.names().map(|(name, _)| name).collect::<Vec<_>>();
+        names.sort_unstable();
+        assert_eq!(names, ["gpt-4o", "gpt4", "openai/best", "plain", "simple"]);
+    }
+}
