@@ -10,6 +10,7 @@ mod cidr;
 mod file;
 pub mod live;
 mod model;
+mod paths;
 mod price;
 mod problem;
 mod reader;
@@ -24,9 +25,10 @@ pub use check::{Secrets, check};
 pub use cidr::Cidr;
 pub use live::Live;
 pub use model::{
-    Admin, ClientGone, Config, Enforcement, ExtraHeader, Limits, Log, LogFormat, Override,
+    Admin, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override,
     Provider, Server, Store, Timeouts,
 };
+pub use paths::Paths;
 pub use problem::{Problem, Problems};
 pub use routes::{Route, RouteMatch, Routes, Target};
 pub use secrets::Environment;

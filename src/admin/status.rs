@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
+use crate::config::Live;
 use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
@@ -35,4 +36,35 @@ pub struct ConfigStatus {
     pub failed_at: Option<Timestamp>,
     /// Options whose change takes effect at the next start.
     pub waiting_for_restart: Vec<String>,
+}
+
+impl Verb for ReportStatus {
+    type Answer = Status;
+    const PATH: &'static str = "status";
+
+    fn run(self, desk: &Desk) -> Result<Status, AdminError> {
+        let ledger = &desk.ledger;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            running: desk.live.is_some(),
+            store: ledger.store().path().display().to_string(),
+            keys: ledger.directory().all().len(),
+            held_usd: ledger.held(),
+            trouble: ledger.store().journal().trouble().map(|trouble| trouble.to_string()),
+            config: desk.live.as_deref().map(config_status),
+        })
+    }
+}
+
+fn config_status(live: &Live) -> ConfigStatus {
+    let snapshot = live.snapshot();
+    let failed = live.failed();
+    ConfigStatus {
+        file: live.path().display().to_string(),
+        generation: snapshot.generation,
+        in_force_since: snapshot.loaded_at,
+        last_error: failed.as_ref().map(|failed| failed.problems.render(false)),
+        failed_at: failed.map(|failed| failed.at),
+        waiting_for_restart: snapshot.needs_restart.iter().map(|&o| o.to_owned()).collect(),
+    }
 }

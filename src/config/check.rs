@@ -28,8 +28,8 @@ const MILLIS_PER_SECOND: u64 = 1_000;
 const MILLIS_PER_DAY: u64 = 86_400_000;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
-const DEFAULT_STORE: &str = "data/conduit.redb";
-const DEFAULT_SOCKET: &str = "data/admin.sock";
+pub(super) const DEFAULT_STORE: &str = "data/conduit.redb";
+pub(super) const DEFAULT_SOCKET: &str = "data/admin.sock";
 const DEFAULT_LOG: &str = "info";
 /// A prompt with images is large; a body beyond this is a mistake.
 const DEFAULT_MAX_BODY: u64 = 32 << 20;

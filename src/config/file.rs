@@ -5,7 +5,7 @@
 
 use toml::de::DeTable;
 
-use super::model::{ClientGone, Enforcement, LogFormat};
+use super::model::{ClientGone, ENFORCEMENTS, LogFormat};
 use super::price;
 use super::reader::{At, Findings, Section};
 use crate::domain::price::Pricing;
@@ -63,7 +63,7 @@ pub(super) enum Windows {
 pub(super) struct Limits {
     pub(super) windows: Written<Windows>,
     pub(super) time_zone: Option<At<String>>,
-    pub(super) enforcement: Option<Enforcement>,
+    pub(super) enforcement: Option<crate::domain::budget::Enforcement>,
     pub(super) max_wait_ms: Option<u64>,
     pub(super) min_output_tokens: Option<u64>,
 }
@@ -222,7 +222,7 @@ fn limits(mut section: Section<'_>) -> Limits {
     let limits = Limits {
         windows: Written::read(&mut section, "windows", |s, key| s.choice(key, &windows)),
         time_zone: section.text("time_zone"),
-        enforcement: section.choice("enforcement", &Enforcement::WORDS).map(|at| at.value),
+        enforcement: section.choice("enforcement", &ENFORCEMENTS).map(|at| at.value),
         max_wait_ms: section.duration("max_wait", &("0s"..="10m")),
         min_output_tokens: section.integer("min_output_tokens", &(1..=1_000_000)),
     };

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use super::base_url::BaseUrl;
 use super::cidr::Cidr;
 use super::routes::{RouteMatch, Routes};
+use crate::domain::budget::Enforcement;
 use crate::domain::window::WindowRule;
 use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
 
@@ -137,19 +138,9 @@ pub struct Limits {
     pub min_output_tokens: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Enforcement {
-    /// A limit is a ceiling.
-    #[default]
-    Hard,
-    /// Calls are admitted while less than the limit is spent.
-    Soft,
-}
-
-impl Enforcement {
-    pub(super) const WORDS: [(&'static str, Self); 2] =
-        [("hard", Self::Hard), ("soft", Self::Soft)];
-}
+/// The words for [`Enforcement`].
+pub(super) const ENFORCEMENTS: [(&str, Enforcement); 2] =
+    [("hard", Enforcement::Hard), ("soft", Enforcement::Soft)];
 
 /// A place that calls go to.
 #[derive(Clone, Debug)]

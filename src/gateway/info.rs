@@ -100,7 +100,7 @@ pub(super) fn readyz(edge: &Edge, _: &HttpRequest) -> Result<HttpResponse, ApiEr
     }
     if let Some(failed) = edge.live.failed() {
         body["config"]["status"] = json!("the file has errors: an earlier version is in force");
-        body["config"]["errors"] = json!(failed.problems.lines());
+        body["config"]["errors"] = json!(failed.problems.lines().collect::<Vec<_>>());
         body["config"]["failed_at"] = json!(failed.at);
     }
     if !snapshot.needs_restart.is_empty() {

@@ -1,0 +1,30 @@
+//! `conduit admin`: keys, the bill, the state of the server.
+
+pub(super) mod keys;
+mod status;
+mod usage;
+
+use clap::Subcommand;
+
+use super::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Admin {
+    /// Make, list, limit, rotate and revoke keys
+    #[command(subcommand, visible_alias = "key")]
+    Keys(keys::Keys),
+    /// Add up what was used and what it cost
+    Usage(usage::Usage),
+    /// Say how the server is doing
+    Status(status::ShowStatus),
+}
+
+impl Admin {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Keys(keys) => keys.run(),
+            Self::Usage(usage) => usage.run(),
+            Self::Status(status) => status.run(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `conduit admin usage`.
+
+use clap::{Args, ValueEnum};
+
+use crate::admin::usage::{ReportUsage, UsageLine, UsageReport};
+use crate::cli::{ConfigArg, Failure, output, session};
+use crate::clock;
+use crate::domain::pattern::Pattern;
+use crate::domain::window::{Timestamp, parse_duration_ms};
+use crate::store::Grouping;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Usage {
+    /// Only this key, by id or name
+    #[arg(long)]
+    key: Option<String>,
+    /// Only these models, with * for any run of characters
+    #[arg(long, value_parser = Pattern::new)]
+    model: Option<Pattern>,
+    /// From when on: 7d, 12h, or a date like 2027-01-31; counted from the start of that hour
+    /// [default: all there is]
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    since: Option<Timestamp>,
+    /// What to add up by
+    #[arg(long, value_enum, default_value_t = By::Day)]
+    by: By,
+    /// Print JSON, for programs
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV, for spreadsheets
+    #[arg(long)]
+    csv: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    Day,
+    Key,
+    Model,
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    match parse_duration_ms(text) {
+        Ok(length) => Ok(Timestamp::from_millis(clock::now().millis().saturating_sub(length))),
+        Err(_) => text.parse().map_err(|_| {
+            format!("`{text}` is neither a length of time (7d, 12h) nor a date (2027-01-31)")
+        }),
+    }
+}
+
+impl Usage {
+    pub(in crate::cli) fn run(self) -> Result<(), Failure> {
+        let by = match self.by {
+            By::Day => Grouping::Day,
+            By::Key => Grouping::Key,
+            By::Model => Grouping::Model,
+        };
+        let verb = ReportUsage { key: self.key, model: self.model, since: self.since, by };
+        let report = session::run(&self.config, verb)?;
+        if self.json {
+            return output::json(&report);
+        }
+        let rows: Vec<_> = report.rows.iter().map(|line| row(&report, line)).collect();
+        if self.csv {
+            return csv(&heading(report.by), &rows);
+        }
+        table(&report, rows)
+    }
+}
+
+fn heading(by: Grouping) -> Vec<&'static str> {
+    let mut heading = match by {
+        Grouping::Day => vec!["Day"],
+        Grouping::Key => vec!["Key", "Name"],
+        Grouping::Model => vec!["Provider", "Model"],
+    };
+    heading.extend(["Calls", "Failed", "Input tokens", "of them cached", "Output tokens", "Cost USD"]);
+    heading
+}
+
+fn row(report: &UsageReport, line: &UsageLine) -> Vec<String> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let mut row = match report.by {
+        // A day in UTC: what stands before the T.
+        Grouping::Day => {
+            let day = line.day.map(|day| day.to_string()).unwrap_or_default();
+            vec![day.split('T').next().unwrap_or_default().to_owned()]
+        }
+        Grouping::Key => {
+            vec![line.key_id.map(|id| id.to_string()).unwrap_or_default(), text(&line.key_name)]
+        }
+        Grouping::Model => vec![text(&line.provider), text(&line.model)],
+    };
+    row.extend(sums(line));
+    row
+}
+
+fn sums(line: &UsageLine) -> [String; 6] {
+    [
+        line.calls.to_string(),
+        line.failed.to_string(),
+        line.input_tokens.to_string(),
+        line.cached_input_tokens.to_string(),
+        line.output_tokens.to_string(),
+        line.cost_usd.to_string(),
+    ]
+}
+
+fn table(report: &UsageReport, mut rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    let heading = heading(report.by);
+    let names = heading.len() - 6;
+    if output::is_terminal() {
+        let mut total = vec!["total".to_owned()];
+        total.resize(names, String::new());
+        total.extend(sums(&report.total));
+        rows.push(total);
+    }
+    let numbers: Vec<_> = (names..heading.len()).collect();
+    output::table(&heading, &rows, &numbers)
+}
+
+/// RFC 4180. A field that a spreadsheet would run as a formula is made text.
+fn csv(heading: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    let mut text = heading.join(",").to_lowercase().replace(' ', "_");
+    text.push_str("\r\n");
+    for row in rows {
+        let fields: Vec<_> = row.iter().map(|field| csv_field(field)).collect();
+        text.push_str(&fields.join(","));
+        text.push_str("\r\n");
+    }
+    output::answer(&text)
+}
+
+fn csv_field(field: &str) -> String {
+    let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let field = if is_formula { format!("'{field}") } else { field.to_owned() };
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_quoted_and_never_formulas() {
+        for (field, expected) in [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("=1+1", "'=1+1"),
+        ] {
+            assert_eq!(csv_field(field), expected);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Logs: text for people on a terminal, JSON for programs elsewhere, on standard error.
+//!
+//! The filter follows the configuration; the form stays what it was at the start.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::Handle;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use crate::config::LogFormat;
+
+static FILTER: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Starts logging. The first call decides; later ones only change the filter.
+pub fn start(filter: &str, format: LogFormat) {
+    if FILTER.get().is_some() {
+        return set_filter(filter);
+    }
+    let (layer, handle) = reload::Layer::new(parse(filter));
+    let is_text = match format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let registry = tracing_subscriber::registry().with(layer);
+    let started = if is_text {
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let text = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
+        registry.with(text).try_init()
+    } else {
+        let json = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        registry.with(json.with_target(false).with_current_span(false)).try_init()
+    };
+    if started.is_ok() {
+        let _ = FILTER.set(handle);
+    }
+}
+
+/// Puts another filter in force.
+pub fn set_filter(filter: &str) {
+    if let Some(handle) = FILTER.get() {
+        let _ = handle.reload(parse(filter));
+    }
+}
+
+/// The configuration was checked; anything else falls back to what is useful.
+fn parse(filter: &str) -> EnvFilter {
+    EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
+}

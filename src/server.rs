@@ -1,0 +1,204 @@
+//! Puts everything together, runs it until it is told to stop, and takes it down in order: no new
+//! calls, streams to their end or the deadline, everything posted, the store closed.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::{Desk, socket};
+use crate::config::{Config, Live};
+use crate::gateway::routes::routes;
+use crate::gateway::{Edge, Stopping, tls};
+use crate::ledger::{Ledger, Policy};
+use crate::store::{Store, StoreError};
+use crate::{clock, logging};
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot listen on {address}: {reason}")]
+    Listen { address: SocketAddr, reason: io::Error },
+    #[error("cannot make the admin socket {path}: {reason}")]
+    Socket { path: PathBuf, reason: io::Error },
+    #[error("the server failed: {0}")]
+    Failed(#[from] io::Error),
+}
+
+/// The part of the configuration that the ledger follows.
+pub fn policy(config: &Config) -> Policy {
+    Policy {
+        windows: config.limits.windows.clone(),
+        enforcement: config.limits.enforcement,
+        max_wait_ms: config.limits.max_wait_ms,
+    }
+}
+
+/// A server whose sockets are bound and whose store is open, before it serves.
+pub struct Server {
+    live: Arc<Live>,
+    ledger: Arc<Ledger>,
+    listeners: Vec<TcpListener>,
+    admin: std::os::unix::net::UnixListener,
+}
+
+impl Server {
+    /// Opens the store and binds every socket, so that whatever is in the way is known at once.
+    pub fn bind(live: Arc<Live>) -> Result<Self, ServeError> {
+        let snapshot = live.snapshot();
+        let config = &snapshot.config;
+        let (store, found) = Store::open(&config.store.path)?;
+        if found.is_new {
+            tracing::info!(store = %config.store.path.display(), "a new store was made");
+        }
+        let ledger = Ledger::load(Arc::new(store), found.open, policy(config), clock::now())?;
+        let listen = |address: &SocketAddr| {
+            listen(*address).map_err(|reason| ServeError::Listen { address: *address, reason })
+        };
+        let listeners = config.server.listen.iter().map(listen).collect::<Result<_, _>>()?;
+        let path = &config.admin.socket;
+        let admin = socket::listen(path)
+            .map_err(|reason| ServeError::Socket { path: path.clone(), reason })?;
+        Ok(Self { live, ledger, listeners, admin })
+    }
+
+    /// What the admin verbs work on.
+    pub fn desk(&self) -> Desk {
+        Desk { ledger: Arc::clone(&self.ledger), live: Some(Arc::clone(&self.live)) }
+    }
+
+    /// Where calls are taken, with the ports that were really bound.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Serves until SIGTERM or SIGINT, or until `stop` resolves.
+    pub fn run(self, stop: impl Future<Output = ()> + 'static) -> Result<(), ServeError> {
+        actix_web::rt::System::new().block_on(self.serve(stop))
+    }
+
+    async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let desk = self.desk();
+        let Self { live, ledger, listeners, admin } = self;
+        let stopping = Arc::new(Stopping::default());
+        let snapshot = live.snapshot();
+        let config = &snapshot.config;
+        let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
+
+        let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let gateway = {
+            let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
+            let (stopping, tls) = (Arc::clone(&stopping), Arc::new(tls()));
+            let app = move || {
+                let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
+                let edge = Edge::new(live, ledger, Arc::clone(&stopping), Arc::clone(&tls));
+                App::new().app_data(web::Data::new(edge)).configure(routes)
+            };
+            let mut server = HttpServer::new(app)
+                .workers(config.server.workers)
+                .keep_alive(Duration::from_millis(config.server.keep_alive_ms))
+                .client_request_timeout(Duration::from_millis(config.server.header_timeout_ms))
+                .client_disconnect_timeout(Duration::from_secs(1))
+                // A client that closes its side has left: its call ends, and with it the hold.
+                .h1_allow_half_closed(false)
+                .shutdown_timeout(deadline.as_secs().max(1))
+                .disable_signals();
+            for listener in listeners {
+                server = server.listen(listener)?;
+            }
+            server.run()
+        };
+        let admin = HttpServer::new(move || {
+            let data = web::Data::new(desk.clone());
+            App::new().app_data(data).configure(socket::routes)
+        })
+        .workers(1)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen_uds(admin)?
+        .run();
+
+        follow_config(&live, &ledger);
+        let watch = live.watch();
+        if let Err(error) = &watch {
+            tracing::warn!("the configuration is not followed as it is saved: {error}");
+        }
+        tracing::info!(
+            listen = ?addresses,
+            config = %live.path().display(),
+            version = env!("CARGO_PKG_VERSION"),
+            "conduit serves"
+        );
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+        let (gateway_handle, admin_handle) = (gateway.handle(), admin.handle());
+        let signals = wait_for_signals(Arc::clone(&live));
+        let orderly = async {
+            tokio::select! {
+                () = signals => {}
+                () = stop => {}
+            }
+            shut_down(&stopping, &gateway_handle, &admin_handle).await;
+        };
+        let (served, administered, ()) = tokio::join!(gateway, admin, orderly);
+        drop(watch);
+        let _ = std::fs::remove_file(&config.admin.socket);
+        ledger.store().journal().close();
+        tracing::info!("conduit has stopped");
+        served.and(administered).map_err(ServeError::from)
+    }
+}
+
+/// Binds before the workers exist, with an address that can be taken over from a process that has
+/// just ended.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Keeps what is derived from the configuration in step with it.
+fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
+    let ledger = Arc::clone(ledger);
+    live.on_change(move |snapshot| {
+        logging::set_filter(&snapshot.config.log.filter);
+        if let Err(error) = ledger.set_policy(policy(&snapshot.config)) {
+            tracing::error!("the accounts keep the windows they had: {error}");
+        }
+    });
+}
+
+/// Returns at SIGTERM or SIGINT; a SIGHUP reads the configuration again.
+async fn wait_for_signals(live: Arc<Live>) {
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    );
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        tracing::error!("signals cannot be received; the server ends only when it is killed");
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => live.trigger(),
+        }
+    }
+}
+
+async fn shut_down(stopping: &Stopping, gateway: &ServerHandle, admin: &ServerHandle) {
+    tracing::info!("stopping: no new calls; those under way may end");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stopping.begin();
+    gateway.stop(true).await;
+    admin.stop(true).await;
+}
