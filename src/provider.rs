@@ -5,4 +5,9 @@
 //! the ledger.
 
 pub mod endpoint;
+mod json;
 pub mod kind;
+pub mod meter;
+pub mod request;
+pub mod sse;
+pub mod usage;
