@@ -228,6 +228,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
+    use std::fmt::Write as _;
 
     /// The keys of an object and the text of their values.
     fn members(text: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -345,7 +346,7 @@ mod tests {
                     match letter {
                         ' '..='~' => raw.push(letter),
                         _ => for unit in letter.encode_utf16(&mut [0; 2]) {
-                            raw += &format!("\\u{unit:04x}");
+                            write!(raw, "\\u{unit:04x}").expect("text");
                         }
                     }
                 }
