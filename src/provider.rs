@@ -4,5 +4,11 @@
 //! Pure: bytes in, facts and bytes out. Nothing here may send, wait, read a clock or a file, or know
 //! the ledger.
 
+pub mod echo;
 pub mod endpoint;
+mod json;
 pub mod kind;
+pub mod meter;
+pub mod request;
+pub mod sse;
+pub mod usage;
