@@ -87,7 +87,9 @@ impl ApiError {
         const SERVER: &str = "server_error";
         match self {
             Self::InvalidKey => ("authentication_error", Some("invalid_api_key"), None),
-            Self::SpendingLimit { .. } => ("authorization_error", Some("spending_limit_exceeded"), None),
+            Self::SpendingLimit { .. } => {
+                ("authorization_error", Some("spending_limit_exceeded"), None)
+            }
             Self::SpendingReserved => ("rate_limit_error", Some("spending_limit_reserved"), None),
             Self::BadRequest(error) => (REQUEST, error.code(), error.param()),
             Self::ContentType(_) => (REQUEST, Some("unsupported_content_type"), None),
@@ -97,7 +99,9 @@ impl ApiError {
             Self::NoSuchPath { .. } => (REQUEST, Some("unknown_url"), None),
             Self::NoSuchModel(_) => (REQUEST, Some("model_not_found"), Some("model")),
             Self::Unpriced(_) => (REQUEST, Some("model_without_price"), Some("model")),
-            Self::Upstream(UpstreamError::Unreachable) => (SERVER, Some("upstream_unreachable"), None),
+            Self::Upstream(UpstreamError::Unreachable) => {
+                (SERVER, Some("upstream_unreachable"), None)
+            }
             Self::Upstream(UpstreamError::Broken) => (SERVER, Some("upstream_error"), None),
             Self::Upstream(UpstreamError::TimedOut) => (SERVER, Some("upstream_timeout"), None),
             Self::Unsafe => (SERVER, Some("ledger_unavailable"), None),
@@ -222,7 +226,8 @@ mod tests {
 
     #[test]
     fn the_contract_is_kept_to_the_letter() {
-        let body = |error: ApiError| serde_json::from_str::<serde_json::Value>(&error.body()).unwrap();
+        let body =
+            |error: ApiError| serde_json::from_str::<serde_json::Value>(&error.body()).unwrap();
         let expected = json!({"error": {
             "message": "Invalid API key provided.",
             "type": "authentication_error",

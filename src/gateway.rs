@@ -32,8 +32,8 @@ pub use upstreams::tls;
 
 use crate::clock;
 use crate::config::Live;
-use crate::domain::request_id::RequestId;
 use crate::domain::receipt::Ending;
+use crate::domain::request_id::RequestId;
 use crate::error::{ApiError, UpstreamError};
 use crate::ledger::{Description, Ledger};
 use crate::provider::endpoint::Endpoint;
@@ -42,7 +42,7 @@ use crate::provider::meter::StreamMeter;
 use crate::provider::request::{self, Call, Edits};
 use crate::provider::usage::read_answer;
 use admit::Admission;
-use forward::{Answer, AnswerBody};
+use forward::Answer;
 use relay::{Gathered, Patience, Relay};
 use route::Destination;
 use settlement::{Admitted, Settlement};
@@ -105,8 +105,16 @@ async fn serve(
 
     let description = describe(id, &call, &destination);
     let floor = config.limits.min_output_tokens;
-    let Admission { hold, cap } =
-        admit::admit(&edge.ledger, &account, &call, &destination, &description, floor, now).await?;
+    let Admission { hold, cap } = admit::admit(
+        &edge.ledger,
+        &account,
+        (&call, &body),
+        &destination,
+        &description,
+        floor,
+        now,
+    )
+    .await?;
     let admitted = Admitted {
         description,
         provider: Arc::clone(&destination.provider),
@@ -159,14 +167,15 @@ async fn forward(
     settlement: &mut Settlement,
 ) -> Result<Answer, ApiError> {
     let provider = &destination.provider;
-    let renamed = (call.model != destination.upstream_model).then_some(&*destination.upstream_model);
+    let renamed =
+        (call.model != destination.upstream_model).then_some(&*destination.upstream_model);
     let asks_usage = call.stream && provider.stream_usage == StreamUsage::Ask;
     let edits = Edits { model: renamed, include_usage: asks_usage, output_cap: cap };
-    let body = request::rewrite(body, call, &edits);
     settlement.sent();
     let sent = if provider.kind == Kind::Echo {
-        Ok(forward::echo(call, &body, id))
+        Ok(forward::echo(call, &edits, body, id))
     } else {
+        let body = request::rewrite(body, call, &edits);
         let upstream = edge.upstreams.get(provider);
         forward::send(&upstream, call.endpoint, head.headers(), body, &provider.timeouts).await
     };
@@ -233,7 +242,7 @@ async fn deliver(
     }
 }
 
-const fn ending(status: StatusCode, is_error: bool) -> Ending {
+fn ending(status: StatusCode, is_error: bool) -> Ending {
     // Some providers put an error into an answer that says it is a success.
     if status.as_u16() >= 400 || is_error { Ending::UpstreamError } else { Ending::Done }
 }
@@ -255,10 +264,12 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 /// Whether an answer is a stream: by its content type, and where that says nothing, by how it begins.
 fn is_event_stream(headers: &HeaderMap, call: &Call, first: &[u8]) -> bool {
     let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let starts = |prefix: &[u8]| value.get(..prefix.len()).is_some_and(|v| v.eq_ignore_ascii_case(prefix));
+    let starts =
+        |prefix: &[u8]| value.get(..prefix.len()).is_some_and(|v| v.eq_ignore_ascii_case(prefix));
     let begins_like_one =
         || [&b"data:"[..], b"event:", b":", b"id:", b"retry:"].iter().any(|p| first.starts_with(p));
-    starts(b"text/event-stream") || (call.stream && !starts(b"application/json") && begins_like_one())
+    starts(b"text/event-stream")
+        || (call.stream && !starts(b"application/json") && begins_like_one())
 }
 
 /// Answers a request in any case, and names it: even a panic ends in an answer.

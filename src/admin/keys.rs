@@ -64,7 +64,8 @@ fn view(desk: &Desk, account: &Account, now: Timestamp) -> KeyView {
 
 /// Finds a key by its id, or by its name: of several that had a name, the one that is not revoked.
 pub(super) fn find(desk: &Desk, wanted: &str) -> Result<Arc<Account>, AdminError> {
-    let missing = || AdminError::NotFound(format!("there is no key with the id or name `{wanted}`"));
+    let missing =
+        || AdminError::NotFound(format!("there is no key with the id or name `{wanted}`"));
     if let Ok(id) = wanted.parse::<KeyId>() {
         return desk.ledger.directory().by_id(id).ok_or_else(missing);
     }

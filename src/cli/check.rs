@@ -37,7 +37,10 @@ impl Check {
             Failure::new(Exit::Config, problems.render(output::is_error_terminal()))
         })?;
         for change in &config.overrides {
-            output::note(&format!("note: {} takes the place of {}", change.variable, change.option));
+            output::note(&format!(
+                "note: {} takes the place of {}",
+                change.variable, change.option
+            ));
         }
         for warning in unpriced(&config) {
             output::note(&format!("warning: {warning}"));

@@ -48,7 +48,10 @@ impl Quickstart {
         let server = Server::bind(live).map_err(|error| hint(error.into()))?;
         let address = server.addresses().first().map(ToString::to_string).unwrap_or_default();
         if is_new {
-            output::answer(&format!("Made {}: change it while the gateway runs.\n", path.display()))?;
+            output::answer(&format!(
+                "Made {}: change it while the gateway runs.\n",
+                path.display()
+            ))?;
         }
         let names = snapshot.config.providers.iter().map(|provider| provider.name.to_string());
         let names: Vec<_> = names.collect();
@@ -192,7 +195,11 @@ mod tests {
             .collect();
         for found in [&[][..], &keyed] {
             let environment = |_: &str| Some("secret".to_owned());
-            let none = |name: &str| (!name.starts_with("CONDUIT") && name != "RUST_LOG").then(|| environment(name)).flatten();
+            let none = |name: &str| {
+                (!name.starts_with("CONDUIT") && name != "RUST_LOG")
+                    .then(|| environment(name))
+                    .flatten()
+            };
             let text = config_text(found);
             let checked = check(Path::new("conduit.toml"), &text, &none, Secrets::Read);
             assert!(checked.is_ok(), "{text}\n{}", checked.unwrap_err());

@@ -17,8 +17,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let path = self.config.path()?;
-        let source =
-            Source { path, environment: Box::new(process_environment), clock: clock::now };
+        let source = Source { path, environment: Box::new(process_environment), clock: clock::now };
         let live = Live::open(source).map_err(|problems| {
             Failure::new(Exit::Config, problems.render(output::is_error_terminal()))
         })?;

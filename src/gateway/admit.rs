@@ -15,9 +15,11 @@ use super::route::Destination;
 /// The most output tokens a model is taken to give when neither the client, the configuration nor the
 /// catalogue says: no model on the market gives more.
 const LONGEST_OUTPUT: u64 = 131_072;
-/// The most prompt tokens that one image at an address can come to: the dearest published way of
-/// counting, 170 tiles' worth at 8.33 times, stays below it.
+/// The most prompt tokens that one image at an address can come to: the dearest way of counting that
+/// is published (`gpt-4o-mini` in high detail) gives 36,835 for eight tiles.
 const IMAGE_TOKENS: u64 = 50_000;
+/// The most prompt tokens a model is taken to read when nobody says.
+const LONGEST_INPUT: u64 = 1_000_000;
 
 /// A call that may be made.
 pub(super) struct Admission {
@@ -31,7 +33,7 @@ pub(super) struct Admission {
 pub(super) async fn admit(
     ledger: &Arc<Ledger>,
     account: &Arc<Account>,
-    call: &Call,
+    call: (&Call, &[u8]),
     destination: &Destination,
     description: &Description,
     floor: u64,
@@ -60,14 +62,27 @@ pub(super) async fn admit(
     }
 }
 
-fn ceiling(call: &Call, destination: &Destination, pricing: &Pricing) -> Ceiling {
+fn ceiling((call, body): (&Call, &[u8]), destination: &Destination, pricing: &Pricing) -> Ceiling {
     // A token is never shorter than a byte, so the body's bytes bound its tokens.
-    let text = call.body_bytes();
-    let input = text.saturating_add(call.media_parts().saturating_mul(IMAGE_TOKENS));
-    let output = if call.endpoint().has_output_tokens() {
-        call.output_cap().or(destination.max_output_tokens).unwrap_or(LONGEST_OUTPUT)
+    let media = if call.media { media_tokens(body, destination) } else { 0 };
+    let input = call.body_bytes.saturating_add(media);
+    let output = if call.endpoint.can_stream() {
+        let cap = call.output_cap.or(destination.max_output_tokens).unwrap_or(LONGEST_OUTPUT);
+        cap.saturating_add(call.predicted_bytes)
     } else {
         0
     };
-    Ceiling::new(pricing, input, output, call.choices())
+    Ceiling::new(pricing, input, output, call.choices)
+}
+
+/// What images and files can come to beside their bytes: so much for every mention of an image, and
+/// all that the model can read where there is something else, or where escapes could hide a mention.
+fn media_tokens(body: &[u8], destination: &Destination) -> u64 {
+    let all = destination.max_input_tokens.unwrap_or(LONGEST_INPUT);
+    let mentions = |word: &[u8]| memchr::memmem::find_iter(body, word).count() as u64;
+    let images = mentions(b"image_url");
+    if images == 0 || mentions(br"\u") > 0 || mentions(b"\"file\"") > 0 {
+        return all;
+    }
+    images.saturating_mul(IMAGE_TOKENS).min(all)
 }

@@ -6,20 +6,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderMap, HeaderValue, ACCEPT_ENCODING};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use awc::ClientResponse;
 use awc::error::SendRequestError;
 use bytes::Bytes;
 use futures_util::Stream;
-use futures_util::future::LocalBoxFuture;
+use tokio::time::Sleep;
 
 use super::headers::goes_upstream;
 use super::upstreams::Upstream;
 use crate::config::Timeouts;
+use crate::domain::request_id::RequestId;
 use crate::error::UpstreamError;
 use crate::provider::echo;
 use crate::provider::endpoint::Endpoint;
+use crate::provider::request::{Call, Edits};
 
 /// An answer whose head has come.
 pub(super) struct Answer {
@@ -70,7 +72,8 @@ pub(super) async fn send(
     }
     // The meter reads what comes, and a compressed stream would not flow.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let patience = Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
+    let patience =
+        Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let answer = tokio::time::timeout(patience, request.no_decompress().send_body(body)).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
     Ok(Answer {
@@ -90,10 +93,35 @@ fn classify(error: &SendRequestError) -> UpstreamError {
     }
 }
 
-/// What the built-in provider answers, at its own pace.
+/// What the built-in provider answers.
+pub(super) fn echo(call: &Call, edits: &Edits<'_>, body: &[u8], id: RequestId) -> Answer {
+    let created = id.began().millis() / 1000;
+    let answer = echo::answer(call, edits, body, created, &format!("echo-{id}"));
+    let (status, content_type, frames) = match answer {
+        echo::Answer::Json { status, body } => {
+            let whole = echo::Frame { delay_ms: 0, bytes: body };
+            (status, "application/json", Frames::Whole(std::iter::once(whole)))
+        }
+        echo::Answer::Stream(stream) => (200, "text/event-stream", Frames::Stream(stream)),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Answer {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+        headers,
+        body: AnswerBody::Echo(EchoBody { frames, next: None }),
+    }
+}
+
+/// The built-in provider's answer, at its own pace.
 pub(super) struct EchoBody {
-    events: Box<dyn Iterator<Item = echo::Event>>,
-    next: Option<(Pin<Box<tokio::time::Sleep>>, Bytes)>,
+    frames: Frames,
+    next: Option<(Pin<Box<Sleep>>, Bytes)>,
+}
+
+enum Frames {
+    Whole(std::iter::Once<echo::Frame>),
+    Stream(echo::Stream),
 }
 
 impl Stream for EchoBody {
@@ -101,13 +129,19 @@ impl Stream for EchoBody {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.next.is_none() {
-            let Some(event) = self.events.next() else { return Poll::Ready(None) };
-            let pause = tokio::time::sleep(Duration::from_millis(event.delay_ms));
-            self.next = Some((Box::pin(pause), event.bytes));
+            let frame = match &mut self.frames {
+                Frames::Whole(whole) => whole.next(),
+                Frames::Stream(stream) => stream.next(),
+            };
+            let Some(frame) = frame else { return Poll::Ready(None) };
+            let pause = tokio::time::sleep(Duration::from_millis(frame.delay_ms));
+            self.next = Some((Box::pin(pause), frame.bytes));
         }
-        match &mut self.next {
-            Some((pause, _)) if Future::poll(pause.as_mut(), context).is_pending() => Poll::Pending,
-            next => Poll::Ready(next.take().map(|(_, bytes)| bytes)),
+        if let Some((pause, _)) = &mut self.next
+            && pause.as_mut().poll(context).is_pending()
+        {
+            return Poll::Pending;
         }
+        Poll::Ready(self.next.take().map(|(_, bytes)| bytes))
     }
 }

@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::ledger::account::Account;
 
 /// Where clients of other APIs put their key.
-const KEY_HEADERS: [HeaderName; 3] = [
+static KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
@@ -26,7 +26,7 @@ pub(super) fn carries_key(name: &HeaderName) -> bool {
 }
 
 /// The account whose key the caller holds.
-pub fn identify(
+pub(super) fn identify(
     ledger: &Ledger,
     headers: &HeaderMap,
     now: Timestamp,
@@ -38,13 +38,16 @@ pub fn identify(
 /// The one key that was sent; two are as good as none, for they may differ.
 fn presented(headers: &HeaderMap) -> Option<&str> {
     let mut found = None;
-    let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(name));
-    for (value, is_bearer) in
-        headers.get_all(AUTHORIZATION).map(|v| (v, true)).chain(plain.map(|v| (v, false)))
-    {
-        let token = if is_bearer { bearer(value) } else { value.to_str().ok() };
-        if found.replace(token?).is_some() {
+    for value in headers.get_all(AUTHORIZATION) {
+        if found.replace(bearer(value)?).is_some() {
             return None;
+        }
+    }
+    for name in &KEY_HEADERS {
+        for value in headers.get_all(name) {
+            if found.replace(value.to_str().ok()?).is_some() {
+                return None;
+            }
         }
     }
     found

@@ -36,7 +36,9 @@ fn describe(edge: &Edge, key: &KeyRecord, name: &str) -> Option<Value> {
     let snapshot = edge.live.load();
     let found = snapshot.config.route(name).filter(|_| key.may_use(name))?;
     let created = snapshot.loaded_at.millis() / 1000;
-    Some(json!({"id": name, "object": "model", "created": created, "owned_by": &*found.provider.name}))
+    Some(
+        json!({"id": name, "object": "model", "created": created, "owned_by": &*found.provider.name}),
+    )
 }
 
 /// `GET /v1/key`: where the holder's own key stands.

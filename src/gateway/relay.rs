@@ -98,7 +98,7 @@ pub(super) struct Relay {
     /// Absent once the call has ended.
     flow: Option<Flow>,
     /// Read but not sent yet.
-    ready: Forward,
+    ready: <Forward as IntoIterator>::IntoIter,
 }
 
 /// A call under way: what comes, who reads along, and how it ends.
@@ -123,7 +123,7 @@ impl Relay {
         let meter = Some(meter);
         let mut flow = Flow { body, patience, meter, settlement, between_events: true };
         let ready = flow.take(first);
-        Self { flow: Some(flow), ready }
+        Self { flow: Some(flow), ready: ready.into_iter() }
     }
 
     /// Relays an answer that the meter cannot read: `first`, and what is still to come.
@@ -135,7 +135,7 @@ impl Relay {
     ) -> Self {
         settlement.metered(Metering::unreadable());
         let flow = Flow { body, patience, meter: None, settlement, between_events: false };
-        Self { flow: Some(flow), ready: Forward::from(first) }
+        Self { flow: Some(flow), ready: Forward::from(first).into_iter() }
     }
 }
 
@@ -205,7 +205,7 @@ impl MessageBody for Relay {
             }
             let Some(flow) = &mut relay.flow else { return Poll::Ready(None) };
             let item = ready!(flow.patience.poll_chunk(&mut flow.body, context));
-            relay.ready = match item {
+            let next = match item {
                 Some(Ok(chunk)) => flow.take(chunk),
                 None => {
                     let last = flow.finish();
@@ -225,6 +225,7 @@ impl MessageBody for Relay {
                     }
                 }
             };
+            relay.ready = next.into_iter();
         }
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct Destination {
     pub(super) pricing: Arc<Pricing>,
     /// Which price list, for receipts.
     pub(super) price: Arc<str>,
+    pub(super) max_input_tokens: Option<u64>,
     pub(super) max_output_tokens: Option<u64>,
 }
 
@@ -45,6 +46,7 @@ pub(super) fn choose(
         upstream_model: found.upstream_model.clone().into_owned(),
         pricing: Arc::new(pricing),
         price,
+        max_input_tokens: listed.and_then(|entry| entry.max_input_tokens),
         max_output_tokens: configured.or_else(|| listed.and_then(|entry| entry.max_output_tokens)),
         provider: Arc::clone(found.provider),
     })

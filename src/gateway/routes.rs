@@ -18,7 +18,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 answer(&head, async |id| serve(&edge, endpoint, id, &head, payload).await).await
             };
             let path = format!("{prefix}/{}", endpoint.path());
-            config.service(web::resource(path).route(web::post().to(call)).default_service(only("POST")));
+            config.service(
+                web::resource(path).route(web::post().to(call)).default_service(only("POST")),
+            );
         }
         get(config, &format!("{prefix}/models"), info::models);
         get(config, &format!("{prefix}/models/{{model:.+}}"), info::model);
@@ -53,9 +55,7 @@ fn only(allowed: &'static str) -> actix_web::Route {
 }
 
 async fn no_such_path(head: HttpRequest) -> HttpResponse {
-    let error = ApiError::NoSuchPath {
-        method: head.method().to_string(),
-        path: head.path().to_owned(),
-    };
+    let error =
+        ApiError::NoSuchPath { method: head.method().to_string(), path: head.path().to_owned() };
     answer(&head, async |_| Err(error)).await
 }

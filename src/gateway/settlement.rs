@@ -178,7 +178,9 @@ impl Settlement {
         let pricing = &self.call.pricing;
         if let Some(usage) = metering.usage {
             let mut bill = pricing.bill(&usage, metering.service);
-            if let Some(cost) = metering.provider_cost.filter(|_| self.call.provider.prefer_provider_cost) {
+            if let Some(cost) =
+                metering.provider_cost.filter(|_| self.call.provider.prefer_provider_cost)
+            {
                 bill.cost = cost;
             }
             return (bill, Metered::Reported);

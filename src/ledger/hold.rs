@@ -13,6 +13,7 @@ use super::line::Served;
 use super::{Ledger, whole_hold_receipt};
 use crate::clock;
 use crate::domain::budget::{Enforcement, Starts, Verdict};
+use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
@@ -164,6 +165,10 @@ impl Drop for InLine<'_> {
 impl Hold {
     pub const fn id(&self) -> RequestId {
         self.open.id
+    }
+
+    pub const fn key(&self) -> KeyId {
+        self.open.key
     }
 
     pub const fn amount(&self) -> Money {

@@ -157,7 +157,8 @@ impl Forward {
         forward
     }
 
-    fn push(&mut self, bytes: Bytes) {
+    /// Adds bytes at the end.
+    pub fn push(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
@@ -169,6 +170,12 @@ impl Forward {
 
     pub const fn is_empty(&self) -> bool {
         self.first.is_none()
+    }
+}
+
+impl From<Bytes> for Forward {
+    fn from(bytes: Bytes) -> Self {
+        Self::one(bytes)
     }
 }
 

@@ -208,7 +208,10 @@ fn hand_over(made: &NewSecret, json: bool) -> Result<(), Failure> {
     if json {
         return output::json(made);
     }
-    output::note(&format!("key {} `{}`: copy its secret, it is shown only now", made.key.id, made.key.name));
+    output::note(&format!(
+        "key {} `{}`: copy its secret, it is shown only now",
+        made.key.id, made.key.name
+    ));
     if let Some(until) = made.key.old_secret_until {
         output::note(&format!("the old secret stays good until {until}"));
     }
@@ -296,7 +299,11 @@ fn describe(key: &KeyView) -> Result<(), Failure> {
     }
     output::answer(&text)?;
     let rows: Vec<_> = key.windows.iter().map(window_row).collect();
-    output::table(&["Window", "Limit", "Spent", "Held", "Remaining", "Resets at"], &rows, &[1, 2, 3, 4])
+    output::table(
+        &["Window", "Limit", "Spent", "Held", "Remaining", "Resets at"],
+        &rows,
+        &[1, 2, 3, 4],
+    )
 }
 
 fn window_row(standing: &Standing) -> Vec<String> {

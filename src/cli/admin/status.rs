@@ -22,7 +22,8 @@ impl ShowStatus {
 }
 
 fn describe(status: &Status) -> String {
-    let running = if status.running { "running" } else { "not running: the store was opened for this" };
+    let running =
+        if status.running { "running" } else { "not running: the store was opened for this" };
     let mut lines = vec![
         format!("server    {running}"),
         format!("version   {}", status.version),
@@ -35,9 +36,15 @@ fn describe(status: &Status) -> String {
     }
     if let Some(config) = &status.config {
         let (generation, since) = (config.generation, config.in_force_since);
-        lines.push(format!("config    {}, version {generation}, in force since {since}", config.file));
+        lines.push(format!(
+            "config    {}, version {generation}, in force since {since}",
+            config.file
+        ));
         if !config.waiting_for_restart.is_empty() {
-            lines.push(format!("          waits for a restart: {}", config.waiting_for_restart.join(", ")));
+            lines.push(format!(
+                "          waits for a restart: {}",
+                config.waiting_for_restart.join(", ")
+            ));
         }
         if let Some(error) = &config.last_error {
             lines.push("          the file as it is now is NOT in force:".to_owned());

@@ -76,7 +76,14 @@ fn heading(by: Grouping) -> Vec<&'static str> {
         Grouping::Key => vec!["Key", "Name"],
         Grouping::Model => vec!["Provider", "Model"],
     };
-    heading.extend(["Calls", "Failed", "Input tokens", "of them cached", "Output tokens", "Cost USD"]);
+    heading.extend([
+        "Calls",
+        "Failed",
+        "Input tokens",
+        "of them cached",
+        "Output tokens",
+        "Cost USD",
+    ]);
     heading
 }
 
