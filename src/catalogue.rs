@@ -46,7 +46,7 @@ pub struct Entry {
     pub model: Box<str>,
     pub max_input_tokens: Option<u64>,
     pub max_output_tokens: Option<u64>,
-    pub pricing: Pricing,
+    pub pricing: Arc<Pricing>,
     /// The edition, as receipts name it: `catalogue 2026-11`.
     pub version: Arc<str>,
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::domain::window::{Period, Timestamp};
 use crate::provider::request::RequestError;
@@ -63,6 +63,21 @@ pub enum UpstreamError {
     TimedOut,
 }
 
+/// The four fields that OpenAI's schema requires of an error, in the order of the contract.
+#[derive(Serialize)]
+struct ErrorObject {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'static str>,
+    code: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Envelope {
+    error: ErrorObject,
+}
+
 impl ApiError {
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -113,8 +128,9 @@ impl ApiError {
     /// The error object, in an envelope, as OpenAI's clients expect it.
     pub fn body(&self) -> String {
         let (kind, code, param) = self.labels();
-        json!({"error": {"message": self.to_string(), "type": kind, "param": param, "code": code}})
-            .to_string()
+        let error = ErrorObject { message: self.to_string(), kind, param, code };
+        // Texts and absent values always have a JSON form.
+        serde_json::to_string(&Envelope { error }).unwrap_or_default()
     }
 
     /// What the status does not say by itself.
@@ -223,6 +239,7 @@ impl From<RequestError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_contract_is_kept_to_the_letter() {

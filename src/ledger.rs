@@ -72,15 +72,15 @@ impl Ledger {
             );
         }
         for hold in open {
-            ledger.post_recovered(hold, now);
+            ledger.post_recovered(&hold, now);
         }
         Ok(ledger)
     }
 
     /// A hold whose call nobody can say anything about any more costs all of it: the provider may
     /// have been paid that much, and a limit must stay a ceiling.
-    fn post_recovered(&self, hold: OpenHold, now: Timestamp) {
-        let receipt = whole_hold_receipt(&hold, now);
+    fn post_recovered(&self, hold: &OpenHold, now: Timestamp) {
+        let receipt = whole_hold_receipt(hold, now);
         self.store.journal().post(&hold.starts, &receipt);
         if let Some(account) = self.directory.by_id(hold.key) {
             account.post_foreign(&hold.starts, hold.amount);

@@ -12,6 +12,9 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::LogFormat;
 
+/// Libraries that announce every thread they start; a filter of the user's own overrides this.
+const QUIET: &str = "actix_server=warn,actix_http=warn";
+
 static FILTER: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Starts logging. The first call decides; later ones only change the filter.
@@ -48,5 +51,6 @@ pub fn set_filter(filter: &str) {
 
 /// The configuration was checked; anything else falls back to what is useful.
 fn parse(filter: &str) -> EnvFilter {
-    EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
+    EnvFilter::try_new(format!("{QUIET},{filter}"))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")))
 }

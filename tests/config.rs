@@ -472,7 +472,7 @@ fn prices_are_read_from_their_text() {
          priority = {{ input = 3, above_200k = {{ output = 7.10 }} }}\n"
     );
     let config = check(&text).unwrap();
-    let Some(Pricing::Priced(price)) = &config.routes.list()[0].price else {
+    let Some(Pricing::Priced(price)) = config.routes.list()[0].price.as_deref() else {
         panic!("not priced");
     };
     for (class, tier, input, nano) in [

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{AdminError, Verb};
 
 /// A verb may wait for the disk, but not for ever.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A connection to a server that runs.
 pub struct Client(UnixStream);

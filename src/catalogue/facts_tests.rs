@@ -39,7 +39,7 @@ fn the_catalogue_charges_what_the_facts_say() {
         assert_eq!(entry.max_input_tokens, limit("max_input_tokens"), "{name:?}");
         assert_eq!(entry.max_output_tokens, limit("max_output_tokens"), "{name:?}");
         entries += 1;
-        if let Pricing::Priced(price) = &entry.pricing {
+        if let Pricing::Priced(price) = &*entry.pricing {
             let facts = token_rates(&fact["rates"]);
             compare(name, price, &facts);
             rates += facts.len();

@@ -76,7 +76,7 @@ pub(super) fn entry(line: &str, version: &Arc<str>) -> Result<Entry, LineError> 
         model: next()?.into(),
         max_input_tokens: limit(next()?)?,
         max_output_tokens: limit(next()?)?,
-        pricing: pricing(next()?)?,
+        pricing: pricing(next()?)?.into(),
         version: Arc::clone(version),
     })
 }

@@ -10,14 +10,14 @@ use crate::domain::usage::{Class, ServiceTier, Usage};
 const TEXT: &str = include_str!("prices.txt");
 
 fn priced(provider: &str, model: &str) -> Price {
-    match Catalogue::embedded().find(provider, model).map(|entry| entry.pricing.clone()) {
+    match Catalogue::embedded().find(provider, model).map(|entry| (*entry.pricing).clone()) {
         Some(Pricing::Priced(price)) => price,
         other => panic!("{provider} {model}: {other:?}"),
     }
 }
 
 fn pricing(provider: &str, model: &str) -> Option<&'static Pricing> {
-    Catalogue::embedded().find(provider, model).map(|entry| &entry.pricing)
+    Catalogue::embedded().find(provider, model).map(|entry| &*entry.pricing)
 }
 
 #[test]
@@ -149,14 +149,14 @@ fn zero_is_free_only_where_the_rule_says_so() {
     }
     for entry in Catalogue::embedded().entries() {
         let may_be_free = &*entry.provider == "ollama" || entry.model.contains("moderation");
-        assert!(entry.pricing != Pricing::Free || may_be_free, "{}", entry.model);
+        assert!(*entry.pricing != Pricing::Free || may_be_free, "{}", entry.model);
     }
 }
 
 #[test]
 fn a_price_never_makes_cached_or_written_tokens_stranger_than_plain_ones() {
     for entry in Catalogue::embedded().entries() {
-        let Pricing::Priced(price) = &entry.pricing else { continue };
+        let Pricing::Priced(price) = &*entry.pricing else { continue };
         for (class, rate) in
             price.base.named().chain(price.overlays.iter().flat_map(|o| o.rates.named()))
         {

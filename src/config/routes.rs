@@ -22,7 +22,7 @@ pub struct Route {
     /// The most tokens that the model can answer with.
     pub max_output_tokens: Option<u64>,
     /// `None`: the price catalogue decides.
-    pub price: Option<Pricing>,
+    pub price: Option<Arc<Pricing>>,
 }
 
 /// One place a route leads to.

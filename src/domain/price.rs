@@ -137,6 +137,7 @@ impl Price {
 }
 
 /// Whether a model has a price; the three states that must never be confused.
+#[expect(clippy::large_enum_variant, reason = "shared behind an `Arc`, and nearly always priced")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pricing {
     Priced(Price),
@@ -170,6 +171,7 @@ impl Pricing {
 
 #[cfg(test)]
 mod tests {
+    use super::ServiceTier::{Batch, Flex, Priority, Standard};
     use super::*;
     use proptest::prelude::*;
 
@@ -203,7 +205,6 @@ mod tests {
         let price = tiered();
         let rate =
             |class, service, input| price.rate(class, service, input).map(Rate::nano_per_million);
-        use ServiceTier::{Batch, Flex, Priority, Standard};
         for (class, service, input, expected) in [
             (Class::Input, Standard, 200, 10),
             (Class::Input, Standard, 201, 20),
@@ -253,7 +254,6 @@ mod tests {
         fn a_ceiling_is_never_below_the_bill(
             input in 0u64..1000, cached in 0u64..1000, output in 0u64..1000, tier in 0usize..4,
         ) {
-            use ServiceTier::{Batch, Flex, Priority, Standard};
             let price = tiered();
             let usage = Usage::default()
                 .with(Class::Input, input)

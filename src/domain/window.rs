@@ -212,7 +212,7 @@ fn calendar(period: Period, zone: &TimeZone, now: Timestamp) -> Option<Window> {
         }
     };
     // `to_zoned` picks the first instant that the day has, also where midnight is skipped.
-    let midnight = |date: Date| Some(date.to_zoned(zone.clone()).ok()?.start_of_day().ok()?);
+    let midnight = |date: Date| date.to_zoned(zone.clone()).ok()?.start_of_day().ok();
     let instant = |date| Some(Timestamp::from_jiff(midnight(date)?.timestamp()));
     Some(Window { start: instant(first)?, end: instant(next)? })
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use crate::error::ApiError;
 
 /// How long a client may be silent in the middle of its body.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Refuses a body that says it is something else than JSON.
 pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {

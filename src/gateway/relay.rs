@@ -22,7 +22,7 @@ use crate::provider::meter::{Forward, StreamMeter};
 const GATHER_LIMIT: usize = 16 << 20;
 /// What is read at most of an answer whose client has left, where its exact usage is wanted.
 const DRAIN_BYTES: u64 = 64 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(300);
+const DRAIN_TIME: Duration = Duration::from_mins(5);
 
 /// Ends a silence and a call that take too long.
 pub(super) struct Patience {
@@ -215,14 +215,12 @@ impl MessageBody for Relay {
                 Some(Err(error)) => {
                     let last = flow.fail(error);
                     relay.flow = None;
-                    match last {
-                        Ok(forward) => forward,
+                    let Ok(forward) = last else {
                         // An aborted connection says what an orderly end would hide.
-                        Err(_) => {
-                            let cut = std::io::ErrorKind::ConnectionAborted;
-                            return Poll::Ready(Some(Err(cut.into())));
-                        }
-                    }
+                        let cut = std::io::ErrorKind::ConnectionAborted;
+                        return Poll::Ready(Some(Err(cut.into())));
+                    };
+                    forward
                 }
             };
             relay.ready = next.into_iter();

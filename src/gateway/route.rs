@@ -34,17 +34,17 @@ pub(super) fn choose(
         .catalogue
         .and_then(|catalogue| Catalogue::embedded().find(catalogue, &found.upstream_model));
     let configured = found.route.and_then(|route| route.price.as_ref());
-    let (pricing, price): (Pricing, Arc<str>) = match (configured, listed) {
-        (Some(pricing), _) => (pricing.clone(), "config".into()),
-        (None, Some(entry)) => (entry.pricing.clone(), Arc::clone(&entry.version)),
+    let (pricing, price): (Arc<Pricing>, Arc<str>) = match (configured, listed) {
+        (Some(pricing), _) => (Arc::clone(pricing), "config".into()),
+        (None, Some(entry)) => (Arc::clone(&entry.pricing), Arc::clone(&entry.version)),
         // It answers by itself and owes nobody anything.
-        (None, None) if kind == Kind::Echo => (Pricing::Free, "free".into()),
-        (None, None) => (Pricing::Unknown, "unknown".into()),
+        (None, None) if kind == Kind::Echo => (Arc::new(Pricing::Free), "free".into()),
+        (None, None) => (Arc::new(Pricing::Unknown), "unknown".into()),
     };
     let configured = found.route.and_then(|route| route.max_output_tokens);
     Ok(Destination {
         upstream_model: found.upstream_model.clone().into_owned(),
-        pricing: Arc::new(pricing),
+        pricing,
         price,
         max_input_tokens: listed.and_then(|entry| entry.max_input_tokens),
         max_output_tokens: configured.or_else(|| listed.and_then(|entry| entry.max_output_tokens)),

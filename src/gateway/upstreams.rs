@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::provider::kind::KeyHeader;
 /// Longer than providers keep an idle connection: they are the ones to close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// Connections are not closed for their age alone.
-const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const LIFETIME: Duration = Duration::from_hours(24);
 
 /// What a call to one provider needs, prepared once for each worker.
 pub(super) struct Upstream {
@@ -40,7 +41,7 @@ impl Upstream {
 /// All providers that this worker has called.
 pub(super) struct Upstreams {
     tls: Arc<rustls::ClientConfig>,
-    known: RefCell<HashMap<Arc<str>, Arc<Upstream>>>,
+    known: RefCell<HashMap<Arc<str>, Rc<Upstream>>>,
 }
 
 impl Upstreams {
@@ -50,12 +51,12 @@ impl Upstreams {
 
     /// What is needed to call `provider`. A provider that a reload replaced is prepared anew, but its
     /// connections are kept if they would be made in the same way.
-    pub(super) fn get(&self, provider: &Arc<Provider>) -> Arc<Upstream> {
+    pub(super) fn get(&self, provider: &Arc<Provider>) -> Rc<Upstream> {
         let earlier = self.known.borrow().get(&provider.name).cloned();
         if let Some(upstream) = &earlier
             && Arc::ptr_eq(&upstream.provider, provider)
         {
-            return Arc::clone(upstream);
+            return Rc::clone(upstream);
         }
         let client = match earlier {
             Some(upstream) if connects_alike(&upstream.provider, provider) => {
@@ -63,13 +64,13 @@ impl Upstreams {
             }
             _ => self.client(provider),
         };
-        let upstream = Arc::new(Upstream {
+        let upstream = Rc::new(Upstream {
             client,
             headers: own_headers(provider),
             uris: Endpoint::ALL.map(|endpoint| uri(provider, endpoint)),
             provider: Arc::clone(provider),
         });
-        self.known.borrow_mut().insert(Arc::clone(&provider.name), Arc::clone(&upstream));
+        self.known.borrow_mut().insert(Arc::clone(&provider.name), Rc::clone(&upstream));
         upstream
     }
 

@@ -340,7 +340,7 @@ impl<P: PutAway> Keeper<P> {
             let nap = if tail.endings > 0 {
                 PUT_AWAY_AFTER.saturating_sub(age)
             } else {
-                Duration::from_secs(3600)
+                Duration::from_hours(1)
             };
             tail.sleeping = true;
             let woken = self.shared.work.wait_timeout(tail, nap);

@@ -1,5 +1,7 @@
 //! `conduit keys` and `conduit admin keys`.
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand};
 
 use crate::admin::keys::{
@@ -292,10 +294,10 @@ fn describe(key: &KeyView) -> Result<(), Failure> {
         ("models", if models.is_empty() { "all".to_owned() } else { models.join(", ") }),
         ("tags", tags.join(", ")),
     ] {
-        text.push_str(&format!("{name:<9}{value}\n"));
+        let _ = writeln!(text, "{name:<9}{value}");
     }
     if let Some(until) = key.old_secret_until {
-        text.push_str(&format!("the secret before the last rotation is good until {until}\n"));
+        let _ = writeln!(text, "the secret before the last rotation is good until {until}");
     }
     output::answer(&text)?;
     let rows: Vec<_> = key.windows.iter().map(window_row).collect();

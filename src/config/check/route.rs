@@ -58,7 +58,7 @@ fn route(model: &file::Model, providers: &Providers, context: &Context<'_>) -> O
         aliases: model.aliases.iter().map(|alias| Arc::from(alias.value.as_str())).collect(),
         targets: vec![target],
         max_output_tokens: model.max_output_tokens,
-        price: model.price.clone(),
+        price: model.price.clone().map(Arc::new),
     })
 }
 

@@ -144,7 +144,7 @@ export class Gateway {
   billed() {
     const report = JSON.parse(this.command('admin', 'usage', '--json'));
     const rows = report.rows ?? report;
-    return rows.reduce((sum, row) => sum + nano(row.cost), 0n);
+    return rows.reduce((sum, row) => sum + nano(row.cost_usd), 0n);
   }
 
   /** The bill, once it is `expected` or there is no more point in waiting: a receipt is posted

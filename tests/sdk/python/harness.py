@@ -176,7 +176,7 @@ class Gateway:
         """Dollars over all rows of the usage report."""
         report = json.loads(self.command("admin", "usage", "--json"))
         rows = report["rows"] if isinstance(report, dict) else report
-        return sum((Decimal(row["cost"]) for row in rows), Decimal(0))
+        return sum((Decimal(row["cost_usd"]) for row in rows), Decimal(0))
 
     def billed_soon(self, expected) -> Decimal:
         """The bill, once `expected` holds for it or there is no more point in waiting.
