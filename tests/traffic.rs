@@ -23,6 +23,7 @@ use conduit::domain::usage::{Class, Usage};
 use conduit::provider::endpoint::Endpoint;
 use conduit::provider::kind::Kind;
 use conduit::provider::meter::{StreamMeter, StreamReport};
+use conduit::provider::request::{Edits, read, rewrite};
 use conduit::provider::usage::read_answer;
 
 /// Streams up to this size are cut at every byte; of longer ones a few thousand places are tried.
@@ -39,6 +40,12 @@ const OTHERWISE: [(&str, u64, &str); 1] = [(
      and billed as output",
 )];
 
+/// Recordings that are left out.
+const LEFT_OUT: [(&str, &str); 1] = [(
+    "ollama-openai-embeddings-j200-c6ff3807",
+    "a call of Ollama's own wire, which is not spoken, though the index has it among the embeddings",
+)];
+
 #[derive(Deserialize)]
 struct Index {
     cassettes: Vec<Cassette>,
@@ -50,6 +57,7 @@ struct Cassette {
     provider: String,
     endpoint: String,
     body: Option<String>,
+    request: Option<String>,
     status: u16,
     headers: std::collections::BTreeMap<String, String>,
     features: Vec<String>,
@@ -93,6 +101,9 @@ fn recordings() -> Option<Vec<Recording>> {
             "openai.embeddings" => Endpoint::Embeddings,
             _ => return None,
         };
+        if LEFT_OUT.iter().any(|(id, _)| *id == cassette.id) {
+            return None;
+        }
         let body = Bytes::from(fs::read(folder.join(cassette.body.as_ref()?)).expect("a body"));
         let kind = kind(&cassette);
         let stream = Path::new(cassette.body.as_ref()?).extension().is_some_and(|ext| ext == "sse");
@@ -147,8 +158,7 @@ impl Recording {
             Deserialize::deserialize(&self.cassette.expected).expect(id);
         let Some(expected) = expected else {
             let known = self.cassette.status != 200
-                || self.cassette.features.iter().any(|f| f == "no_usage" || f == "error_body")
-                || self.endpoint == Endpoint::Embeddings;
+                || self.cassette.features.iter().any(|f| f == "no_usage" || f == "error_body");
             assert!(known, "{id}: the index has no usage and does not say why");
             assert!(usage.is_none_or(|u| u == Usage::default()), "{id}: {usage:?}");
             return;
@@ -301,6 +311,49 @@ fn answers_are_metered() {
         );
     }
     println!("{count} answers");
+}
+
+/// No request that a provider accepted is refused, and what is read of it is what it says.
+#[test]
+fn requests_that_were_answered_are_calls() {
+    let Some(recordings) = recordings() else { return };
+    let mut count = 0;
+    for recording in recordings.iter().filter(|recording| recording.cassette.status == 200) {
+        let Some(path) = &recording.cassette.request else { continue };
+        let id = &recording.cassette.id;
+        let body = Bytes::from(fs::read(folder().join(path)).expect("a request"));
+        let said: Value = serde_json::from_slice(&body).expect(id);
+        // Azure's deployments need no model in the body; here every call has one.
+        if said.get("model").is_none() {
+            continue;
+        }
+        count += 1;
+        let call = read(recording.endpoint, &body).unwrap_or_else(|error| panic!("{id}: {error}"));
+        assert_eq!(said["model"], call.model.as_str(), "{id}");
+        assert_eq!(said["stream"].as_bool().unwrap_or(false), call.stream, "{id}");
+        let wants_usage = &said["stream_options"]["include_usage"];
+        assert_eq!(wants_usage.as_bool().unwrap_or(false), call.wants_usage, "{id}");
+        assert!(rewrite(&body, &call, &Edits::default()) == body, "{id}");
+
+        let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(7) };
+        let out = rewrite(&body, &call, &edits);
+        let again = read(recording.endpoint, &out).unwrap_or_else(|error| panic!("{id}: {error}"));
+        assert_eq!(
+            (again.model.as_str(), again.wants_usage || !call.stream),
+            ("other", true),
+            "{id}"
+        );
+        let mut left: Value = serde_json::from_slice(&out).expect(id);
+        let mut before = said;
+        for value in [&mut left, &mut before] {
+            let members = value.as_object_mut().expect(id);
+            for edited in ["model", "stream_options", "max_tokens", "max_completion_tokens"] {
+                members.remove(edited);
+            }
+        }
+        assert_eq!(left, before, "{id}");
+    }
+    println!("{count} requests");
 }
 
 /// Dollars that xAI reports in ticks come to what its price list says for the counts reported.

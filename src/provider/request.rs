@@ -668,13 +668,16 @@ fn count_prompts(raw: &str) -> u64 {
 /// Whether messages may hold more than text. A key written with escapes is not looked into: it counts
 /// as if it did.
 fn messages_have_media(raw: &str) -> bool {
+    if !has_nested_member(raw.as_bytes()) {
+        return false;
+    }
     let mut media = false;
     let read = Cursor::new(raw.as_bytes()).array(|cursor| {
         cursor.object(|cursor, key, _| match key {
             b"content" => read_parts(cursor, &mut media),
             b"audio" | b"image" | b"images" | b"video" | b"videos" | b"file" | b"files"
             | b"document" | b"documents" | b"attachments" => {
-                media |= cursor.skip()? != b"null";
+                media |= matches!(cursor.skip()?, [b'[' | b'{', ..]);
                 Some(())
             }
             key => {
@@ -684,6 +687,12 @@ fn messages_have_media(raw: &str) -> bool {
         })
     });
     media || read.is_none()
+}
+
+/// Whether a list or an object may be the value of a member: in most calls every content is a text,
+/// and then there is nothing to look into.
+fn has_nested_member(raw: &[u8]) -> bool {
+    memchr::memchr2_iter(b'[', b'{', raw).any(|at| raw[..at].trim_ascii_end().last() == Some(&b':'))
 }
 
 /// Reads a content: a text, a part, or a list of them. A part that does not say it is text is media.
@@ -901,6 +910,7 @@ mod tests {
             (r#"[{"c\u006fntent":[{"type":"image_url"}]}]"#, true),
             (r#"[{"role":"assistant","audio":{"id":"a"}}]"#, true),
             (r#"[{"role":"assistant","audio":null}]"#, false),
+            (r#"[{"content":"a: [b]","audio":null}]"#, false),
         ] {
             let body = format!(r#"{{"model":"m","messages":{messages}}}"#);
             assert_eq!(chat(&body).map(|call| call.media), Ok(media), "{messages}");
