@@ -3,19 +3,26 @@
 //! The command line runs a verb in its own process when no server runs, and sends it to the server's
 //! Unix socket when one does: the same code, so the same result. The socket's file mode is its lock.
 
+pub mod adjust;
+pub mod backup;
 pub mod client;
+pub mod holds;
 pub mod keys;
+pub mod receipts;
 pub mod socket;
 pub mod status;
 pub mod usage;
+pub mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::NoRandomness;
 use crate::config::Live;
+use crate::domain::key::KeyId;
 use crate::ledger::Ledger;
 use crate::store::StoreError;
 
@@ -27,11 +34,20 @@ pub struct Desk {
     pub live: Option<Arc<Live>>,
 }
 
+impl Desk {
+    fn key_name(&self, key: KeyId) -> Option<String> {
+        let account = self.ledger.directory().by_id(key)?;
+        Some(account.record().name.clone())
+    }
+}
+
 /// One thing an administrator can ask for.
 pub trait Verb: Serialize + DeserializeOwned + Send + 'static {
     type Answer: Serialize + DeserializeOwned + Send + 'static;
     /// Its path below `/admin/v1/`.
     const PATH: &'static str;
+    /// How long a client waits for the answer: a verb may wait for the disk, but not for ever.
+    const PATIENCE: Duration = Duration::from_mins(2);
 
     /// Does it. Blocks on the disk: not for a worker of the gateway.
     fn run(self, desk: &Desk) -> Result<Self::Answer, AdminError>;
@@ -76,10 +92,15 @@ impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSuchKey => Self::NotFound(error.to_string()),
-            StoreError::NameTaken(_) | StoreError::InUse(_) => Self::Conflict(error.to_string()),
+            StoreError::NameTaken(_)
+            | StoreError::InUse(_)
+            | StoreError::Exists(_)
+            | StoreError::Itself(_) => Self::Conflict(error.to_string()),
             StoreError::Newer { .. }
             | StoreError::Foreign { .. }
             | StoreError::Unusable { .. }
+            | StoreError::DoesNotAddUp { .. }
+            | StoreError::Troubled(_)
             | StoreError::Io(_)
             | StoreError::Database(_)
             | StoreError::Damaged(_) => Self::Failed(error.to_string()),

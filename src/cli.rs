@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod csv;
 mod output;
 mod quickstart;
 mod serve;
@@ -33,7 +34,7 @@ enum Command {
     /// Check a configuration without putting it in force
     #[command(visible_alias = "validate")]
     Check(check::Check),
-    /// Manage keys, read the bill, see how the server is doing
+    /// Manage keys, read and check the bill, back up, see how the server is doing
     #[command(subcommand)]
     Admin(admin::Admin),
     /// Manage keys: the same as `conduit admin keys`

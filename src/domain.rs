@@ -3,6 +3,7 @@
 //! This layer must never do I/O, read a clock, draw random numbers, await, or know HTTP, redb or
 //! the configuration file. Time and randomness come in as arguments; decisions come out as values.
 
+pub mod adjustment;
 pub mod budget;
 pub mod ceiling;
 pub mod codec;

@@ -5,15 +5,15 @@
 //! posted or void, because its type will not be forgotten. Nothing here knows HTTP or a provider.
 
 pub mod account;
+mod books;
 pub mod directory;
 pub mod hold;
 mod line;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use crate::clock;
 use crate::domain::budget::{Enforcement, Remembered};
 use crate::domain::key::{KeyHash, KeyId, KeyRecord};
 use crate::domain::money::Money;
@@ -26,6 +26,7 @@ use account::Account;
 use directory::Directory;
 
 pub use account::Standing;
+pub use books::Request;
 pub use hold::{Description, Hold, Refusal};
 
 /// How limits are applied; changes with the configuration.
@@ -48,6 +49,9 @@ pub struct Ledger {
     store: Arc<Store>,
     directory: Directory,
     policy: ArcSwap<Policy>,
+    /// Held while accounts are changed by something other than a call, first in the store and then in
+    /// memory: one such change at a time.
+    books: Mutex<()>,
 }
 
 impl Ledger {
@@ -58,20 +62,27 @@ impl Ledger {
         policy: Policy,
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
+        let keys = store.keys()?;
+        let has_new_windows = books::follow_rule(&store, &keys, &policy.windows, now)?;
         let remembered = store.accounts()?;
-        let accounts = store.keys()?.into_iter().map(|record| {
+        let accounts = keys.into_iter().map(|record| {
             let spent = remembered.get(&record.id).copied().unwrap_or_default();
             Arc::new(Account::new(record, &spent, &policy.windows, now))
         });
         let directory = Directory::new(accounts.collect());
-        let ledger = Arc::new(Self { store, directory, policy: ArcSwap::from_pointee(policy) });
+        let policy = ArcSwap::from_pointee(policy);
+        let ledger = Arc::new(Self { store, directory, policy, books: Mutex::new(()) });
         if !open.is_empty() {
             tracing::warn!(
                 holds = open.len(),
                 "the last run ended during calls: their holds are posted"
             );
         }
-        for hold in open {
+        for mut hold in open {
+            if let Some(account) = ledger.directory.by_id(hold.key).filter(|_| has_new_windows) {
+                // Its own windows are those of another rule.
+                hold.starts = account.starts();
+            }
             ledger.post_recovered(&hold, now);
         }
         Ok(ledger)
@@ -97,25 +108,6 @@ impl Ledger {
 
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
-    }
-
-    /// Puts a policy in force. When windows follow another rule from now on, what was spent in the
-    /// new ones is added up from the hourly totals.
-    ///
-    /// Blocks on the store: not for a worker of the gateway.
-    pub fn set_policy(&self, policy: Policy) -> Result<(), StoreError> {
-        let has_new_windows = self.policy.load().windows != policy.windows;
-        let rule = policy.windows.clone();
-        self.policy.store(Arc::new(policy));
-        if !has_new_windows {
-            return Ok(());
-        }
-        self.store.journal().put_away_now();
-        for account in self.directory.all() {
-            account
-                .rebase(&rule, clock::now(), |since| self.store.spent_since(account.id(), since))?;
-        }
-        Ok(())
     }
 
     /// The account that a secret of this hash opens now.

@@ -13,10 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Desk, socket};
 use crate::config::{Config, Live};
+use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
-use crate::store::{Store, StoreError};
+use crate::store::{Retention, Store, StoreError};
 use crate::{clock, logging};
 
 /// Why the server did not start, or stopped.
@@ -126,6 +127,7 @@ impl Server {
         .run();
 
         follow_config(&live, &ledger);
+        let retention = delete_old_receipts(&live, &ledger)?;
         let watch = live.watch();
         if let Err(error) = &watch {
             tracing::warn!("the configuration is not followed as it is saved: {error}");
@@ -148,7 +150,7 @@ impl Server {
             shut_down(&stopping, &gateway_handle, &admin_handle).await;
         };
         let (served, administered, ()) = tokio::join!(gateway, admin, orderly);
-        drop(watch);
+        drop((watch, retention));
         let _ = std::fs::remove_file(&config.admin.socket);
         ledger.store().journal().close();
         tracing::info!("conduit has stopped");
@@ -173,6 +175,15 @@ fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
             tracing::error!("the accounts keep the windows they had: {error}");
         }
     });
+}
+
+/// Deletes receipts that are older than the configuration keeps them.
+fn delete_old_receipts(live: &Arc<Live>, ledger: &Ledger) -> io::Result<Retention> {
+    let live = Arc::clone(live);
+    Retention::start(Arc::clone(ledger.store()), move || {
+        let keep = live.snapshot().config.store.receipts_keep_ms;
+        Timestamp::from_millis(clock::now().millis().saturating_sub(keep))
+    })
 }
 
 /// Returns at SIGTERM or SIGINT; a SIGHUP reads the configuration again.

@@ -4,33 +4,46 @@
 //! Nothing above this module knows redb. Each verb is one transaction; deciding whether a call may be
 //! made is the ledger's business, never the store's.
 
+mod adjust;
+mod backup;
 pub mod disk;
 mod error;
 pub mod journal;
 mod keys;
+mod receipts;
 pub mod record;
 mod recovery;
 pub mod report;
+mod retention;
 mod schema;
 mod totals;
+mod verify;
+mod windows;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction,
+};
 
+pub use backup::{BackedUp, Restored, restore};
 pub use error::StoreError;
+pub use receipts::{Pruned, ReceiptFilter, Statuses};
 pub use report::{Grouping, UsageFilter, UsageRow};
+pub use retention::Retention;
 pub use totals::Totals;
+pub use verify::{Books, Difference, verify_file};
+pub use windows::Move;
 
 use crate::domain::budget::Remembered;
 use crate::domain::key::KeyId;
 use disk::{Disk, Folder};
 use journal::Journal;
 use record::OpenHold;
-use recovery::Cabinet;
+use recovery::{Cabinet, OpenHolds};
 
 /// Memory for redb's pages; its own default of 1 GiB is too much for a small machine.
 const CACHE_BYTES: usize = 64 << 20;
@@ -41,6 +54,7 @@ pub struct Store {
     journal: Journal,
     db: Arc<Database>,
     path: PathBuf,
+    open: OpenHolds,
 }
 
 /// What was found when the store was opened.
@@ -93,9 +107,11 @@ impl Store {
         schema::prepare(&db, path)?;
         let db = Arc::new(db);
         let mut cabinet = Cabinet::new(Arc::clone(&db), Arc::clone(&disk));
+        let open_holds = cabinet.open_holds();
         let (last, open) = cabinet.recover()?;
         let journal = Journal::start(disk, last + 1, &open, cabinet)?;
-        Ok((Self { journal, db, path: path.to_owned() }, Found { is_new, open }))
+        let store = Self { journal, db, path: path.to_owned(), open: open_holds };
+        Ok((store, Found { is_new, open }))
     }
 
     pub const fn journal(&self) -> &Journal {
@@ -106,9 +122,34 @@ impl Store {
         &self.path
     }
 
-    /// What each account has posted in its latest windows.
+    /// All tables as they are at this instant, whatever is written meanwhile.
+    fn read(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(self.db.begin_read()?)
+    }
+
+    /// The one transaction that may write; waits for the journal's, should it be putting away.
+    fn write(&self) -> Result<WriteTransaction, StoreError> {
+        Ok(self.db.begin_write()?)
+    }
+
+    /// Puts everything away, or says why that cannot be done now.
+    fn bring_up_to_date(&self) -> Result<(), StoreError> {
+        self.journal.put_away_now();
+        match self.journal.trouble() {
+            Some(trouble) => Err(StoreError::Troubled(trouble.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// The holds that are open now. Blocks until the journal was read.
+    pub fn open_holds(&self) -> Result<Vec<OpenHold>, StoreError> {
+        self.bring_up_to_date()?;
+        Ok(self.open.list())
+    }
+
+    /// What each account has posted in all and in its latest windows.
     pub fn accounts(&self) -> Result<HashMap<KeyId, Remembered>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.read()?;
         let table = read.open_table(schema::ACCOUNTS)?;
         let mut accounts = HashMap::new();
         for row in table.iter()? {

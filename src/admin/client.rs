@@ -10,9 +10,6 @@ use std::time::Duration;
 
 use super::{AdminError, Verb};
 
-/// A verb may wait for the disk, but not for ever.
-const PATIENCE: Duration = Duration::from_mins(2);
-
 /// A connection to a server that runs.
 pub struct Client(UnixStream);
 
@@ -36,7 +33,7 @@ impl Client {
             AdminError::Failed(format!("the server did not answer over its socket: {error}"))
         };
         let body = serde_json::to_vec(verb).map_err(|e| failed(&e))?;
-        let answer = self.exchange(V::PATH, &body).map_err(|e| failed(&e))?;
+        let answer = self.exchange(V::PATH, &body, V::PATIENCE).map_err(|e| failed(&e))?;
         let mut headers = [httparse::EMPTY_HEADER; 32];
         let mut head = httparse::Response::new(&mut headers);
         let parsed = head.parse(&answer).map_err(|e| failed(&e))?;
@@ -52,9 +49,9 @@ impl Client {
         Err(AdminError::from_status(status, message.unwrap_or("it gave no reason").to_owned()))
     }
 
-    fn exchange(&mut self, path: &str, body: &[u8]) -> io::Result<Vec<u8>> {
-        self.0.set_read_timeout(Some(PATIENCE))?;
-        self.0.set_write_timeout(Some(PATIENCE))?;
+    fn exchange(&mut self, path: &str, body: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+        self.0.set_read_timeout(Some(patience))?;
+        self.0.set_write_timeout(Some(patience))?;
         write!(
             self.0,
             "POST /admin/v1/{path} HTTP/1.1\r\nHost: conduit\r\nContent-Type: application/json\r\n\

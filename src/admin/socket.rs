@@ -10,9 +10,14 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
+use super::adjust::{Adjust, ListAdjustments};
+use super::backup::BackUp;
+use super::holds::ListHolds;
 use super::keys::{CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetLimits, ShowKey};
+use super::receipts::{Explain, ListReceipts};
 use super::status::ReportStatus;
 use super::usage::ReportUsage;
+use super::verify::VerifyBooks;
 use super::{AdminError, Desk, Verb};
 
 /// Listens at `path` with mode 0600 from the first instant that anybody can find it there.
@@ -45,6 +50,13 @@ pub fn routes(config: &mut web::ServiceConfig) {
     verb::<RevokeKey>(config);
     verb::<ReportUsage>(config);
     verb::<ReportStatus>(config);
+    verb::<ListHolds>(config);
+    verb::<ListReceipts>(config);
+    verb::<Explain>(config);
+    verb::<Adjust>(config);
+    verb::<ListAdjustments>(config);
+    verb::<BackUp>(config);
+    verb::<VerifyBooks>(config);
 }
 
 fn verb<V: Verb>(config: &mut web::ServiceConfig) {

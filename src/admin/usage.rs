@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::find;
 use super::{AdminError, Desk, Verb};
+use crate::domain::adjustment::Corrected;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::pattern::Pattern;
@@ -41,6 +42,11 @@ pub struct UsageLine {
     pub cached_input_tokens: u64,
     pub output_tokens: u64,
     pub cost_usd: Money,
+    /// What was charged and credited besides. A report by model has one row for it, without a model.
+    #[serde(default)]
+    pub charged_usd: Money,
+    #[serde(default)]
+    pub credited_usd: Money,
 }
 
 /// The rows and their sum.
@@ -73,12 +79,11 @@ impl Verb for ReportUsage {
 }
 
 fn line(desk: &Desk, row: UsageRow) -> UsageLine {
-    let account = row.key.and_then(|id| desk.ledger.directory().by_id(id));
     let usage = &row.totals.usage;
     UsageLine {
         day: row.day,
         key_id: row.key,
-        key_name: account.map(|account| account.record().name.clone()),
+        key_name: row.key.and_then(|key| desk.key_name(key)),
         provider: row.provider,
         model: row.model,
         calls: row.totals.calls,
@@ -90,10 +95,17 @@ fn line(desk: &Desk, row: UsageRow) -> UsageLine {
             .fold(0, |sum, class| sum.saturating_add(usage.get(class))),
         output_tokens: usage.output_tokens(),
         cost_usd: row.totals.cost,
+        charged_usd: row.corrected.charged,
+        credited_usd: row.corrected.credited,
     }
 }
 
 impl UsageLine {
+    /// Charges and credits set off against each other.
+    pub const fn corrected(&self) -> Corrected {
+        Corrected { charged: self.charged_usd, credited: self.credited_usd }
+    }
+
     fn add(&mut self, row: &Self) {
         self.calls += row.calls;
         self.failed += row.failed;
@@ -102,5 +114,7 @@ impl UsageLine {
         self.cached_input_tokens = self.cached_input_tokens.saturating_add(row.cached_input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(row.output_tokens);
         self.cost_usd = self.cost_usd.saturating_add(row.cost_usd);
+        self.charged_usd = self.charged_usd.saturating_add(row.charged_usd);
+        self.credited_usd = self.credited_usd.saturating_add(row.credited_usd);
     }
 }

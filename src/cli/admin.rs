@@ -1,12 +1,19 @@
-//! `conduit admin`: keys, the bill, the state of the server.
+//! `conduit admin`: keys, the bill, the books, the state of the server.
 
+mod adjust;
+mod backup;
+mod holds;
 pub(super) mod keys;
+mod receipts;
 mod status;
 mod usage;
+mod verify;
 
 use clap::Subcommand;
 
 use super::Failure;
+use crate::clock;
+use crate::domain::window::{Timestamp, parse_duration_ms};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Admin {
@@ -15,6 +22,22 @@ pub(super) enum Admin {
     Keys(keys::Keys),
     /// Add up what was used and what it cost
     Usage(usage::Usage),
+    /// List receipts, newest first
+    Receipts(receipts::Receipts),
+    /// Show how the cost of a call came about
+    Explain(receipts::ExplainArgs),
+    /// List what is set aside for calls under way
+    Holds(holds::Holds),
+    /// Charge a key or give it money back, besides what its calls cost
+    Adjust(adjust::AdjustArgs),
+    /// List adjustments, newest first
+    Adjustments(adjust::Adjustments),
+    /// Check that receipts, totals, adjustments and windows add up
+    Verify(verify::Verify),
+    /// Copy the store into a file, also while the server runs
+    Backup(backup::Backup),
+    /// Put a backup in the place of the store, which is kept; only while no server runs
+    Restore(backup::Restore),
     /// Say how the server is doing
     Status(status::ShowStatus),
 }
@@ -24,7 +47,25 @@ impl Admin {
         match self {
             Self::Keys(keys) => keys.run(),
             Self::Usage(usage) => usage.run(),
+            Self::Receipts(receipts) => receipts.run(),
+            Self::Explain(explain) => explain.run(),
+            Self::Holds(holds) => holds.run(),
+            Self::Adjust(adjust) => adjust.run(),
+            Self::Adjustments(adjustments) => adjustments.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Backup(backup) => backup.run(),
+            Self::Restore(restore) => restore.run(),
             Self::Status(status) => status.run(),
         }
+    }
+}
+
+/// An instant that is so long ago, or a date.
+fn ago(text: &str) -> Result<Timestamp, String> {
+    match parse_duration_ms(text) {
+        Ok(length) => Ok(Timestamp::from_millis(clock::now().millis().saturating_sub(length))),
+        Err(_) => text.parse().map_err(|_| {
+            format!("`{text}` is neither a length of time (7d, 12h) nor a date (2027-01-31)")
+        }),
     }
 }

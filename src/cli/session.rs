@@ -1,6 +1,7 @@
 //! How a command reaches the ledger: over the socket of a server that runs, or by opening the store.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ConfigArg, Exit, Failure, environment, output};
@@ -14,34 +15,71 @@ use crate::store::{Store, StoreError};
 
 /// Runs a verb where the ledger is.
 pub(super) fn run<V: Verb>(config: &ConfigArg, verb: V) -> Result<V::Answer, Failure> {
+    Session::open(config)?.run(verb)
+}
+
+/// Where the ledger is, for as many verbs as a command needs.
+pub(super) enum Session {
+    /// In a server; the connection is for the next verb.
+    Served { socket: PathBuf, next: Option<Client> },
+    /// Here.
+    Own(Desk),
+}
+
+impl Session {
+    pub(super) fn open(config: &ConfigArg) -> Result<Self, Failure> {
+        let (file, paths) = places(config)?;
+        if let Some(client) = connect(&paths.socket)? {
+            return Ok(Self::Served { socket: paths.socket, next: Some(client) });
+        }
+        let (store, found) = Store::open(&paths.store)?;
+        if found.is_new {
+            output::note(&format!("a new store was made: {}", paths.store.display()));
+        }
+        // Windows and their zone are the configuration's to say; the rest of it may be unfinished.
+        let policy = load(&file, environment(), Secrets::Skip)
+            .map_or_else(|_| Policy::default(), |config| server::policy(&config));
+        let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now())?;
+        Ok(Self::Own(Desk { ledger, live: None }))
+    }
+
+    pub(super) fn run<V: Verb>(&mut self, verb: V) -> Result<V::Answer, Failure> {
+        match self {
+            Self::Own(desk) => Ok(verb.run(desk)?),
+            Self::Served { socket, next } => {
+                let client = match next.take() {
+                    Some(client) => client,
+                    None => connect(socket)?.ok_or_else(|| {
+                        Failure::new(Exit::Unavailable, "the server has stopped meanwhile")
+                    })?,
+                };
+                Ok(client.send(&verb)?)
+            }
+        }
+    }
+}
+
+/// The configuration and where it puts the store and the socket.
+pub(super) fn places(config: &ConfigArg) -> Result<(PathBuf, Paths), Failure> {
     let file = config.path()?;
     if !file.exists() {
         let message = format!("the configuration {} does not exist", file.display());
         return Err(Failure::new(Exit::Config, message));
     }
     let paths = Paths::find(&file, environment());
-    match Client::connect(&paths.socket) {
-        Ok(Some(client)) => return Ok(client.send(&verb)?),
-        Ok(None) => {}
-        Err(error) => {
-            let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-                Exit::NotPermitted
-            } else {
-                Exit::Unavailable
-            };
-            let socket = paths.socket.display();
-            return Err(Failure::new(exit, format!("the socket {socket} cannot be used: {error}")));
-        }
-    }
-    let (store, found) = Store::open(&paths.store)?;
-    if found.is_new {
-        output::note(&format!("a new store was made: {}", paths.store.display()));
-    }
-    // Windows and their zone are the configuration's to say; the rest of it may be unfinished.
-    let policy = load(&file, environment(), Secrets::Skip)
-        .map_or_else(|_| Policy::default(), |config| server::policy(&config));
-    let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now())?;
-    Ok(verb.run(&Desk { ledger, live: None })?)
+    Ok((file, paths))
+}
+
+/// Connects to the server; `None` when none runs.
+pub(super) fn connect(socket: &Path) -> Result<Option<Client>, Failure> {
+    Client::connect(socket).map_err(|error| {
+        let exit = if error.kind() == io::ErrorKind::PermissionDenied {
+            Exit::NotPermitted
+        } else {
+            Exit::Unavailable
+        };
+        Failure::new(exit, format!("the socket {} cannot be used: {error}", socket.display()))
+    })
 }
 
 impl From<StoreError> for Failure {
@@ -54,9 +92,13 @@ impl From<StoreError> for Failure {
             {
                 Exit::NotPermitted
             }
-            StoreError::NameTaken(_) => Exit::Conflict,
+            StoreError::NameTaken(_) | StoreError::Exists(_) | StoreError::Itself(_) => {
+                Exit::Conflict
+            }
             StoreError::NoSuchKey => Exit::NotFound,
             StoreError::Unusable { .. }
+            | StoreError::DoesNotAddUp { .. }
+            | StoreError::Troubled(_)
             | StoreError::Io(_)
             | StoreError::Database(_)
             | StoreError::Damaged(_) => Exit::Failed,

@@ -4,6 +4,7 @@
 //! A call belongs to the windows it was held in. When a window has rolled on before the call ends,
 //! its cost is history: the new window starts at nothing, which is what keeps the ceiling true.
 
+use super::adjustment::Correction;
 use super::key::Limits;
 use super::money::Money;
 use super::window::{Period, Timestamp, Window, WindowRule};
@@ -49,26 +50,61 @@ pub enum Verdict {
     Spent(Period),
 }
 
-/// What is remembered of an account's windows: where each began and what was posted in it.
+/// What is remembered of an account: what was posted in all, and of its latest windows where each
+/// began and what was posted in it.
+///
+/// Charges and credits are sums of their own, so that it makes no difference in which order costs and
+/// corrections come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
+    /// What calls cost since the key was made.
+    pub total: Money,
     pub starts: Starts,
+    /// What calls cost and what was charged besides.
     pub posted: [Money; 3],
+    /// What was credited of that.
+    pub credited: [Money; 3],
+    /// The starts of the windows that a change of rule replaced by these: costs of calls held in them
+    /// count here.
+    pub replaced: [Option<Timestamp>; 3],
 }
 
 impl Remembered {
     /// Adds a cost to the windows it was held in; a later window takes an earlier one's place, and
     /// what belongs to an earlier one is history.
     pub fn post(&mut self, starts: &Starts, cost: Money) {
+        self.total = self.total.saturating_add(cost);
+        self.add(starts, &[cost; 3], &[Money::ZERO; 3]);
+    }
+
+    /// Adds a correction that changes `counted` in the windows `starts`.
+    pub fn correct(&mut self, starts: &Starts, correction: Correction, counted: &[Money; 3]) {
+        match correction {
+            Correction::Charge(_) => self.add(starts, counted, &[Money::ZERO; 3]),
+            Correction::Credit(_) => self.add(starts, &[Money::ZERO; 3], counted),
+        }
+    }
+
+    fn add(&mut self, starts: &Starts, posted: &[Money; 3], credited: &[Money; 3]) {
         for period in Period::ALL.map(Period::index) {
-            if starts[period] > self.starts[period] {
-                self.starts[period] = starts[period];
+            let is_replaced = self.replaced[period] == Some(starts[period]);
+            let start = if is_replaced { self.starts[period] } else { starts[period] };
+            if start > self.starts[period] {
+                self.starts[period] = start;
                 self.posted[period] = Money::ZERO;
+                self.credited[period] = Money::ZERO;
+                self.replaced[period] = None;
             }
-            if starts[period] == self.starts[period] {
-                self.posted[period] = self.posted[period].saturating_add(cost);
+            if start == self.starts[period] {
+                self.posted[period] = self.posted[period].saturating_add(posted[period]);
+                self.credited[period] = self.credited[period].saturating_add(credited[period]);
             }
         }
+    }
+
+    /// What counts against the limit of a window.
+    pub const fn spent(&self, period: Period) -> Money {
+        self.posted[period.index()].saturating_sub(self.credited[period.index()])
     }
 }
 
@@ -76,6 +112,8 @@ impl Remembered {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Balance {
     spends: [Spend; 3],
+    /// What calls cost since the key was made.
+    total: Money,
 }
 
 impl Balance {
@@ -86,12 +124,15 @@ impl Balance {
         anchor: Timestamp,
         now: Timestamp,
     ) -> Self {
-        let mut balance = Self::default();
+        let mut balance = Self { total: remembered.total, ..Self::default() };
         for period in Period::ALL {
             let window = rule.window(period, anchor, now);
-            let is_same = remembered.starts[period.index()] == window.start;
-            let posted = if is_same { remembered.posted[period.index()] } else { Money::ZERO };
-            balance.spends[period.index()] = Spend { window, posted, ..Spend::default() };
+            let spend = &mut balance.spends[period.index()];
+            *spend = Spend { window, ..Spend::default() };
+            if remembered.starts[period.index()] == window.start {
+                spend.posted = remembered.spent(period);
+                spend.replaced = remembered.replaced[period.index()];
+            }
         }
         balance
     }
@@ -119,6 +160,36 @@ impl Balance {
                 spend.replaced = Some(spend.window.start);
                 spend.window = windows[index];
                 spend.posted = spent[index];
+            }
+        }
+    }
+
+    /// What calls cost since the key was made.
+    pub const fn total(&self) -> Money {
+        self.total
+    }
+
+    /// Where the present windows begin.
+    pub fn starts(&self) -> Starts {
+        self.spends.map(|spend| spend.window.start)
+    }
+
+    /// What a correction changes in each of the present windows.
+    pub fn weigh(&self, correction: Correction) -> [Money; 3] {
+        self.spends.map(|spend| match correction {
+            Correction::Charge(amount) => amount,
+            Correction::Credit(amount) => amount.min(spend.posted),
+        })
+    }
+
+    /// Makes a correction that was weighed in the windows `starts`.
+    pub fn correct(&mut self, starts: &Starts, correction: Correction, counted: &[Money; 3]) {
+        for (index, spend) in self.spends.iter_mut().enumerate() {
+            if spend.window.start == starts[index] {
+                spend.posted = match correction {
+                    Correction::Charge(_) => spend.posted.saturating_add(counted[index]),
+                    Correction::Credit(_) => spend.posted.saturating_sub(counted[index]),
+                };
             }
         }
     }
@@ -167,13 +238,14 @@ impl Balance {
         for spend in &mut self.spends {
             spend.held = spend.held.saturating_add(amount);
         }
-        self.spends.map(|spend| spend.window.start)
+        self.starts()
     }
 
     /// Ends a hold of `amount` made in the windows `starts` at `cost`; at nothing for a void. Returns
     /// the windows that the cost belongs to.
     pub fn settle(&mut self, starts: &Starts, amount: Money, cost: Money) -> Starts {
         let mut counted = *starts;
+        self.total = self.total.saturating_add(cost);
         for (spend, start) in self.spends.iter_mut().zip(&mut counted) {
             if spend.window.start == *start || spend.replaced == Some(*start) {
                 spend.held = spend.held.saturating_sub(amount);

@@ -205,6 +205,17 @@ impl Charge {
     }
 }
 
+impl fmt::Display for Charge {
+    /// Dollars to the last digit, before rounding: `0.0000000024`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const EXACT: usize = DECIMALS + 6;
+        let unit = u128::from(NANO_PER_USD) * UNITS_PER_RATE;
+        let fraction = format!("{:0EXACT$}", self.0 % unit);
+        let shown = fraction.trim_end_matches('0').len().max(2);
+        f.pad(&format!("{}.{}", self.0 / unit, &fraction[..shown]))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::line::{Line, Served};
+use crate::domain::adjustment::{Adjustment, Correction};
 use crate::domain::budget::{Balance, Enforcement, Remembered, Starts, Verdict};
 use crate::domain::key::{KeyId, KeyRecord, Limits};
 use crate::domain::money::Money;
 use crate::domain::window::{Period, Timestamp, WindowRule};
-use crate::store::StoreError;
 
 struct State {
     balance: Balance,
@@ -157,21 +157,47 @@ impl Account {
         self.state().serve(&limits, enforcement);
     }
 
-    /// Moves to the windows of another rule; `spent` tells what was posted since an instant.
-    pub(super) fn rebase(
-        &self,
-        rule: &WindowRule,
-        now: Timestamp,
-        spent: impl Fn(Timestamp) -> Result<Money, StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Moves to the windows of another rule, in which the store knows of what is `remembered`.
+    pub(super) fn rebase(&self, rule: &WindowRule, now: Timestamp, remembered: &Remembered) {
         let created = self.record.load().created;
         let windows = Period::ALL.map(|period| rule.window(period, created, now));
-        let mut sums = [Money::ZERO; 3];
-        for (sum, window) in sums.iter_mut().zip(&windows) {
-            *sum = spent(window.start)?;
-        }
-        self.state().balance.rebase(&windows, &sums);
-        Ok(())
+        let mut state = self.state();
+        // What was posted in the meantime is not in the store's tables yet.
+        let since = state.balance.total().saturating_sub(remembered.total);
+        let spent = Period::ALL.map(|period| remembered.spent(period).saturating_add(since));
+        state.balance.rebase(&windows, &spent);
+    }
+
+    /// Where the present windows begin.
+    pub(super) fn starts(&self) -> Starts {
+        self.state().balance.starts()
+    }
+
+    /// The windows of `now`, and what a correction changes in each.
+    pub(super) fn weigh(
+        &self,
+        correction: Correction,
+        rule: &WindowRule,
+        now: Timestamp,
+    ) -> (Starts, [Money; 3]) {
+        let created = self.record.load().created;
+        let mut state = self.state();
+        state.balance.roll(rule, created, now);
+        (state.balance.starts(), state.balance.weigh(correction))
+    }
+
+    /// Makes an adjustment that is in the store, and serves the line.
+    pub(super) fn correct(&self, adjustment: &Adjustment, enforcement: Enforcement) {
+        let record = self.record.load();
+        let mut state = self.state();
+        let Adjustment { starts, correction, counted, .. } = adjustment;
+        state.balance.correct(starts, *correction, counted);
+        state.serve(&record.limits, enforcement);
+    }
+
+    /// The balance as it is at this instant.
+    pub(super) fn balance(&self) -> Balance {
+        self.state().balance
     }
 
     /// Where the key stands with each of its windows.

@@ -33,9 +33,7 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// The journal of the store at `store`; its folder is made if it is not there.
     pub fn beside(store: &Path) -> io::Result<Self> {
-        let mut path = store.as_os_str().to_owned();
-        path.push(".journal");
-        let folder = Self(PathBuf::from(path));
+        let folder = Self(journal_of(store));
         super::make_private_folder(&folder.0)?;
         Ok(folder)
     }
@@ -47,6 +45,13 @@ impl Folder {
     fn sync_folder(&self) -> io::Result<()> {
         File::open(&self.0)?.sync_all()
     }
+}
+
+/// Where the journal of the store at `store` is.
+pub(super) fn journal_of(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".journal");
+    PathBuf::from(path)
 }
 
 impl Disk for Folder {

@@ -27,6 +27,17 @@ pub enum StoreError {
     NameTaken(String),
     #[error("there is no such key")]
     NoSuchKey,
+    #[error("there is a file at {0} already: --force puts the new one in its place")]
+    Exists(PathBuf),
+    #[error("{0} is the store that is in use")]
+    Itself(PathBuf),
+    #[error(
+        "{path} does not add up in {differences} places, `conduit admin verify` says which; --force \
+         takes it all the same"
+    )]
+    DoesNotAddUp { path: PathBuf, differences: usize },
+    #[error("{0}")]
+    Troubled(String),
     #[error("the disk refuses: {0}")]
     Io(#[from] io::Error),
     #[error("the database fails: {0}")]

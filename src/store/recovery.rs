@@ -2,7 +2,7 @@
 //! a crash, so what a crash needs is tried all day long.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
@@ -20,12 +20,30 @@ use crate::domain::request_id::RequestId;
 /// one does not mean reading a thousand.
 const RUN_BYTES: usize = 16 << 10;
 
+/// How far apart the receipts of a row may be, in milliseconds: a row stands under its last receipt,
+/// and whoever looks for an earlier one must know how far to look.
+pub(super) const RUN_SPAN_MS: u64 = 60_000;
+
 /// Puts segments into the tables.
 pub(super) struct Cabinet {
     db: Arc<Database>,
     disk: Arc<dyn Disk>,
-    /// Open after the last segment that was put away.
-    open: HashMap<RequestId, OpenHold>,
+    open: OpenHolds,
+}
+
+/// The holds that were open after the last segment that was put away: written by the journal's thread,
+/// read by whoever asks the store.
+#[derive(Clone, Default)]
+pub(super) struct OpenHolds(Arc<Mutex<HashMap<RequestId, OpenHold>>>);
+
+impl OpenHolds {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, OpenHold>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn list(&self) -> Vec<OpenHold> {
+        self.lock().values().cloned().collect()
+    }
 }
 
 /// What some segments say.
@@ -38,7 +56,11 @@ struct Digest {
 
 impl Cabinet {
     pub(super) fn new(db: Arc<Database>, disk: Arc<dyn Disk>) -> Self {
-        Self { db, disk, open: HashMap::new() }
+        Self { db, disk, open: OpenHolds::default() }
+    }
+
+    pub(super) fn open_holds(&self) -> OpenHolds {
+        self.open.clone()
     }
 
     /// Brings the tables up to date after a start. Returns the last segment's number and the holds
@@ -63,9 +85,10 @@ impl Cabinet {
         Ok(stored.map_or(0, |number| number.value()))
     }
 
-    fn take_over(&mut self, digest: Digest) {
-        self.open.extend(digest.holds);
-        self.open.retain(|id, _| !digest.ended.contains(id));
+    fn take_over(&self, digest: Digest) {
+        let mut open = self.open.lock();
+        open.extend(digest.holds);
+        open.retain(|id, _| !digest.ended.contains(id));
     }
 
     fn write(&self, digest: &Digest, last: u64) -> Result<(), StoreError> {
@@ -92,7 +115,7 @@ impl PutAway for Cabinet {
             self.write(&digest, last)?;
         }
         self.take_over(digest);
-        Ok(self.open.values().cloned().collect())
+        Ok(self.open.list())
     }
 
     fn forget(&mut self, last: u64) {
@@ -140,16 +163,27 @@ fn write_receipts(
     let mut table = write.open_table(RECEIPTS)?;
     let mut ordered: Vec<&Receipt> = posts.iter().map(|(_, receipt)| receipt).collect();
     ordered.sort_by_key(|receipt| (receipt.at, receipt.id));
-    let mut run = Encoder::with_capacity(RUN_BYTES);
     // The segment's number makes a sequence that no other row has.
     let mut sequence = last << 24;
-    for (index, receipt) in ordered.iter().enumerate() {
-        receipt.encode(&mut run);
-        if run.as_slice().len() >= RUN_BYTES || index + 1 == ordered.len() {
-            table.insert((receipt.at.millis(), sequence), run.as_slice())?;
-            sequence += 1;
-            run = Encoder::with_capacity(RUN_BYTES);
-        }
+    let mut rest = ordered.as_slice();
+    while let Some(first) = rest.first() {
+        let mut run = Encoder::with_capacity(RUN_BYTES);
+        let mut end = first.at;
+        let count = rest
+            .iter()
+            .take_while(|receipt| {
+                let fits = run.as_slice().len() < RUN_BYTES
+                    && receipt.at.millis_since(first.at) <= RUN_SPAN_MS;
+                if fits {
+                    receipt.encode(&mut run);
+                    end = receipt.at;
+                }
+                fits
+            })
+            .count();
+        table.insert((end.millis(), sequence), run.as_slice())?;
+        sequence += 1;
+        rest = &rest[count..];
     }
     Ok(())
 }
@@ -185,7 +219,6 @@ fn write_accounts(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Resu
                 entry.insert(account.unwrap_or_default())
             }
         };
-        account.total = account.total.saturating_add(receipt.cost);
         account.calls += 1;
         account.windows.post(starts, receipt.cost);
     }

@@ -4,20 +4,18 @@ use std::collections::BTreeMap;
 
 use redb::ReadableDatabase;
 
+use super::adjust::adjustments;
 use super::schema::{HOURS, RECEIPTS};
 use super::{Store, StoreError, Totals};
+use crate::domain::adjustment::Corrected;
 use crate::domain::codec::Decoder;
 use crate::domain::key::KeyId;
-use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
 use crate::domain::window::Timestamp;
 
 /// Between provider and model in a row's key: neither can hold a control character.
 const SEPARATOR: char = '\u{1f}';
-/// The longest a call can last, and so how far a receipt can be from its call's beginning.
-const LONGEST_CALL_MS: u64 = 25 * 3_600_000;
-
 /// Where the totals of a receipt are: its provider and the model that was asked for.
 pub(super) fn place(receipt: &Receipt) -> String {
     format!("{}{SEPARATOR}{}", receipt.provider, receipt.model)
@@ -50,6 +48,9 @@ pub struct UsageRow {
     pub provider: Option<String>,
     pub model: Option<String>,
     pub totals: Totals,
+    /// What was adjusted besides. An adjustment belongs to no model: a report by model has a row of its
+    /// own for them, without one.
+    pub corrected: Corrected,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -90,14 +91,30 @@ impl Store {
             });
             row.totals.add(&Totals::decode(totals.value())?);
         }
+        for adjustment in adjustments(&read)? {
+            let is_wanted = filter.model.is_none()
+                && filter.key.is_none_or(|wanted| wanted == adjustment.key)
+                && adjustment.at >= filter.since.hour();
+            if !is_wanted {
+                continue;
+            }
+            let key = adjustment.key;
+            let day = adjustment.at.millis() - adjustment.at.millis() % DAY_MS;
+            let (group, new) = match by {
+                Grouping::Day => {
+                    let day_of = Some(Timestamp::from_millis(day));
+                    ((day, 0, String::new()), UsageRow { day: day_of, ..UsageRow::default() })
+                }
+                Grouping::Key => (
+                    (0, key.bits(), String::new()),
+                    UsageRow { key: Some(key), ..UsageRow::default() },
+                ),
+                // After every name.
+                Grouping::Model => ((1, 0, String::new()), UsageRow::default()),
+            };
+            rows.entry(group).or_insert(new).corrected.add(adjustment.correction);
+        }
         Ok(rows.into_values().collect())
-    }
-
-    /// What a key posted since `since`, counted from the start of that hour: never too little.
-    pub fn spent_since(&self, key: KeyId, since: Timestamp) -> Result<Money, StoreError> {
-        let filter = UsageFilter { key: Some(key), model: None, since };
-        let rows = self.usage(&filter, Grouping::Key)?;
-        Ok(rows.first().map_or(Money::ZERO, |row| row.totals.cost))
     }
 
     /// Receipts posted since `since`, in the order they were posted, as long as `each` wants more.
@@ -121,16 +138,16 @@ impl Store {
         Ok(())
     }
 
-    /// The receipt of one call.
+    /// The receipt of one call, which may have been posted long after the call began: at the start that
+    /// found its hold open.
     pub fn receipt(&self, id: RequestId) -> Result<Option<Receipt>, StoreError> {
         let mut found = None;
-        let latest = id.began().plus_millis(LONGEST_CALL_MS);
         self.receipts(id.began(), |receipt| {
-            let (is_it, at) = (receipt.id == id, receipt.at);
+            let is_it = receipt.id == id;
             if is_it {
                 found = Some(receipt);
             }
-            !is_it && at <= latest
+            !is_it
         })?;
         Ok(found)
     }

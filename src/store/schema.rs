@@ -5,16 +5,20 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    Value,
+};
 
 use super::StoreError;
+use crate::domain::adjustment::Corrected;
 use crate::domain::budget::Remembered;
 use crate::domain::codec::{DecodeError, Decoder, Encoder};
 use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
 /// The format this program writes. Raised whenever an older program could misread a newer file.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// Names and numbers of the store itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -28,39 +32,64 @@ pub(super) const RECEIPTS: TableDefinition<'_, (u64, u64), &[u8]> =
 /// (hour, key id, provider and model) → [`super::Totals`].
 pub(super) const HOURS: TableDefinition<'_, (u64, u64, &str), &[u8]> =
     TableDefinition::new("hours");
+/// Id → [`crate::domain::adjustment::Adjustment`], in the order they were made.
+pub(super) const ADJUSTMENTS: TableDefinition<'_, u128, &[u8]> =
+    TableDefinition::new("adjustments");
+/// Key id → [`super::Totals`] of the receipts that were deleted because of their age.
+pub(super) const PRUNED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pruned");
 
 const FORMAT_KEY: &str = "format";
 /// The last journal segment whose records are in the tables.
 pub(super) const STORED_KEY: &str = "journal_stored";
+/// When the latest of the receipts was posted that were deleted because of their age.
+pub(super) const PRUNED_KEY: &str = "pruned_through";
+/// A mark of the rule that the accounts' windows follow.
+pub(super) const RULE_KEY: &str = "window_rule";
 
-/// Checks that the file is ours and of a format this program knows, and makes its tables.
+/// Checks that the file is ours and of a format this program knows, and makes the tables that it does
+/// not have yet. Format 1 had neither adjustments nor a memory of deleted receipts.
 pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
-    if let Some(found) = format(db)? {
-        return if found > FORMAT {
+    let found = check(&db.begin_read()?, path)?;
+    if found == Some(FORMAT) { Ok(()) } else { make_tables(db) }
+}
+
+/// The format of a file that this program can read; `None` if there is nothing in it.
+pub(super) fn check(read: &ReadTransaction, path: &Path) -> Result<Option<u64>, StoreError> {
+    let meta = table(read, META)?;
+    let found = meta.map(|meta| meta.get(FORMAT_KEY)).transpose()?.flatten();
+    match found.map(|format| format.value()) {
+        Some(found) if found > FORMAT => {
             Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT })
-        } else {
-            Ok(())
-        };
+        }
+        None if read.list_tables()?.next().is_some() => {
+            let reason = "it is a redb database of another program".to_owned();
+            Err(StoreError::Foreign { path: path.to_owned(), reason })
+        }
+        found => Ok(found),
     }
+}
+
+fn make_tables(db: &Database) -> Result<(), StoreError> {
     let write = db.begin_write()?;
-    if write.list_tables()?.next().is_some() {
-        let reason = "it is a redb database of another program".to_owned();
-        return Err(StoreError::Foreign { path: path.to_owned(), reason });
-    }
     write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
     write.open_table(KEYS)?;
     write.open_table(ACCOUNTS)?;
     write.open_table(RECEIPTS)?;
     write.open_table(HOURS)?;
+    write.open_table(ADJUSTMENTS)?;
+    write.open_table(PRUNED)?;
     write.commit()?;
     Ok(())
 }
 
-fn format(db: &Database) -> Result<Option<u64>, StoreError> {
-    let read = db.begin_read()?;
-    match read.open_table(META) {
-        Ok(meta) => Ok(meta.get(FORMAT_KEY)?.map(|format| format.value())),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+/// A table that a file of an earlier format may not have.
+pub(super) fn table<K: Key + 'static, V: Value + 'static>(
+    read: &ReadTransaction,
+    definition: TableDefinition<'_, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
+    match read.open_table(definition) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -69,38 +98,77 @@ fn format(db: &Database) -> Result<Option<u64>, StoreError> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
     /// Since the key was made.
-    pub(super) total: Money,
     pub(super) calls: u64,
+    pub(super) corrected: Corrected,
     pub(super) windows: Remembered,
 }
 
-const ACCOUNT_VERSION: u64 = 1;
+/// Version 1 had no corrections and no change of rule.
+const ACCOUNT_VERSION: u64 = 2;
 
 impl Account {
     pub(super) fn encode(&self) -> Vec<u8> {
+        let windows = &self.windows;
         let mut out = Encoder::new();
         out.number(ACCOUNT_VERSION);
-        out.number(self.total.nano());
+        out.number(windows.total.nano());
         out.number(self.calls);
-        for (start, posted) in self.windows.starts.iter().zip(&self.windows.posted) {
+        for (start, posted) in windows.starts.iter().zip(&windows.posted) {
             out.number(start.millis());
             out.number(posted.nano());
+        }
+        out.number(self.corrected.charged.nano());
+        out.number(self.corrected.credited.nano());
+        for (credited, replaced) in windows.credited.iter().zip(&windows.replaced) {
+            out.number(credited.nano());
+            out.optional(replaced.map(Timestamp::millis));
         }
         out.finish()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Decoder::new(bytes);
-        input.version(ACCOUNT_VERSION)?;
-        let mut account = Self {
-            total: Money::from_nano(input.number()?),
-            calls: input.number()?,
-            windows: Remembered::default(),
-        };
-        for period in 0..3 {
-            account.windows.starts[period] = Timestamp::from_millis(input.number()?);
-            account.windows.posted[period] = Money::from_nano(input.number()?);
+        let version = input.version(ACCOUNT_VERSION)?;
+        let mut account = Self::default();
+        let windows = &mut account.windows;
+        windows.total = Money::from_nano(input.number()?);
+        account.calls = input.number()?;
+        for (start, posted) in windows.starts.iter_mut().zip(&mut windows.posted) {
+            *start = Timestamp::from_millis(input.number()?);
+            *posted = Money::from_nano(input.number()?);
+        }
+        if version < 2 {
+            return Ok(account);
+        }
+        account.corrected.charged = Money::from_nano(input.number()?);
+        account.corrected.credited = Money::from_nano(input.number()?);
+        for (credited, replaced) in windows.credited.iter_mut().zip(&mut windows.replaced) {
+            *credited = Money::from_nano(input.number()?);
+            *replaced = input.optional()?.map(Timestamp::from_millis);
         }
         Ok(account)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_reads_back_and_one_of_the_first_format_is_understood() {
+        let nano = Money::from_nano;
+        let mut account = Account { calls: 3, ..Account::default() };
+        account.windows.total = nano(70);
+        account.windows.starts = [Timestamp::from_millis(9); 3];
+        account.windows.posted = [nano(60); 3];
+        let mut first = Encoder::new();
+        for number in [1, 70, 3, 9, 60, 9, 60, 9, 60] {
+            first.number(number);
+        }
+        assert_eq!(Account::decode(first.as_slice()), Ok(account));
+        account.corrected = Corrected { charged: nano(1), credited: nano(2) };
+        account.windows.credited = [nano(2), nano(1), nano(0)];
+        account.windows.replaced = [None, Some(Timestamp::from_millis(0)), None];
+        assert_eq!(Account::decode(&account.encode()), Ok(account));
     }
 }

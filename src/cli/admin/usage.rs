@@ -3,10 +3,9 @@
 use clap::{Args, ValueEnum};
 
 use crate::admin::usage::{ReportUsage, UsageLine, UsageReport};
-use crate::cli::{ConfigArg, Failure, output, session};
-use crate::clock;
+use crate::cli::{ConfigArg, Failure, csv, output, session};
 use crate::domain::pattern::Pattern;
-use crate::domain::window::{Timestamp, parse_duration_ms};
+use crate::domain::window::Timestamp;
 use crate::store::Grouping;
 
 #[derive(Debug, Args)]
@@ -19,7 +18,7 @@ pub(in crate::cli) struct Usage {
     model: Option<Pattern>,
     /// From when on: 7d, 12h, or a date like 2027-01-31; counted from the start of that hour
     /// [default: all there is]
-    #[arg(long, value_name = "WHEN", value_parser = since)]
+    #[arg(long, value_name = "WHEN", value_parser = super::ago)]
     since: Option<Timestamp>,
     /// What to add up by
     #[arg(long, value_enum, default_value_t = By::Day)]
@@ -41,15 +40,6 @@ enum By {
     Model,
 }
 
-fn since(text: &str) -> Result<Timestamp, String> {
-    match parse_duration_ms(text) {
-        Ok(length) => Ok(Timestamp::from_millis(clock::now().millis().saturating_sub(length))),
-        Err(_) => text.parse().map_err(|_| {
-            format!("`{text}` is neither a length of time (7d, 12h) nor a date (2027-01-31)")
-        }),
-    }
-}
-
 impl Usage {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         let by = match self.by {
@@ -64,11 +54,15 @@ impl Usage {
         }
         let rows: Vec<_> = report.rows.iter().map(|line| row(&report, line)).collect();
         if self.csv {
-            return csv(&heading(report.by), &rows);
+            let rows: Vec<_> = rows.iter().map(|fields| csv::row(fields)).collect();
+            return output::answer(&(csv::heading(&heading(report.by)) + &rows.concat()));
         }
         table(&report, rows)
     }
 }
+
+/// How many columns are sums.
+const SUMS: usize = 7;
 
 fn heading(by: Grouping) -> Vec<&'static str> {
     let mut heading = match by {
@@ -83,6 +77,7 @@ fn heading(by: Grouping) -> Vec<&'static str> {
         "of them cached",
         "Output tokens",
         "Cost USD",
+        "Adjusted USD",
     ]);
     heading
 }
@@ -98,13 +93,14 @@ fn row(report: &UsageReport, line: &UsageLine) -> Vec<String> {
         Grouping::Key => {
             vec![line.key_id.map(|id| id.to_string()).unwrap_or_default(), text(&line.key_name)]
         }
+        Grouping::Model if line.model.is_none() => vec![String::new(), "(adjustments)".to_owned()],
         Grouping::Model => vec![text(&line.provider), text(&line.model)],
     };
     row.extend(sums(line));
     row
 }
 
-fn sums(line: &UsageLine) -> [String; 6] {
+fn sums(line: &UsageLine) -> [String; SUMS] {
     [
         line.calls.to_string(),
         line.failed.to_string(),
@@ -112,12 +108,13 @@ fn sums(line: &UsageLine) -> [String; 6] {
         line.cached_input_tokens.to_string(),
         line.output_tokens.to_string(),
         line.cost_usd.to_string(),
+        line.corrected().to_string(),
     ]
 }
 
 fn table(report: &UsageReport, mut rows: Vec<Vec<String>>) -> Result<(), Failure> {
     let heading = heading(report.by);
-    let names = heading.len() - 6;
+    let names = heading.len() - SUMS;
     if output::is_terminal() {
         let mut total = vec!["total".to_owned()];
         total.resize(names, String::new());
@@ -126,43 +123,4 @@ fn table(report: &UsageReport, mut rows: Vec<Vec<String>>) -> Result<(), Failure
     }
     let numbers: Vec<_> = (names..heading.len()).collect();
     output::table(&heading, &rows, &numbers)
-}
-
-/// RFC 4180. A field that a spreadsheet would run as a formula is made text.
-fn csv(heading: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
-    let mut text = heading.join(",").to_lowercase().replace(' ', "_");
-    text.push_str("\r\n");
-    for row in rows {
-        let fields: Vec<_> = row.iter().map(|field| csv_field(field)).collect();
-        text.push_str(&fields.join(","));
-        text.push_str("\r\n");
-    }
-    output::answer(&text)
-}
-
-fn csv_field(field: &str) -> String {
-    let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let field = if is_formula { format!("'{field}") } else { field.to_owned() };
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_quoted_and_never_formulas() {
-        for (field, expected) in [
-            ("plain", "plain"),
-            ("a,b", "\"a,b\""),
-            ("say \"hi\"", "\"say \"\"hi\"\"\""),
-            ("=1+1", "'=1+1"),
-        ] {
-            assert_eq!(csv_field(field), expected);
-        }
-    }
 }

@@ -1,0 +1,174 @@
+//! What changes accounts besides calls: adjustments, and another rule for where windows begin. And the
+//! comparison of what is in memory with what is on the disk.
+//!
+//! Such a change is in the store before it is in memory, so that a crash between the two loses nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::account::Account;
+use super::{Ledger, Policy};
+use crate::clock;
+use crate::domain::adjustment::{Adjustment, AdjustmentId, Correction};
+use crate::domain::budget::{Balance, Remembered};
+use crate::domain::key::{KeyId, KeyRecord};
+use crate::domain::money::Money;
+use crate::domain::window::{Period, Timestamp, WindowRule};
+use crate::store::{Books, Difference, Move, Store, StoreError};
+
+/// How often memory is compared with the disk before a difference is believed: a call that ends just
+/// then is in one of them a moment before it is in the other.
+const LOOKS: usize = 3;
+
+/// An adjustment that somebody wants.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub id: AdjustmentId,
+    pub correction: Correction,
+    pub why: String,
+    pub by: String,
+}
+
+impl Ledger {
+    fn books(&self) -> MutexGuard<'_, ()> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adjusts what a key has spent in its present windows. Asked for a second time under the same id,
+    /// it returns what was done the first time.
+    ///
+    /// Blocks on the store: not for a worker of the gateway.
+    pub fn adjust(
+        &self,
+        account: &Account,
+        request: Request,
+        now: Timestamp,
+    ) -> Result<Adjustment, StoreError> {
+        let _books = self.books();
+        let policy = self.policy();
+        let Request { id, correction, why, by } = request;
+        let (starts, counted) = account.weigh(correction, &policy.windows, now);
+        let key = account.id();
+        let adjustment = Adjustment { id, key, at: now, correction, why, by, starts, counted };
+        if let Some(earlier) = self.store.adjust(&adjustment)? {
+            return Ok(earlier);
+        }
+        account.correct(&adjustment, policy.enforcement);
+        Ok(adjustment)
+    }
+
+    /// Puts a policy in force. When windows follow another rule from now on, what was spent in the
+    /// new ones is added up from the hourly totals.
+    ///
+    /// Blocks on the store: not for a worker of the gateway.
+    pub fn set_policy(&self, policy: Policy) -> Result<(), StoreError> {
+        let _books = self.books();
+        let rule = policy.windows.clone();
+        let earlier = self.policy.swap(Arc::new(policy));
+        if earlier.windows == rule {
+            return Ok(());
+        }
+        self.store.journal().put_away_now();
+        let now = clock::now();
+        let accounts = self.directory.all();
+        let moves = accounts.iter().map(|account| Move {
+            replaced: Some(account.starts()),
+            ..going_over(&account.record(), &rule, now)
+        });
+        let remembered = self.store.follow_rule(mark(&rule), &moves.collect::<Vec<_>>())?;
+        for account in accounts {
+            if let Some(remembered) = remembered.get(&account.id()) {
+                account.rebase(&rule, now, remembered);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the books add up, on the disk and in memory.
+    ///
+    /// Blocks on the store: not for a worker of the gateway.
+    pub fn verify(&self) -> Result<Books, StoreError> {
+        let _books = self.books();
+        let mut looks = LOOKS;
+        loop {
+            let before = self.balances();
+            let mut books = self.store.verify()?;
+            let after = self.balances();
+            // An account that moved meanwhile says nothing.
+            let still = before.iter().filter(|(key, balance)| after.get(key) == Some(balance));
+            let mut differences = Vec::new();
+            for (key, balance) in still {
+                let remembered = books.accounts.get(key).copied().unwrap_or_default();
+                compare(*key, balance, &remembered, &mut differences);
+            }
+            looks -= 1;
+            if differences.is_empty() || looks == 0 {
+                differences.sort_by_key(|difference| difference.key);
+                books.differences.append(&mut differences);
+                return Ok(books);
+            }
+        }
+    }
+
+    fn balances(&self) -> HashMap<KeyId, Balance> {
+        let accounts = self.directory.all();
+        accounts.into_iter().map(|account| (account.id(), account.balance())).collect()
+    }
+}
+
+fn compare(key: KeyId, balance: &Balance, remembered: &Remembered, out: &mut Vec<Difference>) {
+    let mut differ = |what: String, expected: Money, found: Money| {
+        if expected != found {
+            let (expected, found) = (expected.to_string(), found.to_string());
+            out.push(Difference { key, what, expected, found });
+        }
+    };
+    let what = "USD: account on the disk against memory";
+    differ(what.to_owned(), remembered.total, balance.total());
+    for period in Period::ALL {
+        let spend = balance.spend(period);
+        let start = spend.window.start;
+        let is_same = remembered.starts[period.index()] == start;
+        // A window in which nothing was posted yet is not on the disk.
+        let expected = if is_same { remembered.spent(period) } else { Money::ZERO };
+        let what = format!("USD spent in the {period} window from {start}: disk against memory");
+        differ(what, expected, spend.posted);
+    }
+}
+
+/// Sees to it that the store's accounts follow `rule`; `true` if they followed another one.
+pub(super) fn follow_rule(
+    store: &Store,
+    keys: &[KeyRecord],
+    rule: &WindowRule,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let (mark, marked) = (mark(rule), store.window_rule()?);
+    if marked == Some(mark) {
+        return Ok(false);
+    }
+    // A store that was never told has followed the present rule.
+    let moves = keys.iter().map(|key| going_over(key, rule, now));
+    let moves: Vec<_> = if marked.is_some() { moves.collect() } else { Vec::new() };
+    store.follow_rule(mark, &moves)?;
+    Ok(marked.is_some())
+}
+
+fn going_over(key: &KeyRecord, rule: &WindowRule, now: Timestamp) -> Move {
+    let starts = Period::ALL.map(|period| rule.window(period, key.created, now).start);
+    Move { key: key.id, starts, replaced: None }
+}
+
+/// A number that tells rules apart.
+fn mark(rule: &WindowRule) -> u64 {
+    let name = match rule {
+        WindowRule::Rolling => "rolling".to_owned(),
+        WindowRule::Calendar(zone) => match zone.iana_name() {
+            Some(name) => format!("calendar {name}"),
+            None => format!("calendar {zone:?}"),
+        },
+    };
+    let hash = blake3::hash(name.as_bytes());
+    let first = hash.as_bytes().first_chunk().copied().unwrap_or_default();
+    u64::from_le_bytes(first)
+}

@@ -1,0 +1,59 @@
+//! Adjustments in the store: entered together with the account row they change, in one transaction,
+//! so that a crash leaves both or neither.
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, table};
+use super::{Store, StoreError};
+use crate::domain::adjustment::Adjustment;
+use crate::domain::key::KeyId;
+
+impl Store {
+    /// Enters an adjustment and returns when it outlives the machine. One that was entered under the
+    /// same id before is returned instead, and nothing is changed.
+    pub fn adjust(&self, adjustment: &Adjustment) -> Result<Option<Adjustment>, StoreError> {
+        let write = self.write()?;
+        {
+            let mut entries = write.open_table(ADJUSTMENTS)?;
+            if let Some(earlier) = entries.get(adjustment.id.bits())? {
+                return Ok(Some(Adjustment::decode(earlier.value())?));
+            }
+            entries.insert(adjustment.id.bits(), adjustment.encode().as_slice())?;
+            let mut accounts = write.open_table(ACCOUNTS)?;
+            let key = adjustment.key.bits();
+            let account = accounts.get(key)?.map(|row| Account::decode(row.value())).transpose()?;
+            let mut account = account.unwrap_or_default();
+            account.corrected.add(adjustment.correction);
+            let (correction, counted) = (adjustment.correction, &adjustment.counted);
+            account.windows.correct(&adjustment.starts, correction, counted);
+            accounts.insert(key, account.encode().as_slice())?;
+        }
+        write.commit()?;
+        Ok(None)
+    }
+
+    /// The latest adjustments, newest first.
+    pub fn latest_adjustments(
+        &self,
+        key: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Vec<Adjustment>, StoreError> {
+        let mut all = adjustments(&self.read()?)?;
+        all.retain(|adjustment| key.is_none_or(|wanted| wanted == adjustment.key));
+        all.reverse();
+        all.truncate(limit);
+        Ok(all)
+    }
+}
+
+/// All adjustments in the order they were made: a few, because people make them.
+pub(super) fn adjustments(read: &ReadTransaction) -> Result<Vec<Adjustment>, StoreError> {
+    let mut all = Vec::new();
+    if let Some(entries) = table(read, ADJUSTMENTS)? {
+        for row in entries.iter()? {
+            all.push(Adjustment::decode(row?.1.value())?);
+        }
+    }
+    all.sort_by_key(|adjustment| (adjustment.at, adjustment.id));
+    Ok(all)
+}
