@@ -79,17 +79,17 @@ pub fn restore(
     if is_same_file(backup, store) {
         return Err(StoreError::Itself(store.to_owned()));
     }
-    // Held until the end, so that no server starts on either of the two meanwhile.
-    let present = open_present(store)?;
     let incoming = beside(store, ".restoring");
-    let outcome = prepare(backup, &incoming, store, force).and_then(|books| {
+    let outcome = copy_checked(backup, &incoming, force).and_then(|books| {
+        // Held until the end, so that no server starts on either of the two meanwhile.
+        let _present = open_present(store)?;
+        outrun_journal(&incoming, store)?;
         let kept = put_in_place(&incoming, store, now)?;
         Ok(Restored { kept, books })
     });
     if outcome.is_err() {
         let _ = fs::remove_file(&incoming);
     }
-    drop(present);
     outcome
 }
 
@@ -112,8 +112,8 @@ fn open_present(store: &Path) -> Result<Option<Store>, StoreError> {
     }
 }
 
-/// Copies the backup beside the store, and checks and adapts the copy.
-fn prepare(backup: &Path, incoming: &Path, store: &Path, force: bool) -> Result<Books, StoreError> {
+/// Copies the backup beside the store and checks the copy.
+fn copy_checked(backup: &Path, incoming: &Path, force: bool) -> Result<Books, StoreError> {
     let mut from = File::open(backup).map_err(|error| StoreError::unusable(backup, error))?;
     let mut to = create_private(incoming)?;
     io::copy(&mut from, &mut to)?;
@@ -126,20 +126,24 @@ fn prepare(backup: &Path, incoming: &Path, store: &Path, force: bool) -> Result<
         return Err(StoreError::DoesNotAddUp { path: backup.to_owned(), differences });
     }
     schema::prepare(&db, backup)?;
-    // Segments of the journal that is there, should one be left behind, count as put away.
+    Ok(books)
+}
+
+/// Counts the segments of the journal that is there as put away, should one be left behind.
+fn outrun_journal(incoming: &Path, store: &Path) -> Result<(), StoreError> {
     let segments = if journal_of(store).exists() { Folder::beside(store)?.list()? } else { vec![] };
-    if let Some(last) = segments.last() {
-        let write = db.begin_write()?;
-        {
-            let mut meta = write.open_table(META)?;
-            let stored = meta.get(STORED_KEY)?.map_or(0, |stored| stored.value());
-            meta.insert(STORED_KEY, stored.max(*last))?;
-        }
-        write.commit()?;
+    let db = Database::builder().set_cache_size(CACHE_BYTES).open(incoming);
+    let db = db.map_err(|error| StoreError::opening(incoming, error))?;
+    let write = db.begin_write()?;
+    {
+        let mut meta = write.open_table(META)?;
+        let stored = meta.get(STORED_KEY)?.map_or(0, |stored| stored.value());
+        meta.insert(STORED_KEY, stored.max(segments.last().copied().unwrap_or(0)))?;
     }
+    write.commit()?;
     drop(db);
     File::open(incoming)?.sync_all()?;
-    Ok(books)
+    Ok(())
 }
 
 /// Switches the stores in one step: at any instant there is one at `store`.

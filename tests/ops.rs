@@ -1,0 +1,646 @@
+//! The verbs that look into the books, correct them, copy them and prove them: in process, and by the
+//! binary with a server up and down, which must come to the same.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what is wrong by failing"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use conduit::admin::adjust::{Adjust, AdjustmentView, ListAdjustments};
+use conduit::admin::backup::BackUp;
+use conduit::admin::holds::ListHolds;
+use conduit::admin::keys::{CreateKey, ListKeys};
+use conduit::admin::receipts::{Explain, ListReceipts, ReceiptView};
+use conduit::admin::usage::ReportUsage;
+use conduit::admin::verify::{VerifyBooks, VerifyReport};
+use conduit::admin::{AdminError, Desk, Verb};
+use conduit::clock;
+use conduit::domain::adjustment::AdjustmentId;
+use conduit::domain::key::KeyId;
+use conduit::domain::money::{Money, Rate};
+use conduit::domain::price::Line;
+use conduit::domain::receipt::{Ending, Metered, Receipt};
+use conduit::domain::request_id::RequestId;
+use conduit::domain::usage::{Class, ServiceTier};
+use conduit::domain::window::{Period, Timestamp, WindowRule};
+use conduit::ledger::account::Account;
+use conduit::ledger::{Description, Hold, Ledger, Policy};
+use conduit::store::{Grouping, Store, StoreError, restore, verify_file};
+use redb::ReadableTable;
+
+fn usd(nano: u64) -> Money {
+    Money::from_nano(nano)
+}
+
+/// A store in a folder, opened as a command does when no server runs.
+struct Books {
+    desk: Desk,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn open(store: &Path, policy: Policy) -> Books {
+    let (store, found) = Store::open(store).unwrap();
+    let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    Books { desk: Desk { ledger, live: None }, runtime }
+}
+
+impl Books {
+    fn key(&self, name: &str) -> Arc<Account> {
+        let made = CreateKey { name: name.to_owned(), ..CreateKey::default() }.run(&self.desk);
+        self.desk.ledger.directory().by_id(made.unwrap().key.id).unwrap()
+    }
+
+    fn named(&self, name: &str) -> Arc<Account> {
+        let all = self.desk.ledger.directory().all();
+        all.into_iter().find(|account| account.record().name == name).unwrap()
+    }
+
+    fn hold(&self, account: &Arc<Account>, model: &str, now: Timestamp) -> Hold {
+        let call = Description {
+            id: RequestId::new(now, clock::random().unwrap()),
+            model: model.into(),
+            provider: "echo".into(),
+            upstream_model: model.into(),
+            endpoint: "chat/completions".into(),
+            price: "test".into(),
+        };
+        let hold = self.desk.ledger.hold(account, usd(1_000), &call, now);
+        self.runtime.block_on(hold).unwrap()
+    }
+
+    /// A call that costs so many nano-dollars.
+    fn call(&self, account: &Arc<Account>, cost: u64) -> RequestId {
+        let hold = self.hold(account, "echo", clock::now());
+        let receipt = receipt(&hold, "echo", cost);
+        let id = hold.id();
+        hold.post(&receipt);
+        id
+    }
+
+    fn run<V: Verb>(&self, verb: V) -> V::Answer {
+        verb.run(&self.desk).unwrap()
+    }
+
+    fn adjust(&self, key: &str, amount: &str) -> AdjustmentView {
+        self.run(Adjust {
+            id: None,
+            key: key.to_owned(),
+            amount_usd: amount.parse().unwrap(),
+            why: "a test".to_owned(),
+            by: "tester".to_owned(),
+        })
+    }
+
+    /// What is spent in the day, the week and the month.
+    fn spent(&self, account: &Account) -> [u64; 3] {
+        let rule = &self.desk.ledger.policy().windows;
+        account.standing(rule, clock::now()).map(|standing| standing.spent.nano())
+    }
+
+    fn receipts(&self) -> Vec<ReceiptView> {
+        self.run(ListReceipts { limit: 1_000, ..ListReceipts::default() })
+    }
+
+    #[track_caller]
+    fn verify(&self) -> VerifyReport {
+        let report = self.run(VerifyBooks {});
+        assert!(report.agrees, "{report:#?}");
+        report
+    }
+}
+
+fn receipt(hold: &Hold, model: &str, cost: u64) -> Receipt {
+    let line =
+        Line { class: Class::Input, count: cost, rate: Rate::from_nano_per_million(1_000_000) };
+    Receipt {
+        id: hold.id(),
+        key: hold.key(),
+        at: clock::now(),
+        model: model.into(),
+        provider: "echo".into(),
+        upstream_model: model.into(),
+        endpoint: "chat/completions".into(),
+        status: if cost == 0 { 502 } else { 200 },
+        streamed: false,
+        ending: if cost == 0 { Ending::UpstreamError } else { Ending::Done },
+        metered: if cost == 0 { Metered::Nothing } else { Metered::Reported },
+        service: ServiceTier::Standard,
+        lines: if cost == 0 { vec![] } else { vec![line] },
+        cost: usd(cost),
+        held: hold.amount(),
+        price: "test".into(),
+        first_byte_ms: Some(1),
+        total_ms: 2,
+    }
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("conduit.redb");
+    (folder, store)
+}
+
+fn calendar() -> Policy {
+    let zone = jiff::tz::TimeZone::get("UTC").unwrap();
+    Policy { windows: WindowRule::Calendar(zone), ..Policy::default() }
+}
+
+#[test]
+fn a_credit_takes_what_was_spent_and_a_charge_counts_whole() {
+    let (_folder, store) = folder();
+    {
+        let books = open(&store, Policy::default());
+        let key = books.key("a");
+        books.call(&key, 300);
+        let credit = books.adjust("a", "-0.0000005");
+        assert_eq!(books.spent(&key), [0; 3], "a credit beyond what was spent gives no room");
+        assert!(credit.windows.iter().all(|window| window.counted_usd == usd(300)));
+        books.call(&key, 100);
+        books.adjust("a", "0.00000005");
+        books.adjust("a", "-0.00000002");
+        assert_eq!(books.spent(&key), [130; 3]);
+        let report = books.verify();
+        assert_eq!((report.receipts, report.adjustments, report.cost_usd), (2, 3, usd(400)));
+    }
+    let books = open(&store, Policy::default());
+    let key = books.named("a");
+    assert_eq!(books.spent(&key), [130; 3], "it is the same after a start");
+    books.verify();
+    let listed = books.run(ListAdjustments::default());
+    let amounts: Vec<_> = listed.iter().map(|entry| entry.amount_usd.to_string()).collect();
+    assert_eq!(amounts, ["-0.00000002", "0.00000005", "-0.0000005"], "newest first");
+    assert_eq!((listed[0].by.as_str(), listed[0].why.as_str()), ("tester", "a test"));
+
+    for by in [Grouping::Day, Grouping::Key, Grouping::Model] {
+        let report = books.run(ReportUsage { by, ..ReportUsage::default() });
+        let total = &report.total;
+        assert_eq!(
+            (total.calls, total.cost_usd, total.charged_usd, total.credited_usd),
+            (2, usd(400), usd(50), usd(520)),
+            "{by:?}"
+        );
+        assert_eq!(report.rows.len(), if by == Grouping::Model { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn an_adjustment_asked_for_twice_is_made_once() {
+    let (_folder, store) = folder();
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    let id = AdjustmentId::new(clock::now(), [1; 10]);
+    let ask = |amount: &str, why: &str| {
+        let (amount_usd, why) = (amount.parse().unwrap(), why.to_owned());
+        Adjust { id: Some(id), key: "a".to_owned(), amount_usd, why, by: String::new() }
+            .run(&books.desk)
+    };
+    let first = ask("0.000000007", "once").unwrap();
+    assert_eq!(ask("0.000000007", "twice").unwrap(), first);
+    assert_eq!(books.spent(&key), [7; 3]);
+    assert!(matches!(ask("7", "another"), Err(AdminError::Conflict(_))));
+    assert!(matches!(ask("7", " "), Err(AdminError::Invalid(_))));
+    assert!(matches!(ask("7", "two\nlines"), Err(AdminError::Invalid(_))));
+    assert_eq!(books.run(ListAdjustments::default()).len(), 1);
+    books.verify();
+}
+
+#[test]
+fn receipts_come_newest_first_and_page_by_page() {
+    let (_folder, store) = folder();
+    let books = open(&store, Policy::default());
+    let (a, b) = (books.key("a"), books.key("b"));
+    let mut ids = Vec::new();
+    for cost in 0..25 {
+        ids.push(books.call(if cost % 5 == 0 { &b } else { &a }, cost));
+        if cost % 7 == 0 {
+            books.desk.ledger.store().journal().put_away_now();
+        }
+    }
+    let all = books.receipts();
+    assert_eq!(all.len(), 25);
+    assert!(all.windows(2).all(|pair| (pair[0].at, pair[0].id) > (pair[1].at, pair[1].id)));
+    let mut paged = Vec::new();
+    let mut after = None;
+    loop {
+        let page = books.run(ListReceipts { limit: 4, after, ..ListReceipts::default() });
+        after = page.last().map(ReceiptView::place);
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+
+    let list = |verb: ListReceipts| books.run(ListReceipts { limit: 100, ..verb });
+    let of_b = list(ListReceipts { key: Some("b".to_owned()), ..ListReceipts::default() });
+    assert_eq!(of_b.len(), 5);
+    let failed = list(ListReceipts { status: "5xx".parse().ok(), ..ListReceipts::default() });
+    assert_eq!(failed.iter().map(|receipt| receipt.id).collect::<Vec<_>>(), [ids[0]]);
+    let middle = all[12].at;
+    let early = list(ListReceipts { until: Some(middle), ..ListReceipts::default() });
+    let late = list(ListReceipts { since: Some(middle), ..ListReceipts::default() });
+    assert_eq!(early.len() + late.len(), 25);
+    assert!(early.iter().all(|receipt| receipt.at < middle));
+    assert!(list(ListReceipts { recovered: true, ..ListReceipts::default() }).is_empty());
+    let none = list(ListReceipts { since: Some(Timestamp::MAX), ..ListReceipts::default() });
+    assert!(none.is_empty());
+
+    let explained = books.run(Explain { id: ids[24] });
+    assert_eq!(explained.receipt.cost_usd, usd(24));
+    assert_eq!(explained.sum_usd, "0.000000024");
+    let unknown = RequestId::new(clock::now(), [0; 10]);
+    assert!(matches!(Explain { id: unknown }.run(&books.desk), Err(AdminError::NotFound(_))));
+}
+
+#[test]
+fn holds_are_listed_while_they_are_open() {
+    let (_folder, store) = folder();
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    assert!(books.run(ListHolds {}).is_empty());
+    let first = books.hold(&key, "one", clock::now());
+    let second = books.hold(&key, "two", clock::now().plus_millis(5));
+    let open: Vec<_> = books.run(ListHolds {}).into_iter().map(|hold| hold.model).collect();
+    assert_eq!(open, ["one", "two"]);
+    // They are known as well once their segment is gone.
+    let open = books.run(ListHolds {});
+    assert_eq!((open.len(), open[0].amount_usd), (2, usd(1_000)));
+    assert_eq!(open[0].key_name.as_deref(), Some("a"));
+    let under_way = Explain { id: first.id() }.run(&books.desk).unwrap_err().to_string();
+    assert!(under_way.contains("under way"), "{under_way}");
+    first.void();
+    let receipt = receipt(&second, "two", 5);
+    second.post(&receipt);
+    assert!(books.run(ListHolds {}).is_empty());
+    books.verify();
+}
+
+#[test]
+fn what_a_crash_broke_off_is_listed_as_recovered() {
+    let (folder, store) = folder();
+    let copy = folder.path().join("copy.redb");
+    let lost = {
+        let books = open(&store, Policy::default());
+        let key = books.key("a");
+        books.call(&key, 10);
+        let hold = books.hold(&key, "lost", clock::now());
+        assert!(books.runtime.block_on(hold.durable()));
+        // What a killed process leaves behind.
+        fs::copy(&store, &copy).unwrap();
+        let (from, to) = (journal(&store), journal(&copy));
+        fs::create_dir(&to).unwrap();
+        for segment in fs::read_dir(from).unwrap() {
+            let segment = segment.unwrap();
+            fs::copy(segment.path(), to.join(segment.file_name())).unwrap();
+        }
+        let id = hold.id();
+        hold.void();
+        id
+    };
+    let books = open(&copy, Policy::default());
+    assert!(books.run(ListHolds {}).is_empty(), "opening posts them");
+    let recovered = books.run(ListReceipts { recovered: true, ..ListReceipts::default() });
+    assert_eq!(recovered.len(), 1);
+    assert_eq!((recovered[0].id, recovered[0].cost_usd), (lost, usd(1_000)));
+    assert_eq!(books.receipts().len(), 2);
+    assert!(books.run(Explain { id: lost }).because.contains("all that was held"));
+    assert_eq!(books.spent(&books.named("a")), [1_010; 3]);
+    books.verify();
+}
+
+fn journal(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".journal");
+    PathBuf::from(path)
+}
+
+#[test]
+fn old_receipts_go_and_the_books_still_add_up() {
+    let (_folder, store) = folder();
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    for _ in 0..5 {
+        for cost in 1..200 {
+            books.call(&key, cost);
+        }
+        books.desk.ledger.store().journal().put_away_now();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+    }
+    let before = books.run(ReportUsage::default());
+    let all = books.receipts();
+    let middle = all[all.len() / 2].at;
+    let mut deleted = 0;
+    loop {
+        let pruned = books.desk.ledger.store().prune_receipts(middle, 2).unwrap();
+        deleted += pruned.receipts;
+        books.verify();
+        if pruned.is_done {
+            break;
+        }
+    }
+    assert!(deleted > 300, "{deleted}");
+    assert_eq!(books.receipts().len() as u64 + deleted, 995);
+    assert!(books.receipts().iter().all(|receipt| all.contains(receipt)));
+    let after = books.run(ReportUsage::default());
+    assert_eq!(after.total.cost_usd, before.total.cost_usd);
+    let report = books.verify();
+    assert_eq!((report.receipts + report.pruned_receipts, report.pruned_receipts), (995, deleted));
+    let end = clock::now().plus_millis(1);
+    while !books.desk.ledger.store().prune_receipts(end, 64).unwrap().is_done {}
+    assert!(books.receipts().is_empty());
+    books.call(&key, 7);
+    books.adjust("a", "-0.000000003");
+    books.verify();
+}
+
+#[test]
+fn a_changed_rule_of_windows_forgets_nothing_not_even_across_starts() {
+    let (_folder, store) = folder();
+    {
+        let books = open(&store, Policy::default());
+        let key = books.key("a");
+        books.call(&key, 100);
+        let across = books.hold(&key, "across", clock::now());
+        books.desk.ledger.set_policy(calendar()).unwrap();
+        assert_eq!(books.spent(&key), [100; 3]);
+        let receipt = receipt(&across, "across", 11);
+        across.post(&receipt);
+        books.call(&key, 20);
+        assert_eq!(books.spent(&key), [131; 3]);
+        books.adjust("a", "-0.00000003");
+        books.verify();
+    }
+    {
+        let books = open(&store, calendar());
+        assert_eq!(books.spent(&books.named("a")), [101; 3], "the same rule after a start");
+        books.verify();
+    }
+    {
+        // The rule was changed while nothing ran.
+        let books = open(&store, Policy::default());
+        let key = books.named("a");
+        let spent = books.spent(&key);
+        assert!(
+            spent.iter().all(|spent| (101..=131).contains(spent)),
+            "{spent:?}: never too little"
+        );
+        books.call(&key, 5);
+        assert_eq!(books.spent(&key), spent.map(|spent| spent + 5));
+        books.verify();
+    }
+    let books = open(&store, Policy::default());
+    books.verify();
+}
+
+#[test]
+fn verify_names_what_does_not_add_up() {
+    const ACCOUNTS: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("accounts");
+    const RECEIPTS: redb::TableDefinition<'_, (u64, u64), &[u8]> =
+        redb::TableDefinition::new("receipts");
+    let (_folder, store) = folder();
+    let (a, b): (KeyId, KeyId) = {
+        let books = open(&store, Policy::default());
+        let (a, b) = (books.key("a"), books.key("b"));
+        books.call(&a, 5);
+        books.call(&b, 6);
+        books.verify();
+        (a.id(), b.id())
+    };
+    let tamper = |change: &dyn Fn(&redb::WriteTransaction)| {
+        let db = redb::Database::open(&store).unwrap();
+        let write = db.begin_write().unwrap();
+        change(&write);
+        write.commit().unwrap();
+    };
+    // The one has now what the other had.
+    tamper(&|write| {
+        let mut accounts = write.open_table(ACCOUNTS).unwrap();
+        let row = accounts.get(b.bits()).unwrap().unwrap().value().to_vec();
+        accounts.insert(a.bits(), row.as_slice()).unwrap();
+    });
+    let report = open(&store, Policy::default()).run(VerifyBooks {});
+    assert!(!report.agrees);
+    assert!(report.differences.iter().all(|difference| difference.key_id == a));
+    let usd = report.differences.iter().find(|d| d.what == "USD: receipts against account");
+    let usd = usd.unwrap_or_else(|| panic!("{report:#?}"));
+    assert_eq!((usd.expected.as_str(), usd.found.as_str()), ("0.000000005", "0.000000006"));
+    // A row of receipts is lost.
+    tamper(&|write| {
+        write.open_table(RECEIPTS).unwrap().retain(|_, _| false).unwrap();
+    });
+    let books = verify_file(&store).unwrap();
+    assert!(books.differences.iter().any(|d| d.key == b && d.what.contains("in the hour from")));
+}
+
+#[test]
+fn a_store_of_the_first_format_is_taken_on() {
+    const META: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+    let (_folder, store) = folder();
+    {
+        let books = open(&store, Policy::default());
+        books.call(&books.key("a"), 5);
+    }
+    {
+        let db = redb::Database::open(&store).unwrap();
+        let write = db.begin_write().unwrap();
+        let table = |name| redb::TableDefinition::<u64, &[u8]>::new(name);
+        write.delete_table(redb::TableDefinition::<u128, &[u8]>::new("adjustments")).unwrap();
+        write.delete_table(table("pruned")).unwrap();
+        let mut meta = write.open_table(META).unwrap();
+        meta.insert("format", 1).unwrap();
+        meta.remove("window_rule").unwrap();
+        drop(meta);
+        write.commit().unwrap();
+    }
+    assert!(verify_file(&store).unwrap().differences.is_empty(), "read as it is");
+    let books = open(&store, Policy::default());
+    books.adjust("a", "-0.000000001");
+    assert_eq!(books.spent(&books.named("a")), [4; 3]);
+    books.verify();
+}
+
+#[test]
+fn a_backup_under_load_is_whole_and_comes_back() {
+    let (folder, store) = folder();
+    let backup = folder.path().join("backup");
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    for cost in 1..50 {
+        books.call(&key, cost);
+    }
+    books.adjust("a", "-0.000000007");
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = {
+        let (stop, desk) = (Arc::clone(&stop), books.desk.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let books = Books { desk, runtime: runtime.unwrap() };
+            let key = books.named("a");
+            let mut calls = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                books.call(&key, 3);
+                calls += 1;
+                std::thread::sleep(std::time::Duration::from_micros(500));
+            }
+            calls
+        })
+    };
+    let ask = |file: &Path, force| BackUp { file: file.to_owned(), force }.run(&books.desk);
+    let mut counts = Vec::new();
+    for _ in 0..5 {
+        let made = ask(&backup, true).unwrap();
+        assert_eq!(made.bytes, fs::metadata(&backup).unwrap().len());
+        let hash = blake3::hash(&fs::read(&backup).unwrap()).to_hex();
+        assert_eq!(made.blake3, hash.as_str());
+        let found = verify_file(&backup).unwrap();
+        assert!(found.differences.is_empty(), "{found:#?}");
+        counts.push(found.receipts);
+        books.verify();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let calls = load.join().unwrap();
+    assert!(calls > 0 && counts.windows(2).all(|pair| pair[0] <= pair[1]), "{counts:?}");
+    assert!(!folder.path().join("backup.partial").exists());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert!(matches!(ask(&backup, false), Err(AdminError::Conflict(_))), "a file is there");
+    assert!(matches!(ask(&store, true), Err(AdminError::Conflict(_))), "it is the store");
+    assert!(matches!(ask(Path::new("relative"), true), Err(AdminError::Invalid(_))));
+
+    ask(&backup, true).unwrap();
+    let (receipts, keys) = (books.receipts(), books.run(ListKeys { all: true }));
+    let refused = restore(&backup, &store, false, clock::now());
+    assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
+    let refused = restore(&store, &store, false, clock::now());
+    assert!(matches!(refused, Err(StoreError::Itself(_))), "{refused:?}");
+
+    // Elsewhere, where nothing is yet.
+    let elsewhere = folder.path().join("elsewhere.redb");
+    assert_eq!(restore(&backup, &elsewhere, false, clock::now()).unwrap().kept, None);
+    let same = open(&elsewhere, Policy::default());
+    assert_eq!(same.receipts(), receipts);
+    let ids = |keys: Vec<conduit::admin::keys::KeyView>| -> Vec<_> {
+        keys.into_iter().map(|key| (key.id, key.name, key.secret_ends_in)).collect()
+    };
+    assert_eq!(ids(same.run(ListKeys { all: true })), ids(keys));
+    assert_eq!(same.spent(&same.named("a")), books.spent(&key));
+    same.verify();
+}
+
+#[test]
+fn a_restore_keeps_the_store_before_it_and_mixes_no_journals() {
+    let (folder, store) = folder();
+    let backup = folder.path().join("backup");
+    {
+        let books = open(&store, Policy::default());
+        books.call(&books.key("a"), 5);
+        books.run(BackUp { file: backup.clone(), force: false });
+    }
+    let open_one = {
+        let books = open(&store, Policy::default());
+        let key = books.named("a");
+        for _ in 0..4 {
+            books.call(&key, 7);
+            books.desk.ledger.store().journal().put_away_now();
+        }
+        // Left open, as by a crash: its hold is in the journal's last segment.
+        let hold = books.hold(&key, "open", clock::now());
+        assert!(books.runtime.block_on(hold.durable()));
+        books.desk.ledger.store().journal().close();
+        let id = hold.id();
+        std::mem::forget(hold);
+        // A forgotten hold keeps the ledger, and with it the file's lock: go on with copies.
+        let copy = folder.path().join("crashed.redb");
+        fs::copy(&store, &copy).unwrap();
+        fs::create_dir(journal(&copy)).unwrap();
+        for segment in fs::read_dir(journal(&store)).unwrap() {
+            let segment = segment.unwrap();
+            fs::copy(segment.path(), journal(&copy).join(segment.file_name())).unwrap();
+        }
+        id
+    };
+    let store = folder.path().join("crashed.redb");
+    let restored = restore(&backup, &store, false, clock::now()).unwrap();
+    assert_eq!(restored.books.receipts, 1);
+    {
+        let books = open(&store, Policy::default());
+        assert_eq!(books.receipts().len(), 1, "nothing of the other store's journal");
+        books.call(&books.named("a"), 9);
+        books.verify();
+    }
+    let books = open(&store, Policy::default());
+    assert_eq!(books.receipts().len(), 2);
+    assert_eq!(books.spent(&books.named("a")), [14; 3]);
+    let kept = open(&restored.kept.unwrap(), Policy::default());
+    let receipts = kept.receipts();
+    assert_eq!(receipts.len(), 6);
+    assert!(receipts.iter().any(|r| r.id == open_one && r.metered == Metered::Recovered));
+    kept.verify();
+}
+
+#[test]
+fn what_is_no_good_backup_is_refused_and_changes_nothing() {
+    let (folder, store) = folder();
+    {
+        let books = open(&store, Policy::default());
+        books.call(&books.key("a"), 5);
+    }
+    let before = fs::read(&store).unwrap();
+    let bad = folder.path().join("bad");
+    fs::write(&bad, "not a store at all").unwrap();
+    assert!(restore(&bad, &store, false, clock::now()).is_err());
+    fs::write(&bad, b"").unwrap();
+    assert!(restore(&bad, &store, false, clock::now()).is_err());
+    assert!(restore(&folder.path().join("none"), &store, false, clock::now()).is_err());
+    fs::remove_file(&bad).unwrap();
+    {
+        let db = redb::Database::create(&bad).unwrap();
+        let write = db.begin_write().unwrap();
+        let meta = redb::TableDefinition::<&str, u64>::new("meta");
+        write.open_table(meta).unwrap().insert("format", 99).unwrap();
+        write.commit().unwrap();
+    }
+    let newer = restore(&bad, &store, false, clock::now());
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, .. })), "{newer:?}");
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(fs::read(&store).unwrap() == before);
+    open(&store, Policy::default()).verify();
+}
+
+#[test]
+fn a_credit_never_moves_a_limit_in_any_order_of_writing() {
+    let (_folder, store) = folder();
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    for round in 0..20 {
+        books.call(&key, 10);
+        if round % 3 == 0 {
+            // Some of what is credited is on the disk already, some is not.
+            books.desk.ledger.store().journal().put_away_now();
+        }
+        if round % 2 == 0 {
+            books.adjust("a", "-0.000000017");
+        }
+    }
+    let expected = (0..20u64).fold(0, |spent: u64, round| {
+        let spent = spent + 10;
+        if round % 2 == 0 { spent.saturating_sub(17) } else { spent }
+    });
+    assert_eq!(books.spent(&key), [expected; 3]);
+    books.verify();
+    let remembered = books.desk.ledger.store().accounts().unwrap();
+    assert_eq!(remembered[&key.id()].spent(Period::Daily), usd(expected));
+}
