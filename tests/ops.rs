@@ -1,17 +1,16 @@
 //! The verbs that look into the books, correct them, copy them and prove them: in process, and by the
 //! binary with a server up and down, which must come to the same.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what is wrong by failing"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use conduit::admin::adjust::{Adjust, AdjustmentView, ListAdjustments};
 use conduit::admin::backup::BackUp;
@@ -34,6 +33,7 @@ use conduit::ledger::account::Account;
 use conduit::ledger::{Description, Hold, Ledger, Policy};
 use conduit::store::{Grouping, Store, StoreError, restore, verify_file};
 use redb::ReadableTable;
+use serde_json::Value;
 
 fn usd(nano: u64) -> Money {
     Money::from_nano(nano)
@@ -332,7 +332,7 @@ fn old_receipts_go_and_the_books_still_add_up() {
             books.call(&key, cost);
         }
         books.desk.ledger.store().journal().put_away_now();
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        std::thread::sleep(Duration::from_millis(3));
     }
     let before = books.run(ReportUsage::default());
     let all = books.receipts();
@@ -488,7 +488,7 @@ fn a_backup_under_load_is_whole_and_comes_back() {
             while !stop.load(Ordering::Relaxed) {
                 books.call(&key, 3);
                 calls += 1;
-                std::thread::sleep(std::time::Duration::from_micros(500));
+                std::thread::sleep(Duration::from_micros(500));
             }
             calls
         })
@@ -643,4 +643,267 @@ fn a_credit_never_moves_a_limit_in_any_order_of_writing() {
     books.verify();
     let remembered = books.desk.ledger.store().accounts().unwrap();
     assert_eq!(remembered[&key.id()].spent(Period::Daily), usd(expected));
+}
+
+// --- by the binary ---
+
+/// A folder with a configuration, for commands and for servers.
+struct Site {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\n[log]\nlevel = \"warn\"\n\
+             [providers.echo]\nkind = \"echo\"\n[models.echo]\nprovider = \"echo\"\n\
+             price = {{ input = 1, output = 2 }}\n\
+             [models.\"a,\\\"b\\\"\"]\nprovider = \"echo\"\nprice = {{ input = 1, output = 2 }}\n"
+        );
+        fs::write(folder.path().join("conduit.toml"), config).unwrap();
+        Self { folder, port }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_conduit"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.path().join("conduit.toml"))
+            .current_dir(self.folder.path())
+            .env("USER", "tester")
+            .env_remove("SUDO_USER")
+            .output()
+            .unwrap()
+    }
+
+    /// What a command that must succeed prints.
+    #[track_caller]
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The exit code and the complaint of a command that must fail.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn serve(&self) -> Running {
+        let child = Command::new(env!("CARGO_BIN_EXE_conduit"))
+            .args(["serve", "--config"])
+            .arg(self.folder.path().join("conduit.toml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let running = Running(child.unwrap());
+        for _ in 0..600 {
+            let is_up = TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+            if is_up && self.folder.path().join("data/admin.sock").exists() {
+                return running;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the server does not come up");
+    }
+
+    /// Sends a call and returns its connection when the first bytes of the answer are there.
+    fn call(&self, secret: &str, model: &str, stream: bool) -> (TcpStream, Vec<u8>) {
+        let body = serde_json::json!({
+            "model": model, "stream": stream, "max_tokens": 64,
+            "messages": [{"role": "user", "content": "one two three four five six seven eight"}],
+        });
+        let body = body.to_string();
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(
+            connection,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut first = vec![0; 4096];
+        let count = connection.read(&mut first).unwrap();
+        first.truncate(count);
+        assert!(first.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&first));
+        (connection, first)
+    }
+
+    fn finish(&self, secret: &str, model: &str) {
+        let (mut connection, _) = self.call(secret, model, false);
+        connection.read_to_end(&mut Vec::new()).unwrap();
+    }
+}
+
+impl Running {
+    /// Tells it to stop and waits until it has.
+    fn stop(mut self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.0.wait().unwrap().success());
+    }
+
+    /// Ends it as a crash does.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn commands_say_the_same_with_a_server_and_without() {
+    let site = Site::new();
+    let secret = site.says(&["keys", "create", "=ops, \"team\""]);
+    let secret = secret.trim();
+    let key = json(&site.says(&["keys", "list", "--json"]))[0]["id"].as_str().unwrap().to_owned();
+    let server = site.serve();
+    for model in ["echo", "a,\"b\"", "echo"] {
+        site.finish(secret, model);
+    }
+    let credit = site.command(&["admin", "adjust", &key, "-5", "--why", "a bad day"]);
+    assert!(credit.status.success());
+    let told = String::from_utf8(credit.stderr).unwrap();
+    assert!(told.contains("-5.00 USD") && told.contains("in the daily window only 0.0"), "{told}");
+    let id = String::from_utf8(credit.stdout).unwrap();
+    let again = ["admin", "adjust", &key, "-5", "--why", "a bad day", "--id", id.trim()];
+    assert_eq!(site.says(&again), id);
+    site.says(&["admin", "adjust", &key, "0.25", "--why", "by hand", "--by", "ann"]);
+
+    let receipts = json(&site.says(&["admin", "receipts", "--json"]));
+    assert_eq!(receipts.as_array().unwrap().len(), 3);
+    let last = receipts[0]["id"].as_str().unwrap().to_owned();
+    let ask: [&[&str]; 11] = [
+        &["admin", "receipts", "--json"],
+        &["admin", "receipts", "--csv"],
+        &["admin", "receipts", "--csv", "--limit", "1", "--status", "2xx"],
+        &["admin", "receipts", "--json", "--recovered"],
+        &["admin", "explain", &last],
+        &["admin", "explain", &last, "--json"],
+        &["admin", "adjustments", "--json"],
+        &["admin", "adjustments", "--key", &key],
+        &["admin", "usage", "--csv", "--by", "key"],
+        &["admin", "holds", "--json"],
+        &["admin", "verify", "--json"],
+    ];
+    let served: Vec<_> = ask.iter().map(|arguments| site.says(arguments)).collect();
+    server.stop();
+    for (arguments, served) in ask.iter().zip(&served) {
+        assert_eq!(&site.says(arguments), served, "{arguments:?}");
+    }
+
+    let csv = &served[1];
+    assert_eq!(csv.lines().count(), 4, "{csv}");
+    assert!(csv.starts_with("request,posted,key,name,model,"), "{csv}");
+    assert!(
+        csv.contains("\"'=ops, \"\"team\"\"\",\"a,\"\"b\"\"\",echo,200,done,reported,"),
+        "{csv}"
+    );
+    assert_eq!(served[3], "[]\n");
+    assert!(served[4].contains("USD per million") || served[4].contains("usd_per_million"));
+    assert!(served[4].contains("rounded up once"), "{}", served[4]);
+    let adjustments = json(&served[6]);
+    assert_eq!(adjustments[0]["by"], "ann");
+    assert_eq!(
+        (&adjustments[1]["by"], &adjustments[1]["amount_usd"]),
+        (&"tester".into(), &"-5.00".into())
+    );
+    assert!(served[8].trim_end().ends_with(",-4.75"), "{}", served[8]);
+    assert_eq!(served[9].trim(), "[]");
+    assert_eq!(json(&served[10])["agrees"], true);
+
+    let (code, complaint) = site.fails(&["admin", "explain", "req_0000000000000000000000"]);
+    assert_eq!(code, 3, "{complaint}");
+    assert_eq!(site.fails(&["admin", "adjust", &key, "0", "--why", "x"]).0, 2);
+    assert_eq!(site.fails(&["admin", "adjust", "nobody", "1", "--why", "x"]).0, 3);
+    assert_eq!(site.fails(&["admin", "adjust", &key, "1"]).0, 2, "it needs a reason");
+}
+
+#[test]
+fn a_backup_of_a_running_server_is_restored_elsewhere() {
+    let site = Site::new();
+    let secret = site.says(&["keys", "create", "a"]);
+    let secret = secret.trim();
+    let server = site.serve();
+    site.finish(secret, "echo");
+    let said = site.says(&["admin", "backup", "copy"]);
+    let file = site.folder.path().join("copy");
+    assert!(said.contains(&*file.to_string_lossy()) && said.contains("blake3"), "{said}");
+    let receipts = site.says(&["admin", "receipts", "--csv"]);
+    assert_eq!(site.fails(&["admin", "backup", "copy"]).0, 4, "a file is there");
+    site.says(&["admin", "backup", "copy", "--force"]);
+    let (code, complaint) = site.fails(&["admin", "restore", "copy"]);
+    assert!(code == 4 && complaint.contains("stop it before"), "{code} {complaint}");
+    // Nobody asks the file's owner to have a configuration.
+    let verified = Command::new(env!("CARGO_BIN_EXE_conduit"))
+        .args(["admin", "verify"])
+        .arg(&file)
+        .current_dir(std::env::temp_dir())
+        .output();
+    let verified = verified.unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    assert!(String::from_utf8_lossy(&verified.stdout).contains("the books add up: 1 keys, 1 rec"));
+
+    let other = Site::new();
+    let said = other.says(&["admin", "restore", file.to_str().unwrap()]);
+    assert!(said.contains("1 keys, 1 receipts") && !said.contains("is kept"), "{said}");
+    let served = other.serve();
+    other.finish(secret, "echo");
+    served.stop();
+    assert_eq!(other.says(&["admin", "receipts", "--csv"]).lines().count(), 3);
+    let first = other.says(&["admin", "receipts", "--csv", "--until", &clock::now().to_string()]);
+    assert!(first.ends_with(receipts.split_once('\n').unwrap().1), "{first}");
+    other.says(&["admin", "verify"]);
+
+    site.finish(secret, "echo");
+    server.stop();
+    let said = site.says(&["admin", "restore", "copy"]);
+    assert!(said.contains("is kept as") && said.contains(".before-restore-"), "{said}");
+    assert_eq!(site.says(&["admin", "receipts", "--csv"]), receipts);
+    site.says(&["admin", "verify"]);
+}
+
+#[test]
+fn a_killed_server_leaves_holds_that_are_recovered() {
+    let site = Site::new();
+    let secret = site.says(&["keys", "create", "a"]);
+    let secret = secret.trim();
+    let server = site.serve();
+    site.finish(secret, "echo");
+    let (stream, _) = site.call(secret, "echo", true);
+    let holds = json(&site.says(&["admin", "holds", "--json"]));
+    assert_eq!(holds.as_array().unwrap().len(), 1, "{holds}");
+    assert_eq!((&holds[0]["model"], &holds[0]["key_name"]), (&"echo".into(), &"a".into()));
+    let (code, complaint) = site.fails(&["admin", "explain", holds[0]["id"].as_str().unwrap()]);
+    assert!(code == 3 && complaint.contains("under way"), "{complaint}");
+    server.kill();
+    drop(stream);
+    assert_eq!(site.says(&["admin", "holds", "--json"]).trim(), "[]");
+    let recovered = json(&site.says(&["admin", "receipts", "--recovered", "--json"]));
+    assert_eq!(recovered.as_array().unwrap().len(), 1, "{recovered}");
+    assert_eq!(recovered[0]["id"], holds[0]["id"]);
+    assert_eq!(recovered[0]["cost_usd"], holds[0]["amount_usd"]);
+    let server = site.serve();
+    let report = json(&site.says(&["admin", "verify", "--json"]));
+    assert_eq!((&report["agrees"], &report["receipts"]), (&true.into(), &2.into()), "{report}");
+    server.stop();
 }

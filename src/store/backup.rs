@@ -17,7 +17,7 @@ use super::schema::{
     self, ACCOUNTS, ADJUSTMENTS, HOURS, KEYS, META, PRUNED, RECEIPTS, STORED_KEY, table,
 };
 use super::verify::{Books, audit_file};
-use super::{Store, StoreError};
+use super::{Store, StoreError, make_private_folder};
 use crate::domain::window::Timestamp;
 
 /// Memory for the pages of a file that is written or read through once.
@@ -78,6 +78,9 @@ pub fn restore(
 ) -> Result<Restored, StoreError> {
     if is_same_file(backup, store) {
         return Err(StoreError::Itself(store.to_owned()));
+    }
+    if let Some(folder) = store.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        make_private_folder(folder).map_err(|error| StoreError::unusable(folder, error))?;
     }
     let incoming = beside(store, ".restoring");
     let outcome = copy_checked(backup, &incoming, force).and_then(|books| {
