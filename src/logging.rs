@@ -41,16 +41,13 @@ pub fn start(filter: &str, format: LogFormat) {
         let text = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
         registry.with(text).try_init()
     } else {
-        match Buffer::start() {
-            Ok(buffer) => {
-                let _ = BUFFER.set(buffer.clone());
-                registry.with(fmt::layer().event_format(Json).with_writer(buffer)).try_init()
-            }
+        let json = fmt::layer().event_format(Json);
+        if let Ok(buffer) = Buffer::start() {
+            let _ = BUFFER.set(buffer.clone());
+            registry.with(json.with_writer(buffer)).try_init()
+        } else {
             // Without a thread to gather them, lines are written one by one.
-            Err(_) => {
-                let json = fmt::layer().event_format(Json).with_writer(std::io::stderr);
-                registry.with(json).try_init()
-            }
+            registry.with(json.with_writer(std::io::stderr)).try_init()
         }
     };
     if started.is_ok() {

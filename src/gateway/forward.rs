@@ -26,14 +26,22 @@ use crate::provider::request::{Call, Edits};
 /// An answer whose head has come.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
     pub(super) body: AnswerBody,
+}
+
+impl Answer {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        match &self.body {
+            AnswerBody::Upstream(answer) => answer.headers(),
+            AnswerBody::Echo(echo) => &echo.headers,
+        }
+    }
 }
 
 /// The bytes of an answer as they come.
 pub(super) enum AnswerBody {
-    Upstream(Box<ClientResponse>),
-    Echo(EchoBody),
+    Upstream(ClientResponse),
+    Echo(Box<EchoBody>),
 }
 
 impl Stream for AnswerBody {
@@ -44,7 +52,7 @@ impl Stream for AnswerBody {
             Self::Upstream(answer) => Pin::new(answer)
                 .poll_next(context)
                 .map(|item| item.map(|chunk| chunk.map_err(|_| UpstreamError::Broken))),
-            Self::Echo(body) => Pin::new(body).poll_next(context).map(|item| item.map(Ok)),
+            Self::Echo(body) => Pin::new(&mut **body).poll_next(context).map(|item| item.map(Ok)),
         }
     }
 }
@@ -76,11 +84,7 @@ pub(super) async fn send(
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let answer = tokio::time::timeout(patience, request.no_decompress().send_body(body)).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
-    Ok(Answer {
-        status: answer.status(),
-        headers: answer.headers().clone(),
-        body: AnswerBody::Upstream(Box::new(answer)),
-    })
+    Ok(Answer { status: answer.status(), body: AnswerBody::Upstream(answer) })
 }
 
 /// Whether the provider can have seen the request, and so may charge for it.
@@ -108,13 +112,13 @@ pub(super) fn echo(call: &Call, edits: &Edits<'_>, body: &[u8], id: RequestId) -
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Answer {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
-        headers,
-        body: AnswerBody::Echo(EchoBody { frames, next: None }),
+        body: AnswerBody::Echo(Box::new(EchoBody { headers, frames, next: None })),
     }
 }
 
 /// The built-in provider's answer, at its own pace.
 pub(super) struct EchoBody {
+    headers: HeaderMap,
     frames: Frames,
     next: Option<(Pin<Box<Sleep>>, Bytes)>,
 }
