@@ -25,8 +25,8 @@ pub use check::{Secrets, check};
 pub use cidr::Cidr;
 pub use live::Live;
 pub use model::{
-    Admin, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider, Server,
-    Store, Timeouts,
+    Admin, Alerts, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider,
+    Server, Store, Timeouts, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};
