@@ -9,6 +9,8 @@ pub mod directory;
 pub mod hold;
 mod line;
 pub mod team;
+#[cfg(test)]
+mod tests;
 pub mod traffic;
 
 use std::collections::HashMap;

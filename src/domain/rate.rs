@@ -4,6 +4,8 @@
 //! what it used at its end, which may leave the bucket in debt. All in whole units and with time as
 //! an argument: nothing here reads a clock, and nothing is ever rounded in anybody's favour.
 
+use std::fmt::Write as _;
+
 use super::window::Timestamp;
 
 /// A limit of so many per minute gives back exactly so many units in every millisecond.
@@ -96,12 +98,12 @@ pub fn duration_text(millis: u64) -> String {
     let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
     let mut text = String::new();
     if hours > 0 {
-        text.push_str(&format!("{hours}h"));
+        let _ = write!(text, "{hours}h");
     }
     if seconds >= 60 {
-        text.push_str(&format!("{minutes}m"));
+        let _ = write!(text, "{minutes}m");
     }
-    text.push_str(&(seconds % 60).to_string());
+    let _ = write!(text, "{}", seconds % 60);
     if fraction > 0 {
         text.push_str(format!(".{fraction:03}").trim_end_matches('0'));
     }

@@ -213,6 +213,11 @@ impl Hold {
         self.open.amount
     }
 
+    #[cfg(test)]
+    pub(super) const fn opened(&self) -> &OpenHold {
+        &self.open
+    }
+
     /// Returns once the hold outlives the machine: until then nothing of the answer may be shown.
     /// `false` when the journal was closed before.
     pub async fn durable(&self) -> bool {
