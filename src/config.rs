@@ -6,7 +6,6 @@
 
 mod base_url;
 mod check;
-mod cidr;
 mod file;
 pub mod live;
 mod model;
@@ -22,7 +21,6 @@ use std::path::Path;
 
 pub use base_url::BaseUrl;
 pub use check::{Secrets, check};
-pub use cidr::Cidr;
 pub use live::Live;
 pub use model::{
     Admin, Alerts, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider,

@@ -16,13 +16,13 @@ use jiff::tz::{self, TimeZone};
 use toml::de::DeTable;
 use tracing_subscriber::EnvFilter;
 
-use super::cidr::Cidr;
 use super::file::{self, File, Windows};
 use super::model::{Admin, Config, Limits, Log, LogFormat, Override, Server, Store};
 use super::problem::{Problem, Problems, guessed_masks};
 use super::reader::{At, Findings, either, suggestion};
 use super::routes::Routes;
 use super::secrets::Environment;
+use crate::domain::cidr::Cidr;
 use crate::domain::window::WindowRule;
 
 const MILLIS_PER_SECOND: u64 = 1_000;

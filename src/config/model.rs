@@ -10,9 +10,9 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::base_url::BaseUrl;
-use super::cidr::Cidr;
 use super::routes::{RouteMatch, Routes};
 use crate::domain::budget::Enforcement;
+use crate::domain::cidr::Cidr;
 use crate::domain::window::WindowRule;
 use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
 
