@@ -16,16 +16,16 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const PROVIDER_KEY = 'provider-secret-for-tests';
 const START_MS = 20_000;
 const STOP_MS = 20_000;
 
 // The official client, from the folder where `tests/run` installed it, else from beside this file.
 const modules = process.env.CONDUIT_NODE_MODULES;
-const from = modules ? path.join(modules, '..', 'package.json') : fileURLToPath(import.meta.url);
+export const HOME = modules ? path.dirname(path.resolve(modules)) : fileURLToPath(new URL('.', import.meta.url));
 
-export const { OpenAI, ...errors } = createRequire(from)('openai');
+export const { OpenAI, ...errors } = createRequire(path.join(HOME, 'package.json'))('openai');
 
 /** The binary under test: `CONDUIT_BIN`, else the newest kind of build there is. */
 function binary() {
