@@ -2,12 +2,14 @@
 //! knows awc.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
 use awc::ClientResponse;
 use awc::error::SendRequestError;
 use bytes::Bytes;
@@ -32,7 +34,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn headers(&self) -> &HeaderMap {
         match &self.body {
-            AnswerBody::Upstream(answer) => answer.headers(),
+            AnswerBody::Upstream(body) => body.answer.headers(),
             AnswerBody::Echo(echo) => &echo.headers,
         }
     }
@@ -40,8 +42,44 @@ impl Answer {
 
 /// The bytes of an answer as they come.
 pub(super) enum AnswerBody {
-    Upstream(ClientResponse),
+    Upstream(UpstreamBody),
     Echo(Box<EchoBody>),
+}
+
+/// A provider's answer, held to the length it announced: awc takes a connection that closes early for
+/// the answer's end.
+pub(super) struct UpstreamBody {
+    answer: ClientResponse,
+    /// Bytes that have been announced and not come yet; `None` where no length was.
+    missing: Option<u64>,
+}
+
+impl UpstreamBody {
+    fn new(answer: ClientResponse) -> Self {
+        let length = answer.headers().get(CONTENT_LENGTH);
+        let missing = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+        Self { answer, missing }
+    }
+}
+
+impl Stream for UpstreamBody {
+    type Item = Result<Bytes, UpstreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(Pin::new(&mut self.answer).poll_next(context));
+        Poll::Ready(match item {
+            Some(Ok(chunk)) => {
+                let came = chunk.len() as u64;
+                self.missing = self.missing.map(|missing| missing.saturating_sub(came));
+                Some(Ok(chunk))
+            }
+            Some(Err(_)) => Some(Err(UpstreamError::Broken)),
+            None if self.missing.take().is_some_and(|missing| missing > 0) => {
+                Some(Err(UpstreamError::Broken))
+            }
+            None => None,
+        })
+    }
 }
 
 impl Stream for AnswerBody {
@@ -49,9 +87,7 @@ impl Stream for AnswerBody {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
-            Self::Upstream(answer) => Pin::new(answer)
-                .poll_next(context)
-                .map(|item| item.map(|chunk| chunk.map_err(|_| UpstreamError::Broken))),
+            Self::Upstream(body) => Pin::new(body).poll_next(context),
             Self::Echo(body) => Pin::new(&mut **body).poll_next(context).map(|item| item.map(Ok)),
         }
     }
@@ -84,7 +120,8 @@ pub(super) async fn send(
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let answer = tokio::time::timeout(patience, request.no_decompress().send_body(body)).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
-    Ok(Answer { status: answer.status(), body: AnswerBody::Upstream(answer) })
+    let status = answer.status();
+    Ok(Answer { status, body: AnswerBody::Upstream(UpstreamBody::new(answer)) })
 }
 
 /// Whether the provider can have seen the request, and so may charge for it.

@@ -169,21 +169,25 @@ impl Flow {
             self.settlement.end(Ending::Done);
             return Forward::default();
         };
-        let forward = meter.finish();
+        let mut forward = meter.finish();
         let report = *meter.report();
         self.settlement.metered(&report);
-        let is_whole = report.done || report.finished || report.usage.is_some();
+        // Of a stream that could not be read to its end nothing says that it was broken off.
+        let is_whole = report.done || report.finished || report.usage.is_some() || report.overflow;
         let ending = match (report.error, is_whole) {
             (true, _) => Ending::UpstreamError,
             (false, true) => Ending::Done,
             (false, false) => Ending::UpstreamCut,
         };
         self.settlement.end(ending);
+        if ending == Ending::UpstreamCut {
+            // awc takes a connection that closes in the middle of a chunked body for its end.
+            forward.push(self.farewell(UpstreamError::Broken));
+        }
         forward
     }
 
-    /// Ends a call that its provider broke off, and tells the client in the only way that is left
-    /// after the status went out: an event with an `error`, which official clients raise.
+    /// Ends a call that its provider broke off, and tells the client.
     fn fail(&mut self, error: UpstreamError) -> Result<Forward, UpstreamError> {
         self.settlement.end(match error {
             UpstreamError::TimedOut => Ending::Timeout,
@@ -191,10 +195,15 @@ impl Flow {
         });
         let Some(meter) = &mut self.meter else { return Err(error) };
         let mut forward = meter.finish();
-        let gap = if self.between_events { "" } else { "\n\n" };
-        let event = format!("{gap}data: {}\n\n", ApiError::Upstream(error).body());
-        forward.push(Bytes::from(event));
+        forward.push(self.farewell(error));
         Ok(forward)
+    }
+
+    /// What tells a client that its stream is broken in the only way that is left after the status
+    /// went out: an event with an `error`, which official clients raise.
+    fn farewell(&self, error: UpstreamError) -> Bytes {
+        let gap = if self.between_events { "" } else { "\n\n" };
+        Bytes::from(format!("{gap}data: {}\n\n", ApiError::Upstream(error).body()))
     }
 }
 
