@@ -220,7 +220,9 @@ async fn deliver(
         return Ok(response.body(Relay::opaque(first, body, patience, settlement)));
     }
     if status.is_success() && is_event_stream(&headers, call, &first) {
-        let hide = provider.stream_usage == StreamUsage::Ask && !call.wants_usage;
+        // What came without being asked for is not ours to take out.
+        let asked = call.stream && provider.stream_usage == StreamUsage::Ask;
+        let hide = asked && !call.wants_usage;
         let meter = StreamMeter::new(provider.kind, call.endpoint, hide);
         settlement.hold_is_durable().await;
         return Ok(response.body(Relay::events(first, body, patience, meter, settlement)));
@@ -229,6 +231,9 @@ async fn deliver(
         Ok(Gathered::Whole(bytes)) => {
             let report = read_answer(provider.kind, call.endpoint, &bytes);
             settlement.metered(&report);
+            if status.is_success() && is_cut_off(&headers, &bytes) {
+                return Err(failed(&mut settlement, UpstreamError::Broken));
+            }
             let cost = settlement.end(ending(status, report.error));
             settlement.hold_is_durable().await;
             response.insert_header(("x-conduit-cost", cost.to_string()));
@@ -270,6 +275,16 @@ fn is_event_stream(headers: &HeaderMap, call: &Call, first: &[u8]) -> bool {
         || [&b"data:"[..], b"event:", b":", b"id:", b"retry:"].iter().any(|p| first.starts_with(p));
     starts(b"text/event-stream")
         || (call.stream && !starts(b"application/json") && begins_like_one())
+}
+
+/// Whether JSON of no announced length ends too early: awc does not tell the end of a chunked body
+/// from the end of its connection.
+fn is_cut_off(headers: &HeaderMap, body: &[u8]) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_json = value.to_ascii_lowercase().starts_with(b"application/json");
+    is_json
+        && !headers.contains_key(header::CONTENT_LENGTH)
+        && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err_and(|e| e.is_eof())
 }
 
 /// Answers a request in any case, and names it: even a panic ends in an answer.

@@ -48,13 +48,16 @@ impl Patience {
         body: &mut AnswerBody,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        let timed_out = Poll::Ready(Some(Err(UpstreamError::TimedOut)));
+        // First, because for a client that reads slowly there is always something to read.
+        if self.until_total.as_mut().poll(context).is_ready() {
+            return timed_out;
+        }
         if let Poll::Ready(item) = Pin::new(body).poll_next(context) {
             self.until_idle.as_mut().reset(Instant::now() + self.idle);
             return Poll::Ready(item);
         }
-        let is_over = self.until_idle.as_mut().poll(context).is_ready()
-            || self.until_total.as_mut().poll(context).is_ready();
-        if is_over { Poll::Ready(Some(Err(UpstreamError::TimedOut))) } else { Poll::Pending }
+        if self.until_idle.as_mut().poll(context).is_ready() { timed_out } else { Poll::Pending }
     }
 }
 
@@ -158,7 +161,7 @@ impl Flow {
             self.settlement.end(Ending::Done);
             return Forward::default();
         };
-        let forward = meter.finish();
+        let mut forward = meter.finish();
         let report = *meter.report();
         self.settlement.metered(&report);
         let is_whole = report.done || report.finished || report.usage.is_some();
@@ -168,11 +171,13 @@ impl Flow {
             (false, false) => Ending::UpstreamCut,
         };
         self.settlement.end(ending);
+        if ending == Ending::UpstreamCut {
+            self.tell(UpstreamError::Broken, &mut forward);
+        }
         forward
     }
 
-    /// Ends a call that its provider broke off, and tells the client in the only way that is left
-    /// after the status went out: an event with an `error`, which official clients raise.
+    /// Ends a call that its provider broke off, and tells the client.
     fn fail(&mut self, error: UpstreamError) -> Result<Forward, UpstreamError> {
         self.settlement.end(match error {
             UpstreamError::TimedOut => Ending::Timeout,
@@ -180,10 +185,16 @@ impl Flow {
         });
         let Some(meter) = &mut self.meter else { return Err(error) };
         let mut forward = meter.finish();
+        self.tell(error, &mut forward);
+        Ok(forward)
+    }
+
+    /// Says what went wrong in the only way that is left after the status went out: an event with an
+    /// `error`, which official clients raise.
+    fn tell(&self, error: UpstreamError, forward: &mut Forward) {
         let gap = if self.between_events { "" } else { "\n\n" };
         let event = format!("{gap}data: {}\n\n", ApiError::Upstream(error).body());
         forward.push(Bytes::from(event));
-        Ok(forward)
     }
 }
 
