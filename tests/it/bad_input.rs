@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, get, post};
 use crate::gateway::{Gateway, Key, Setup, body, chat};
-use crate::upstream::{Upstream, millis};
+use crate::upstream::{PROMPT_TOKENS, Upstream, millis};
 
 const UNAUTHORIZED: &str = r#"{"error":{"message":"Invalid API key provided.","type":"authentication_error","param":null,"code":"invalid_api_key"}}"#;
 
@@ -354,7 +354,7 @@ fn a_model_that_is_unknown_closed_or_without_a_price_is_refused() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let receipt = gateway.receipt(1);
     assert_eq!((&*receipt.price, receipt.cost.nano()), ("unknown", 0));
-    assert_eq!(receipt.usage().input_tokens(), 100, "it is counted all the same");
+    assert_eq!(receipt.usage().input_tokens(), PROMPT_TOKENS, "it is counted all the same");
 }
 
 #[test]

@@ -25,6 +25,8 @@ struct Failure {
     status: u16,
     code: &'static str,
     ending: Ending,
+    /// Bytes of text that came.
+    content: u64,
 }
 
 fn failures() -> Vec<Failure> {
@@ -39,6 +41,7 @@ fn failures() -> Vec<Failure> {
         status: 502,
         code: "upstream_error",
         ending: Ending::UpstreamCut,
+        content: 0,
     };
     let late = |case, script: Vec<Step>| Failure {
         case,
@@ -46,6 +49,7 @@ fn failures() -> Vec<Failure> {
         status: 504,
         code: "upstream_timeout",
         ending: Ending::Timeout,
+        content: 0,
     };
     vec![
         cut("closed before its head", vec![Step::Close]),
@@ -64,6 +68,18 @@ fn failures() -> Vec<Failure> {
         ),
         cut("closed between chunks", vec![send(head), send(chunked(&answer[..50])), Step::Close]),
         cut("a chunk of no length", vec![send(head), send("xyz\r\n{}\r\n0\r\n\r\n"), Step::Close]),
+        Failure {
+            content: "Hello there".len() as u64,
+            ..cut(
+                "chunks that end with the connection, where an object might end",
+                vec![
+                    send(head),
+                    send(chunked(&answer[..answer.find(r#","usage""#).unwrap()])),
+                    Step::Close,
+                ],
+            )
+        },
+        cut("neither a length nor chunks", vec![send("HTTP/1.1 200 OK\r\n\r\n{}"), Step::Close]),
         late("silent", vec![Step::Pause(millis(5000))]),
         late(
             "silent within its head",
@@ -79,7 +95,7 @@ fn a_provider_that_fails_is_answered_for_and_charged_by_what_was_sent() {
     let gateway = impatient(&upstream);
     let key = gateway.key();
     for (index, failure) in failures().into_iter().enumerate() {
-        let Failure { case, script, status, code, ending } = failure;
+        let Failure { case, script, status, code, ending, content } = failure;
         upstream.then(script);
         let answer = gateway.call(&key, &body(""));
         assert_eq!((answer.status, answer.code()), (status, json!(code)), "{case}");
@@ -87,7 +103,7 @@ fn a_provider_that_fails_is_answered_for_and_charged_by_what_was_sent() {
         assert!(answer.header("x-request-id").is_some(), "{case}");
         let receipt = gateway.receipt(index + 1);
         assert_eq!((receipt.ending, receipt.metered), (ending, Metered::Estimated), "{case}");
-        assert_eq!(receipt.cost.nano(), estimate(0, 0), "{case}");
+        assert_eq!(receipt.cost.nano(), estimate(content, 0), "{case}");
     }
     assert_eq!(upstream.seen().len(), failures().len(), "nothing is sent twice");
 }
@@ -121,7 +137,7 @@ fn a_slow_provider_is_waited_for() {
     ]);
     let received = gateway.call(&gateway.key(), &body(""));
     assert_eq!((received.status, received.text()), (200, answer));
-    assert_eq!(received.header("x-conduit-cost"), Some("0.0002"));
+    assert_eq!(received.header("x-conduit-cost"), Some("0.00012"));
     let receipt = gateway.receipt(1);
     assert_eq!((receipt.ending, receipt.metered), (Ending::Done, Metered::Reported));
     assert_eq!(receipt.cost.nano(), cost(PROMPT_TOKENS, COMPLETION_TOKENS));
@@ -213,7 +229,7 @@ fn a_call_is_metered_by_what_came_and_not_by_what_was_asked_for() {
         crate::upstream::DONE.to_owned(),
     ]
     .concat();
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+    let head = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
     upstream.then([send(head), send(events.clone()), Step::Close]);
     let received = gateway.call(&key, &body(""));
     assert_eq!(

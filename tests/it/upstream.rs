@@ -288,7 +288,7 @@ pub(crate) fn send(bytes: impl Into<Vec<u8>>) -> Step {
 }
 
 /// The tokens that [`polite`] reports, unless the call asks for fewer.
-pub(crate) const PROMPT_TOKENS: u64 = 100;
+pub(crate) const PROMPT_TOKENS: u64 = 20;
 pub(crate) const COMPLETION_TOKENS: u64 = 50;
 
 /// A whole JSON answer with a status, more header lines and a body.
