@@ -27,20 +27,28 @@ use crate::provider::request::{Call, Edits};
 /// An answer whose head has come.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
     pub(super) body: AnswerBody,
+}
+
+impl Answer {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        match &self.body {
+            AnswerBody::Upstream(body) => body.answer.headers(),
+            AnswerBody::Echo(echo) => &echo.headers,
+        }
+    }
 }
 
 /// The bytes of an answer as they come.
 pub(super) enum AnswerBody {
     Upstream(UpstreamBody),
-    Echo(EchoBody),
+    Echo(Box<EchoBody>),
 }
 
 /// awc ends a body in the same way whether it is whole or its connection was closed: where a length
 /// was announced it is counted here.
 pub(super) struct UpstreamBody {
-    answer: Box<ClientResponse>,
+    answer: ClientResponse,
     missing: Option<u64>,
 }
 
@@ -70,7 +78,7 @@ impl Stream for AnswerBody {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
             Self::Upstream(body) => Pin::new(body).poll_next(context),
-            Self::Echo(body) => Pin::new(body).poll_next(context).map(|item| item.map(Ok)),
+            Self::Echo(body) => Pin::new(&mut **body).poll_next(context).map(|item| item.map(Ok)),
         }
     }
 }
@@ -103,11 +111,8 @@ pub(super) async fn send(
     let answer = tokio::time::timeout(patience, request.no_decompress().send_body(body)).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
     let missing = announced(&answer)?;
-    Ok(Answer {
-        status: answer.status(),
-        headers: answer.headers().clone(),
-        body: AnswerBody::Upstream(UpstreamBody { answer: Box::new(answer), missing }),
-    })
+    let (status, body) = (answer.status(), UpstreamBody { answer, missing });
+    Ok(Answer { status, body: AnswerBody::Upstream(body) })
 }
 
 /// The length of the body, where its head says it.
@@ -157,13 +162,13 @@ pub(super) fn echo(call: &Call, edits: &Edits<'_>, body: &[u8], id: RequestId) -
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Answer {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
-        headers,
-        body: AnswerBody::Echo(EchoBody { frames, next: None }),
+        body: AnswerBody::Echo(Box::new(EchoBody { headers, frames, next: None })),
     }
 }
 
 /// The built-in provider's answer, at its own pace.
 pub(super) struct EchoBody {
+    headers: HeaderMap,
     frames: Frames,
     next: Option<(Pin<Box<Sleep>>, Bytes)>,
 }

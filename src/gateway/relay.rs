@@ -24,22 +24,21 @@ const GATHER_LIMIT: usize = 16 << 20;
 const DRAIN_BYTES: u64 = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_mins(5);
 
-/// Ends a silence and a call that take too long.
+/// Ends a silence and a call that take too long. The timer is made when there is something to wait
+/// for: most answers that are not streams come in one piece.
 pub(super) struct Patience {
     idle: Duration,
-    until_idle: Pin<Box<Sleep>>,
-    until_total: Pin<Box<Sleep>>,
+    total: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The timer is running for the silence that there is now.
+    silent: bool,
 }
 
 impl Patience {
     pub(super) fn new(timeouts: &Timeouts, began: std::time::Instant) -> Self {
         let idle = Duration::from_millis(timeouts.idle_ms);
         let total = Instant::from_std(began) + Duration::from_millis(timeouts.total_ms);
-        Self {
-            idle,
-            until_idle: Box::pin(tokio::time::sleep(idle)),
-            until_total: Box::pin(tokio::time::sleep_until(total)),
-        }
+        Self { idle, total, timer: None, silent: false }
     }
 
     /// The next chunk, or a failure once patience is at its end.
@@ -48,16 +47,25 @@ impl Patience {
         body: &mut AnswerBody,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        let timed_out = Poll::Ready(Some(Err(UpstreamError::TimedOut)));
-        // First, because for a client that reads slowly there is always something to read.
-        if self.until_total.as_mut().poll(context).is_ready() {
-            return timed_out;
-        }
         if let Poll::Ready(item) = Pin::new(body).poll_next(context) {
-            self.until_idle.as_mut().reset(Instant::now() + self.idle);
+            if self.timer.is_some() && Instant::now() >= self.total {
+                return Poll::Ready(Some(Err(UpstreamError::TimedOut)));
+            }
+            self.silent = false;
             return Poll::Ready(item);
         }
-        if self.until_idle.as_mut().poll(context).is_ready() { timed_out } else { Poll::Pending }
+        if !std::mem::replace(&mut self.silent, true) {
+            let end = self.total.min(Instant::now() + self.idle);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(end),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(end))),
+            }
+        }
+        let timer = self.timer.as_mut().map(|timer| timer.as_mut().poll(context));
+        match timer {
+            Some(Poll::Ready(())) => Poll::Ready(Some(Err(UpstreamError::TimedOut))),
+            _ => Poll::Pending,
+        }
     }
 }
 
