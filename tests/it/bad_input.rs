@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, get, post};
 use crate::gateway::{Gateway, Key, Setup, body, chat};
-use crate::upstream::{PROMPT_TOKENS, Upstream, millis};
+use crate::upstream::{PROMPT_TOKENS, Upstream, chunked as as_chunk, millis};
 
 const UNAUTHORIZED: &str = r#"{"error":{"message":"Invalid API key provided.","type":"authentication_error","param":null,"code":"invalid_api_key"}}"#;
 
@@ -223,7 +223,7 @@ fn a_body_over_the_limit_is_refused_however_it_is_sent() {
     let chunked = |length: usize| {
         let (whole, mut sent) = (filler(length), head("Transfer-Encoding: chunked"));
         for part in whole.as_bytes().chunks(1000) {
-            sent.push_str(&format!("{:x}\r\n{}\r\n", part.len(), str::from_utf8(part).unwrap()));
+            sent.push_str(str::from_utf8(&as_chunk(part)).unwrap());
         }
         sent + "0\r\n\r\n"
     };

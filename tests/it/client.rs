@@ -219,17 +219,18 @@ pub(crate) fn reset(stream: TcpStream) {
 /// A request with a body; `headers` are complete lines without their ends.
 pub(crate) fn post(path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut request = format!("POST {path} HTTP/1.1\r\nHost: gateway\r\n");
-    for line in headers {
-        request.push_str(line);
-        request.push_str("\r\n");
-    }
-    request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-    let mut request = request.into_bytes();
+    request.push_str(&lines(headers));
+    let length = format!("Content-Length: {}\r\n\r\n", body.len());
+    let mut request = (request + &length).into_bytes();
     request.extend_from_slice(body);
     request
 }
 
 pub(crate) fn get(path: &str, headers: &[&str]) -> Vec<u8> {
-    let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    format!("GET {path} HTTP/1.1\r\nHost: gateway\r\n{lines}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: gateway\r\n{}\r\n", lines(headers)).into_bytes()
+}
+
+/// Header lines with their ends.
+pub(crate) fn lines(headers: &[&str]) -> String {
+    headers.iter().flat_map(|line| [*line, "\r\n"]).collect()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::reset;
+use crate::client::{lines, reset};
 
 /// Whoever waits for something here gives up after this time, and the test fails.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -228,7 +228,7 @@ impl Exchange<'_> {
     }
 
     fn fill(&mut self) -> Option<()> {
-        let mut chunk = [0; 64 << 10];
+        let mut chunk = [0; 16 << 10];
         let count = self.stream.read(&mut chunk).ok().filter(|count| *count > 0)?;
         self.rest.extend_from_slice(&chunk[..count]);
         Some(())
@@ -293,7 +293,7 @@ pub(crate) const COMPLETION_TOKENS: u64 = 50;
 
 /// A whole JSON answer with a status, more header lines and a body.
 pub(crate) fn json(status: &str, headers: &[&str], body: &str) -> Vec<u8> {
-    let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines = lines(headers);
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{lines}Content-Length: {}\r\n\r\n{body}",
         body.len()
