@@ -28,6 +28,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use serde::de::IgnoredAny;
 
 pub use upstreams::tls;
 
@@ -237,6 +238,7 @@ async fn deliver(
     let mut response = HttpResponse::build(answer.status);
     copy_headers(answer.headers(), &mut response);
     let is_encoded = is_encoded(answer.headers());
+    let may_be_cut = is_json_of_any_length(answer.headers());
     let says = stream_by_type(answer.headers(), call);
     let Answer { status, mut body } = answer;
     let mut patience = Patience::new(&provider.timeouts, settlement.call().began);
@@ -248,7 +250,9 @@ async fn deliver(
         return Ok(response.body(Relay::opaque(first, body, patience, settlement)));
     }
     if status.is_success() && says.unwrap_or_else(|| begins_like_a_stream(&first)) {
-        let hide = provider.stream_usage == StreamUsage::Ask && !call.wants_usage;
+        // What came without being asked for is not ours to take out.
+        let asked = call.stream && provider.stream_usage == StreamUsage::Ask;
+        let hide = asked && !call.wants_usage;
         let meter = StreamMeter::new(provider.kind, call.endpoint, hide);
         settlement.hold_is_durable().await;
         return Ok(response.body(Relay::events(first, body, patience, meter, settlement)));
@@ -257,6 +261,9 @@ async fn deliver(
         Ok(Gathered::Whole(bytes)) => {
             let report = read_answer(provider.kind, call.endpoint, &bytes);
             settlement.metered(&report);
+            if may_be_cut && status.is_success() && ends_too_early(&bytes) {
+                return Err(failed(&mut settlement, UpstreamError::Broken));
+            }
             let cost = settlement.end(ending(status, report.error));
             settlement.hold_is_durable().await;
             response.insert_header(("x-conduit-cost", cost.to_string()));
@@ -304,6 +311,19 @@ fn stream_by_type(headers: &HeaderMap, call: &Call) -> Option<bool> {
 
 fn begins_like_a_stream(first: &[u8]) -> bool {
     [&b"data:"[..], b"event:", b":", b"id:", b"retry:"].iter().any(|word| first.starts_with(word))
+}
+
+/// Whether an answer is JSON whose length is not announced: awc does not tell the end of a chunked
+/// body from the end of its connection.
+fn is_json_of_any_length(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let json = b"application/json";
+    value.get(..json.len()).is_some_and(|value| value.eq_ignore_ascii_case(json))
+        && !headers.contains_key(header::CONTENT_LENGTH)
+}
+
+fn ends_too_early(json: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(json).is_err_and(|error| error.is_eof())
 }
 
 /// Answers a request in any case, and names it: even a panic ends in an answer.
