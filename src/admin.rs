@@ -11,6 +11,7 @@ pub mod keys;
 pub mod receipts;
 pub mod socket;
 pub mod status;
+pub mod teams;
 pub mod usage;
 pub mod verify;
 
@@ -91,8 +92,10 @@ impl AdminError {
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NoSuchKey => Self::NotFound(error.to_string()),
+            StoreError::NoSuchKey | StoreError::NoSuchTeam => Self::NotFound(error.to_string()),
             StoreError::NameTaken(_)
+            | StoreError::TeamNameTaken(_)
+            | StoreError::TeamInUse { .. }
             | StoreError::InUse(_)
             | StoreError::Exists(_)
             | StoreError::Itself(_) => Self::Conflict(error.to_string()),

@@ -1,4 +1,4 @@
-//! The authority on spend: what each key has posted and on hold, in memory, with the journal as its
+//! The authority on spend: what each key and team has posted and on hold, in memory, with the journal as its
 //! memory.
 //!
 //! To hold is one short critical section over all of an account's windows; a hold ends exactly once,
@@ -9,25 +9,35 @@ mod books;
 pub mod directory;
 pub mod hold;
 mod line;
+pub mod team;
+#[cfg(test)]
+mod tests;
+pub mod traffic;
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::alerts::{Alarm, Alert};
+use crate::clock;
 use crate::domain::budget::{Enforcement, Remembered};
 use crate::domain::key::{KeyHash, KeyId, KeyRecord};
 use crate::domain::money::Money;
 use crate::domain::receipt::{Ending, Metered, Receipt};
+use crate::domain::team::{TeamId, TeamRecord};
 use crate::domain::usage::ServiceTier;
 use crate::domain::window::{Timestamp, WindowRule};
 use crate::store::record::OpenHold;
 use crate::store::{Store, StoreError};
-use account::Account;
+use account::{Account, Settled};
 use directory::Directory;
+use team::Team;
 
 pub use account::Standing;
 pub use books::Request;
 pub use hold::{Description, Hold, Refusal};
+pub use traffic::{Estimate, Throttled};
 
 /// How limits are applied; changes with the configuration.
 #[derive(Clone, Debug)]
@@ -36,11 +46,18 @@ pub struct Policy {
     pub enforcement: Enforcement,
     /// How long a call may stand in line for other calls' holds to end.
     pub max_wait_ms: u64,
+    /// At which hundredths of a limit somebody is told; ascending.
+    pub alert_at: Vec<u64>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { windows: WindowRule::Rolling, enforcement: Enforcement::Hard, max_wait_ms: 30_000 }
+        Self {
+            windows: WindowRule::Rolling,
+            enforcement: Enforcement::Hard,
+            max_wait_ms: 30_000,
+            alert_at: Vec::new(),
+        }
     }
 }
 
@@ -48,10 +65,13 @@ impl Default for Policy {
 pub struct Ledger {
     store: Arc<Store>,
     directory: Directory,
+    teams: ArcSwap<HashMap<TeamId, Arc<Team>>>,
     policy: ArcSwap<Policy>,
-    /// Held while accounts are changed by something other than a call, first in the store and then in
-    /// memory: one such change at a time.
-    books: Mutex<()>,
+    /// One change at a time of what is not a call's: of keys, teams, adjustments, the windows' rule. First
+    /// in the store and then in memory, so that memory takes them up in the store's order.
+    changing: Mutex<()>,
+    /// Who is told when a key comes near its limits.
+    alarm: OnceLock<Alarm>,
 }
 
 impl Ledger {
@@ -62,16 +82,29 @@ impl Ledger {
         policy: Policy,
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
-        let keys = store.keys()?;
-        let has_new_windows = books::follow_rule(&store, &keys, &policy.windows, now)?;
+        let (keys, teams) = (store.keys()?, store.teams()?);
+        let has_new_windows = books::follow_rule(&store, &keys, &teams, &policy.windows, now)?;
         let remembered = store.accounts()?;
+        let remembered_teams = store.team_accounts()?;
+        let teams = teams.into_iter().map(|record| {
+            let spent = remembered_teams.get(&record.id).copied().unwrap_or_default();
+            (record.id, Arc::new(Team::new(record, &spent, &policy.windows, now)))
+        });
+        let teams: HashMap<TeamId, Arc<Team>> = teams.collect();
         let accounts = keys.into_iter().map(|record| {
             let spent = remembered.get(&record.id).copied().unwrap_or_default();
-            Arc::new(Account::new(record, &spent, &policy.windows, now))
+            let team = record.controls.team.and_then(|id| teams.get(&id).cloned());
+            Arc::new(Account::new(record, team, &spent, &policy.windows, now))
         });
         let directory = Directory::new(accounts.collect());
-        let policy = ArcSwap::from_pointee(policy);
-        let ledger = Arc::new(Self { store, directory, policy, books: Mutex::new(()) });
+        let ledger = Arc::new(Self {
+            store,
+            directory,
+            teams: ArcSwap::from_pointee(teams),
+            policy: ArcSwap::from_pointee(policy),
+            changing: Mutex::default(),
+            alarm: OnceLock::new(),
+        });
         if !open.is_empty() {
             tracing::warn!(
                 holds = open.len(),
@@ -79,23 +112,71 @@ impl Ledger {
             );
         }
         for mut hold in open {
-            if let Some(account) = ledger.directory.by_id(hold.key).filter(|_| has_new_windows) {
+            if has_new_windows {
                 // Its own windows are those of another rule.
-                hold.starts = account.starts();
+                ledger.move_to_present(&mut hold);
             }
             ledger.post_recovered(&hold, now);
         }
         Ok(ledger)
     }
 
+    fn move_to_present(&self, hold: &mut OpenHold) {
+        if let Some(account) = self.directory.by_id(hold.key) {
+            hold.starts = account.starts();
+        }
+        if let Some(share) = &mut hold.share
+            && let Some(team) = self.team(share.team)
+        {
+            share.starts = team.starts();
+        }
+    }
+
     /// A hold whose call nobody can say anything about any more costs all of it: the provider may
     /// have been paid that much, and a limit must stay a ceiling.
     fn post_recovered(&self, hold: &OpenHold, now: Timestamp) {
         let receipt = whole_hold_receipt(hold, now);
-        self.store.journal().post(&hold.starts, &receipt);
+        let journal = self.store.journal();
+        match &hold.share {
+            Some(share) => journal.post_shared(&hold.starts, share, &receipt),
+            None => journal.post(&hold.starts, &receipt),
+        };
+        let team = hold.share.and_then(|share| self.team(share.team).zip(Some(share.starts)));
+        if let Some((team, starts)) = team {
+            team.post_foreign(&starts, hold.amount);
+        }
         if let Some(account) = self.directory.by_id(hold.key) {
             account.post_foreign(&hold.starts, hold.amount);
         }
+    }
+
+    /// Names who is told when a key comes near its limits; the first naming counts.
+    pub fn set_alarm(&self, alarm: Alarm) {
+        let _ = self.alarm.set(alarm);
+    }
+
+    /// Tells if a cost that has just been settled passed a share of one of the key's limits.
+    fn alert(&self, account: &Account, settled: &Settled, cost: Money) {
+        let Some(alarm) = self.alarm.get().filter(|_| !cost.is_zero()) else { return };
+        for passed in account.passed(settled, cost, &self.policy.load().alert_at) {
+            alarm.raise(Alert {
+                key_id: account.id(),
+                key_name: account.record().name.clone(),
+                period: passed.period,
+                percent: passed.percent,
+                spent_usd: passed.spend.posted,
+                limit_usd: passed.limit,
+                resets_at: passed.spend.window.end,
+                at: clock::now(),
+            });
+        }
+    }
+
+    /// Whether `amount` would fit right now, for the key and its team.
+    pub fn has_room(&self, account: &Account, amount: Money, now: Timestamp) -> bool {
+        let rule = &self.policy.load().windows;
+        account.has_room(amount, rule, now)
+            && account.team().is_none_or(|team| team.has_room(amount, rule, now))
     }
 
     pub const fn store(&self) -> &Arc<Store> {
@@ -104,6 +185,21 @@ impl Ledger {
 
     pub const fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// All teams, oldest first.
+    pub fn teams(&self) -> Vec<Arc<Team>> {
+        let mut teams: Vec<_> = self.teams.load().values().cloned().collect();
+        teams.sort_by_key(|team| (team.record().created, team.id()));
+        teams
+    }
+
+    pub fn team(&self, id: TeamId) -> Option<Arc<Team>> {
+        self.teams.load().get(&id).cloned()
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn policy(&self) -> Arc<Policy> {
@@ -121,9 +217,11 @@ impl Ledger {
         record: KeyRecord,
         now: Timestamp,
     ) -> Result<Arc<Account>, StoreError> {
+        let _changing = self.changing();
         self.store.insert_key(&record)?;
         let rule = &self.policy.load().windows;
-        let account = Arc::new(Account::new(record, &Remembered::default(), rule, now));
+        let team = record.controls.team.and_then(|id| self.team(id));
+        let account = Arc::new(Account::new(record, team, &Remembered::default(), rule, now));
         self.directory.insert(Arc::clone(&account));
         Ok(account)
     }
@@ -134,11 +232,48 @@ impl Ledger {
         id: KeyId,
         change: impl FnOnce(&mut KeyRecord) -> Result<(), E>,
     ) -> Result<Arc<Account>, E> {
+        let _changing = self.changing();
         let record = self.store.change_key(id, change)?;
         let account = self.directory.by_id(id).ok_or(StoreError::NoSuchKey)?;
-        account.replace(record, self.policy.load().enforcement);
+        let team = record.controls.team.and_then(|id| self.team(id));
+        account.replace(record, team, self.policy.load().enforcement);
         self.directory.reindex();
         Ok(account)
+    }
+
+    /// Stores a new team and opens its account.
+    pub fn create_team(&self, record: TeamRecord, now: Timestamp) -> Result<Arc<Team>, StoreError> {
+        let _changing = self.changing();
+        self.store.insert_team(&record)?;
+        let rule = &self.policy.load().windows;
+        let team = Arc::new(Team::new(record, &Remembered::default(), rule, now));
+        let mut teams = HashMap::clone(&self.teams.load());
+        teams.insert(team.id(), Arc::clone(&team));
+        self.teams.store(Arc::new(teams));
+        Ok(team)
+    }
+
+    /// Changes a team; the next call of its keys finds it changed.
+    pub fn change_team(
+        &self,
+        id: TeamId,
+        change: impl FnOnce(&mut TeamRecord),
+    ) -> Result<Arc<Team>, StoreError> {
+        let _changing = self.changing();
+        let record = self.store.change_team(id, change)?;
+        let team = self.team(id).ok_or(StoreError::NoSuchTeam)?;
+        team.replace(record, self.policy.load().enforcement);
+        Ok(team)
+    }
+
+    /// Deletes a team that no key is in; what it spent stays in the store.
+    pub fn delete_team(&self, id: TeamId) -> Result<(), StoreError> {
+        let _changing = self.changing();
+        self.store.delete_team(id)?;
+        let mut teams = HashMap::clone(&self.teams.load());
+        teams.remove(&id);
+        self.teams.store(Arc::new(teams));
+        Ok(())
     }
 
     /// What is on hold over all accounts.

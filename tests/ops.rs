@@ -17,6 +17,7 @@ use conduit::admin::backup::BackUp;
 use conduit::admin::holds::ListHolds;
 use conduit::admin::keys::{CreateKey, ListKeys};
 use conduit::admin::receipts::{Explain, ListReceipts, ReceiptView};
+use conduit::admin::teams::CreateTeam;
 use conduit::admin::usage::ReportUsage;
 use conduit::admin::verify::{VerifyBooks, VerifyReport};
 use conduit::admin::{AdminError, Desk, Verb};
@@ -27,6 +28,7 @@ use conduit::domain::money::{Money, Rate};
 use conduit::domain::price::Line;
 use conduit::domain::receipt::{Ending, Metered, Receipt};
 use conduit::domain::request_id::RequestId;
+use conduit::domain::team::Owner;
 use conduit::domain::usage::{Class, ServiceTier};
 use conduit::domain::window::{Period, Timestamp, WindowRule};
 use conduit::ledger::account::Account;
@@ -428,7 +430,7 @@ fn verify_names_what_does_not_add_up() {
     });
     let report = open(&store, Policy::default()).run(VerifyBooks {});
     assert!(!report.agrees);
-    assert!(report.differences.iter().all(|difference| difference.key_id == a));
+    assert!(report.differences.iter().all(|difference| difference.owner == a.to_string()));
     let usd = report.differences.iter().find(|d| d.what == "USD: receipts against account");
     let usd = usd.unwrap_or_else(|| panic!("{report:#?}"));
     assert_eq!((usd.expected.as_str(), usd.found.as_str()), ("0.000000005", "0.000000006"));
@@ -437,7 +439,12 @@ fn verify_names_what_does_not_add_up() {
         write.open_table(RECEIPTS).unwrap().retain(|_, _| false).unwrap();
     });
     let books = verify_file(&store).unwrap();
-    assert!(books.differences.iter().any(|d| d.key == b && d.what.contains("in the hour from")));
+    assert!(
+        books
+            .differences
+            .iter()
+            .any(|d| d.owner == Owner::Key(b) && d.what.contains("in the hour from"))
+    );
 }
 
 #[test]
@@ -643,6 +650,43 @@ fn a_credit_never_moves_a_limit_in_any_order_of_writing() {
     books.verify();
     let remembered = books.desk.ledger.store().accounts().unwrap();
     assert_eq!(remembered[&key.id()].spent(Period::Daily), usd(expected));
+}
+
+#[test]
+fn what_is_adjusted_for_a_key_counts_for_its_team() {
+    let (_folder, store) = folder();
+    let spent = |books: &Books| {
+        let team = books.desk.ledger.teams().pop().unwrap();
+        let rule = &books.desk.ledger.policy().windows;
+        team.standing(rule, clock::now()).map(|standing| standing.spent.nano())
+    };
+    {
+        let books = open(&store, Policy::default());
+        books.run(CreateTeam { name: "crew".to_owned(), ..CreateTeam::default() });
+        for name in ["a", "b"] {
+            let team = Some("crew".to_owned());
+            books.run(CreateKey { name: name.to_owned(), team, ..CreateKey::default() });
+        }
+        let (a, b) = (books.named("a"), books.named("b"));
+        books.call(&a, 30);
+        books.call(&b, 50);
+        books.adjust("a", "-0.00000004");
+        assert_eq!((books.spent(&a), spent(&books)), ([0; 3], [40; 3]));
+        let across = books.hold(&b, "across", clock::now());
+        books.desk.ledger.set_policy(calendar()).unwrap();
+        let receipt = receipt(&across, "across", 7);
+        across.post(&receipt);
+        assert_eq!((books.spent(&b), spent(&books)), ([57; 3], [47; 3]));
+        books.adjust("b", "0.000000002");
+        books.verify();
+    }
+    let books = open(&store, calendar());
+    assert_eq!(spent(&books), [49; 3], "a credit is kept across a change of rule");
+    books.verify();
+    drop(books);
+    let books = open(&store, Policy::default());
+    assert!(spent(&books).iter().all(|spent| (49..=89).contains(spent)));
+    books.verify();
 }
 
 // --- by the binary ---

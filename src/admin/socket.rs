@@ -13,9 +13,12 @@ use serde_json::json;
 use super::adjust::{Adjust, ListAdjustments};
 use super::backup::BackUp;
 use super::holds::ListHolds;
-use super::keys::{CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetLimits, ShowKey};
+use super::keys::{
+    CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetKey, SetLimits, ShowKey,
+};
 use super::receipts::{Explain, ListReceipts};
 use super::status::ReportStatus;
+use super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam};
 use super::usage::ReportUsage;
 use super::verify::VerifyBooks;
 use super::{AdminError, Desk, Verb};
@@ -45,9 +48,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
     verb::<ListKeys>(config);
     verb::<ShowKey>(config);
     verb::<SetLimits>(config);
+    verb::<SetKey>(config);
     verb::<RotateKey>(config);
     verb::<SetDisabled>(config);
     verb::<RevokeKey>(config);
+    verb::<CreateTeam>(config);
+    verb::<ListTeams>(config);
+    verb::<ShowTeam>(config);
+    verb::<SetTeamLimits>(config);
+    verb::<DeleteTeam>(config);
     verb::<ReportUsage>(config);
     verb::<ReportStatus>(config);
     verb::<ListHolds>(config);

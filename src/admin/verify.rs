@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
-use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::store::Books;
 
@@ -30,7 +29,8 @@ pub struct VerifyReport {
 /// Two places that should say the same and do not.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DifferenceView {
-    pub key_id: KeyId,
+    /// The id of a key or a team.
+    pub owner: String,
     pub what: String,
     pub expected: String,
     pub found: String,
@@ -39,7 +39,7 @@ pub struct DifferenceView {
 impl From<Books> for VerifyReport {
     fn from(books: Books) -> Self {
         let differences = books.differences.into_iter().map(|difference| DifferenceView {
-            key_id: difference.key,
+            owner: difference.owner.to_string(),
             what: difference.what,
             expected: difference.expected,
             found: difference.found,

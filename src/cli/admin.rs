@@ -1,4 +1,4 @@
-//! `conduit admin`: keys, the bill, the books, the state of the server.
+//! `conduit admin`: keys, teams, the bill, the books, the state of the server.
 
 mod adjust;
 mod backup;
@@ -6,6 +6,7 @@ mod holds;
 pub(super) mod keys;
 mod receipts;
 mod status;
+mod teams;
 mod usage;
 mod verify;
 
@@ -20,6 +21,9 @@ pub(super) enum Admin {
     /// Make, list, limit, rotate and revoke keys
     #[command(subcommand, visible_alias = "key")]
     Keys(keys::Keys),
+    /// Make, list, limit and delete teams: keys that share limits
+    #[command(subcommand, visible_alias = "team")]
+    Teams(teams::Teams),
     /// Add up what was used and what it cost
     Usage(usage::Usage),
     /// List receipts, newest first
@@ -46,6 +50,7 @@ impl Admin {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Keys(keys) => keys.run(),
+            Self::Teams(teams) => teams.run(),
             Self::Usage(usage) => usage.run(),
             Self::Receipts(receipts) => receipts.run(),
             Self::Explain(explain) => explain.run(),

@@ -92,10 +92,12 @@ impl From<StoreError> for Failure {
             {
                 Exit::NotPermitted
             }
-            StoreError::NameTaken(_) | StoreError::Exists(_) | StoreError::Itself(_) => {
-                Exit::Conflict
-            }
-            StoreError::NoSuchKey => Exit::NotFound,
+            StoreError::NameTaken(_)
+            | StoreError::TeamNameTaken(_)
+            | StoreError::TeamInUse { .. }
+            | StoreError::Exists(_)
+            | StoreError::Itself(_) => Exit::Conflict,
+            StoreError::NoSuchKey | StoreError::NoSuchTeam => Exit::NotFound,
             StoreError::Unusable { .. }
             | StoreError::DoesNotAddUp { .. }
             | StoreError::Troubled(_)

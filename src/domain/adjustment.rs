@@ -2,7 +2,7 @@
 //!
 //! A charge counts in full in each of the key's present windows. A credit takes from each of them at
 //! most what was posted in it by then; the rest gives back money of windows that are over, and must
-//! never become room above a limit.
+//! never become room above a limit. The same is done to the windows of the team that the key is in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,7 @@ use super::budget::Starts;
 use super::codec::{DecodeError, Decoder, Encoder, base62};
 use super::key::KeyId;
 use super::money::{Money, MoneyError};
+use super::team::{Owner, TeamId};
 use super::window::Timestamp;
 
 /// An amount with a direction.
@@ -174,6 +175,14 @@ impl<'de> Deserialize<'de> for AdjustmentId {
     }
 }
 
+/// The part of the key's team in an adjustment: the same correction in its windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TeamPart {
+    pub team: TeamId,
+    pub starts: Starts,
+    pub counted: [Money; 3],
+}
+
 /// One correction, with who made it, when and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjustment {
@@ -188,6 +197,8 @@ pub struct Adjustment {
     pub starts: Starts,
     /// What it changes in each of them.
     pub counted: [Money; 3],
+    /// Of the team that the key was in.
+    pub team: Option<TeamPart>,
 }
 
 const VERSION: u64 = 1;
@@ -203,9 +214,11 @@ impl Adjustment {
         out.number(self.correction.amount().nano());
         out.text(&self.why);
         out.text(&self.by);
-        for (start, counted) in self.starts.iter().zip(&self.counted) {
-            out.number(start.millis());
-            out.number(counted.nano());
+        encode_windows(&self.starts, &self.counted, &mut out);
+        out.flag(self.team.is_some());
+        if let Some(part) = &self.team {
+            out.fixed(part.team.bits().to_be_bytes());
+            encode_windows(&part.starts, &part.counted, &mut out);
         }
         out.finish()
     }
@@ -221,14 +234,44 @@ impl Adjustment {
         let correction =
             if is_credit { Correction::Credit(amount) } else { Correction::Charge(amount) };
         let (why, by) = (input.text()?.to_owned(), input.text()?.to_owned());
-        let mut starts = Starts::default();
-        let mut counted = [Money::ZERO; 3];
-        for (start, counted) in starts.iter_mut().zip(&mut counted) {
-            *start = Timestamp::from_millis(input.number()?);
-            *counted = Money::from_nano(input.number()?);
-        }
-        Ok(Self { id, key, at, correction, why, by, starts, counted })
+        let (starts, counted) = decode_windows(&mut input)?;
+        let team = if input.flag()? {
+            let team = TeamId::from_bits(u64::from_be_bytes(input.fixed()?));
+            let (starts, counted) = decode_windows(&mut input)?;
+            Some(TeamPart { team, starts, counted })
+        } else {
+            None
+        };
+        Ok(Self { id, key, at, correction, why, by, starts, counted, team })
     }
+
+    /// Whether it counts for a key or a team, and if so in which windows and how much in each.
+    pub fn part_of(&self, owner: Owner) -> Option<(Starts, [Money; 3])> {
+        match owner {
+            Owner::Key(key) => (key == self.key).then_some((self.starts, self.counted)),
+            Owner::Team(team) => {
+                let part = self.team.filter(|part| part.team == team)?;
+                Some((part.starts, part.counted))
+            }
+        }
+    }
+}
+
+fn encode_windows(starts: &Starts, counted: &[Money; 3], out: &mut Encoder) {
+    for (start, counted) in starts.iter().zip(counted) {
+        out.number(start.millis());
+        out.number(counted.nano());
+    }
+}
+
+fn decode_windows(input: &mut Decoder<'_>) -> Result<(Starts, [Money; 3]), DecodeError> {
+    let mut starts = Starts::default();
+    let mut counted = [Money::ZERO; 3];
+    for (start, counted) in starts.iter_mut().zip(&mut counted) {
+        *start = Timestamp::from_millis(input.number()?);
+        *counted = Money::from_nano(input.number()?);
+    }
+    Ok((starts, counted))
 }
 
 #[cfg(test)]
@@ -275,6 +318,11 @@ mod tests {
                 by,
                 starts: [Timestamp::from_millis(5); 3],
                 counted: [amount; 3],
+                team: credit.then_some(TeamPart {
+                    team: TeamId::from_bits(9),
+                    starts: [Timestamp::from_millis(6); 3],
+                    counted: [amount; 3],
+                }),
             };
             prop_assert_eq!(Adjustment::decode(&adjustment.encode()), Ok(adjustment));
             let id = AdjustmentId::from_bits(bits);

@@ -194,6 +194,14 @@ impl Balance {
         }
     }
 
+    /// Moves to the windows of another rule, in which the store knows of what is `remembered`.
+    pub fn move_to(&mut self, windows: &[Window; 3], remembered: &Remembered) {
+        // What was posted in the meantime is not in the store's tables yet.
+        let since = self.total.saturating_sub(remembered.total);
+        let spent = Period::ALL.map(|period| remembered.spent(period).saturating_add(since));
+        self.rebase(windows, &spent);
+    }
+
     /// When the first of the windows ends.
     pub fn next_roll(&self) -> Timestamp {
         self.spends.iter().map(|spend| spend.window.end).min().unwrap_or_default()

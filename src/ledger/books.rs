@@ -4,15 +4,16 @@
 //! Such a change is in the store before it is in memory, so that a crash between the two loses nothing.
 
 use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::account::Account;
 use super::{Ledger, Policy};
 use crate::clock;
-use crate::domain::adjustment::{Adjustment, AdjustmentId, Correction};
+use crate::domain::adjustment::{Adjustment, AdjustmentId, Correction, TeamPart};
 use crate::domain::budget::{Balance, Remembered};
-use crate::domain::key::{KeyId, KeyRecord};
+use crate::domain::key::KeyRecord;
 use crate::domain::money::Money;
+use crate::domain::team::{Owner, TeamRecord};
 use crate::domain::window::{Period, Timestamp, WindowRule};
 use crate::store::{Books, Difference, Move, Store, StoreError};
 
@@ -30,12 +31,8 @@ pub struct Request {
 }
 
 impl Ledger {
-    fn books(&self) -> MutexGuard<'_, ()> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adjusts what a key has spent in its present windows. Asked for a second time under the same id,
-    /// it returns what was done the first time.
+    /// Adjusts what a key, and with it its team, has spent in the present windows. Asked for a second
+    /// time under the same id, it returns what was done the first time.
     ///
     /// Blocks on the store: not for a worker of the gateway.
     pub fn adjust(
@@ -44,16 +41,27 @@ impl Ledger {
         request: Request,
         now: Timestamp,
     ) -> Result<Adjustment, StoreError> {
-        let _books = self.books();
+        let _changing = self.changing();
         let policy = self.policy();
         let Request { id, correction, why, by } = request;
-        let (starts, counted) = account.weigh(correction, &policy.windows, now);
+        let own = account.weigh(correction, &policy.windows, now);
+        let team = account.team();
+        let of_team = team.as_ref().map(|team| team.weigh(correction, &policy.windows, now));
+        let part = team.as_ref().zip(of_team).map(|(team, (starts, counted))| {
+            let team = team.id();
+            TeamPart { team, starts, counted }
+        });
+        let (starts, counted) = own;
         let key = account.id();
-        let adjustment = Adjustment { id, key, at: now, correction, why, by, starts, counted };
+        let adjustment =
+            Adjustment { id, key, at: now, correction, why, by, starts, counted, team: part };
         if let Some(earlier) = self.store.adjust(&adjustment)? {
             return Ok(earlier);
         }
-        account.correct(&adjustment, policy.enforcement);
+        account.correct(&own, correction, policy.enforcement);
+        if let Some((team, of_team)) = team.zip(of_team) {
+            team.correct(&of_team, correction, policy.enforcement);
+        }
         Ok(adjustment)
     }
 
@@ -62,23 +70,43 @@ impl Ledger {
     ///
     /// Blocks on the store: not for a worker of the gateway.
     pub fn set_policy(&self, policy: Policy) -> Result<(), StoreError> {
-        let _books = self.books();
-        let rule = policy.windows.clone();
+        let _changing = self.changing();
+        let (rule, enforcement) = (policy.windows.clone(), policy.enforcement);
         let earlier = self.policy.swap(Arc::new(policy));
-        if earlier.windows == rule {
-            return Ok(());
+        let rebased = if earlier.windows == rule { Ok(()) } else { self.rebase(&rule) };
+        // What let calls wait may be over.
+        let now = clock::now();
+        for account in self.directory.all() {
+            account.wake(&rule, enforcement, now);
         }
+        for team in self.teams() {
+            team.serve(enforcement);
+        }
+        rebased
+    }
+
+    fn rebase(&self, rule: &WindowRule) -> Result<(), StoreError> {
         self.store.journal().put_away_now();
         let now = clock::now();
-        let accounts = self.directory.all();
-        let moves = accounts.iter().map(|account| Move {
+        let (accounts, teams) = (self.directory.all(), self.teams());
+        let of_keys = accounts.iter().map(|account| Move {
             replaced: Some(account.starts()),
-            ..going_over(&account.record(), &rule, now)
+            ..of_key(&account.record(), rule, now)
         });
-        let remembered = self.store.follow_rule(mark(&rule), &moves.collect::<Vec<_>>())?;
+        let of_teams = teams.iter().map(|team| Move {
+            replaced: Some(team.starts()),
+            ..of_team(&team.record(), rule, now)
+        });
+        let moves: Vec<_> = of_keys.chain(of_teams).collect();
+        let remembered = self.store.follow_rule(mark(rule), &moves)?;
         for account in accounts {
-            if let Some(remembered) = remembered.get(&account.id()) {
-                account.rebase(&rule, now, remembered);
+            if let Some(remembered) = remembered.get(&Owner::Key(account.id())) {
+                account.rebase(rule, now, remembered);
+            }
+        }
+        for team in teams {
+            if let Some(remembered) = remembered.get(&Owner::Team(team.id())) {
+                team.rebase(rule, now, remembered);
             }
         }
         Ok(())
@@ -88,39 +116,40 @@ impl Ledger {
     ///
     /// Blocks on the store: not for a worker of the gateway.
     pub fn verify(&self) -> Result<Books, StoreError> {
-        let _books = self.books();
         let mut looks = LOOKS;
         loop {
             let before = self.balances();
             let mut books = self.store.verify()?;
             let after = self.balances();
             // An account that moved meanwhile says nothing.
-            let still = before.iter().filter(|(key, balance)| after.get(key) == Some(balance));
+            let still = before.iter().filter(|(owner, balance)| after.get(owner) == Some(balance));
             let mut differences = Vec::new();
-            for (key, balance) in still {
-                let remembered = books.accounts.get(key).copied().unwrap_or_default();
-                compare(*key, balance, &remembered, &mut differences);
+            for (owner, balance) in still {
+                let remembered = books.accounts.get(owner).copied().unwrap_or_default();
+                compare(*owner, balance, &remembered, &mut differences);
             }
             looks -= 1;
             if differences.is_empty() || looks == 0 {
-                differences.sort_by_key(|difference| difference.key);
+                differences.sort_by_key(|difference| difference.owner);
                 books.differences.append(&mut differences);
                 return Ok(books);
             }
         }
     }
 
-    fn balances(&self) -> HashMap<KeyId, Balance> {
-        let accounts = self.directory.all();
-        accounts.into_iter().map(|account| (account.id(), account.balance())).collect()
+    fn balances(&self) -> HashMap<Owner, Balance> {
+        let keys = self.directory.all().into_iter();
+        let keys = keys.map(|account| (Owner::Key(account.id()), account.balance()));
+        let teams = self.teams().into_iter();
+        keys.chain(teams.map(|team| (Owner::Team(team.id()), team.balance()))).collect()
     }
 }
 
-fn compare(key: KeyId, balance: &Balance, remembered: &Remembered, out: &mut Vec<Difference>) {
+fn compare(owner: Owner, balance: &Balance, remembered: &Remembered, out: &mut Vec<Difference>) {
     let mut differ = |what: String, expected: Money, found: Money| {
         if expected != found {
             let (expected, found) = (expected.to_string(), found.to_string());
-            out.push(Difference { key, what, expected, found });
+            out.push(Difference { owner, what, expected, found });
         }
     };
     let what = "USD: account on the disk against memory";
@@ -140,6 +169,7 @@ fn compare(key: KeyId, balance: &Balance, remembered: &Remembered, out: &mut Vec
 pub(super) fn follow_rule(
     store: &Store,
     keys: &[KeyRecord],
+    teams: &[TeamRecord],
     rule: &WindowRule,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
@@ -148,15 +178,24 @@ pub(super) fn follow_rule(
         return Ok(false);
     }
     // A store that was never told has followed the present rule.
-    let moves = keys.iter().map(|key| going_over(key, rule, now));
+    let of_keys = keys.iter().map(|key| of_key(key, rule, now));
+    let moves = of_keys.chain(teams.iter().map(|team| of_team(team, rule, now)));
     let moves: Vec<_> = if marked.is_some() { moves.collect() } else { Vec::new() };
     store.follow_rule(mark, &moves)?;
     Ok(marked.is_some())
 }
 
-fn going_over(key: &KeyRecord, rule: &WindowRule, now: Timestamp) -> Move {
-    let starts = Period::ALL.map(|period| rule.window(period, key.created, now).start);
-    Move { key: key.id, starts, replaced: None }
+fn of_key(key: &KeyRecord, rule: &WindowRule, now: Timestamp) -> Move {
+    going_over(Owner::Key(key.id), key.created, rule, now)
+}
+
+fn of_team(team: &TeamRecord, rule: &WindowRule, now: Timestamp) -> Move {
+    going_over(Owner::Team(team.id), team.created, rule, now)
+}
+
+fn going_over(owner: Owner, created: Timestamp, rule: &WindowRule, now: Timestamp) -> Move {
+    let starts = Period::ALL.map(|period| rule.window(period, created, now).start);
+    Move { owner, starts, replaced: None }
 }
 
 /// A number that tells rules apart.

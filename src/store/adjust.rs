@@ -1,12 +1,13 @@
-//! Adjustments in the store: entered together with the account row they change, in one transaction,
-//! so that a crash leaves both or neither.
+//! Adjustments in the store: entered together with the account rows they change, in one transaction,
+//! so that a crash leaves all or nothing.
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, Table};
 
-use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, table};
+use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, TEAM_ACCOUNTS, table};
 use super::{Store, StoreError};
 use crate::domain::adjustment::Adjustment;
 use crate::domain::key::KeyId;
+use crate::domain::team::Owner;
 
 impl Store {
     /// Enters an adjustment and returns when it outlives the machine. One that was entered under the
@@ -19,14 +20,12 @@ impl Store {
                 return Ok(Some(Adjustment::decode(earlier.value())?));
             }
             entries.insert(adjustment.id.bits(), adjustment.encode().as_slice())?;
-            let mut accounts = write.open_table(ACCOUNTS)?;
-            let key = adjustment.key.bits();
-            let account = accounts.get(key)?.map(|row| Account::decode(row.value())).transpose()?;
-            let mut account = account.unwrap_or_default();
-            account.corrected.add(adjustment.correction);
-            let (correction, counted) = (adjustment.correction, &adjustment.counted);
-            account.windows.correct(&adjustment.starts, correction, counted);
-            accounts.insert(key, account.encode().as_slice())?;
+            let key = Owner::Key(adjustment.key);
+            correct(&mut write.open_table(ACCOUNTS)?, adjustment.key.bits(), key, adjustment)?;
+            if let Some(part) = &adjustment.team {
+                let mut accounts = write.open_table(TEAM_ACCOUNTS)?;
+                correct(&mut accounts, part.team.bits(), Owner::Team(part.team), adjustment)?;
+            }
         }
         write.commit()?;
         Ok(None)
@@ -44,6 +43,22 @@ impl Store {
         all.truncate(limit);
         Ok(all)
     }
+}
+
+fn correct(
+    accounts: &mut Table<'_, u64, &[u8]>,
+    row: u64,
+    owner: Owner,
+    adjustment: &Adjustment,
+) -> Result<(), StoreError> {
+    let account = accounts.get(row)?.map(|row| Account::decode(row.value())).transpose()?;
+    let mut account = account.unwrap_or_default();
+    if let Some((starts, counted)) = adjustment.part_of(owner) {
+        account.corrected.add(adjustment.correction);
+        account.windows.correct(&starts, adjustment.correction, &counted);
+    }
+    accounts.insert(row, account.encode().as_slice())?;
+    Ok(())
 }
 
 /// All adjustments in the order they were made: a few, because people make them.

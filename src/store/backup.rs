@@ -14,7 +14,8 @@ use redb::{
 
 use super::disk::{Disk, Folder, journal_of};
 use super::schema::{
-    self, ACCOUNTS, ADJUSTMENTS, HOURS, KEYS, META, PRUNED, RECEIPTS, STORED_KEY, table,
+    self, ACCOUNTS, ADJUSTMENTS, HOURS, KEYS, META, PRUNED, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS,
+    TEAM_HOURS, TEAMS, table,
 };
 use super::verify::{Books, audit_file};
 use super::{Store, StoreError, make_private_folder};
@@ -184,6 +185,9 @@ fn copy_tables(read: &ReadTransaction, to: &Path) -> Result<(), StoreError> {
     copy(read, &write, HOURS)?;
     copy(read, &write, ADJUSTMENTS)?;
     copy(read, &write, PRUNED)?;
+    copy(read, &write, TEAMS)?;
+    copy(read, &write, TEAM_ACCOUNTS)?;
+    copy(read, &write, TEAM_HOURS)?;
     write.commit()?;
     Ok(())
 }

@@ -18,7 +18,10 @@ use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
 /// The format this program writes. Raised whenever an older program could misread a newer file.
-pub(super) const FORMAT: u64 = 2;
+///
+/// Format 2 added the tables about teams; format 3 adjustments, the sums of deleted receipts and the
+/// open holds.
+pub(super) const FORMAT: u64 = 3;
 
 /// Names and numbers of the store itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -38,6 +41,15 @@ pub(super) const ADJUSTMENTS: TableDefinition<'_, u128, &[u8]> =
 /// Key id → [`super::Totals`] of the receipts that were deleted because of their age.
 pub(super) const PRUNED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pruned");
 
+/// Team id → [`crate::domain::team::TeamRecord`].
+pub(super) const TEAMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("teams");
+/// Team id → [`Account`].
+pub(super) const TEAM_ACCOUNTS: TableDefinition<'_, u64, &[u8]> =
+    TableDefinition::new("team_accounts");
+/// (team id, hour) → nano-USD posted.
+pub(super) const TEAM_HOURS: TableDefinition<'_, (u64, u64), u64> =
+    TableDefinition::new("team_hours");
+
 const FORMAT_KEY: &str = "format";
 /// The last journal segment whose records are in the tables.
 pub(super) const STORED_KEY: &str = "journal_stored";
@@ -47,7 +59,7 @@ pub(super) const PRUNED_KEY: &str = "pruned_through";
 pub(super) const RULE_KEY: &str = "window_rule";
 
 /// Checks that the file is ours and of a format this program knows, and makes the tables that it does
-/// not have yet. Format 1 had neither adjustments nor a memory of deleted receipts.
+/// not have yet: an earlier format had fewer tables, and the same ones.
 pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
     let found = check(&db.begin_read()?, path)?;
     if found == Some(FORMAT) { Ok(()) } else { make_tables(db) }
@@ -78,6 +90,9 @@ fn make_tables(db: &Database) -> Result<(), StoreError> {
     write.open_table(HOURS)?;
     write.open_table(ADJUSTMENTS)?;
     write.open_table(PRUNED)?;
+    write.open_table(TEAMS)?;
+    write.open_table(TEAM_ACCOUNTS)?;
+    write.open_table(TEAM_HOURS)?;
     write.commit()?;
     Ok(())
 }
@@ -94,10 +109,10 @@ pub(super) fn table<K: Key + 'static, V: Value + 'static>(
     }
 }
 
-/// What an account has posted.
+/// What an account, of a key or of a team, has posted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
-    /// Since the key was made.
+    /// Since the key or team was made.
     pub(super) calls: u64,
     pub(super) corrected: Corrected,
     pub(super) windows: Remembered,

@@ -1,5 +1,5 @@
 //! Whether the books add up: receipts, hourly totals, adjustments, accounts and their windows tell the
-//! same story, each being written down separately.
+//! same story, each being written down separately; and so do those of teams.
 //!
 //! Everything is read in one transaction, so calls may go on meanwhile; nothing is ever changed here.
 
@@ -11,7 +11,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::adjust::adjustments;
 use super::schema::{
-    self, ACCOUNTS, Account, HOURS, KEYS, META, PRUNED, PRUNED_KEY, RECEIPTS, table,
+    self, ACCOUNTS, Account, HOURS, KEYS, META, PRUNED, PRUNED_KEY, RECEIPTS, TEAM_ACCOUNTS,
+    TEAM_HOURS, table,
 };
 use super::{CACHE_BYTES, Store, StoreError, Totals};
 use crate::domain::adjustment::{Adjustment, Corrected, Correction};
@@ -20,6 +21,7 @@ use crate::domain::codec::Decoder;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
+use crate::domain::team::{Owner, TeamId};
 use crate::domain::usage::Class;
 use crate::domain::window::{Period, Timestamp};
 
@@ -36,13 +38,13 @@ pub struct Books {
     pub cost: Money,
     pub differences: Vec<Difference>,
     /// What is remembered of each account.
-    pub accounts: HashMap<KeyId, Remembered>,
+    pub accounts: HashMap<Owner, Remembered>,
 }
 
 /// Two places that should say the same and do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    pub key: KeyId,
+    pub owner: Owner,
     pub what: String,
     pub expected: String,
     pub found: String,
@@ -101,6 +103,38 @@ struct WindowSums {
     credited_since: Money,
 }
 
+impl Sums {
+    fn take_adjustment(&mut self, owner: Owner, adjustment: &Adjustment) {
+        let Some((part, counted)) = adjustment.part_of(owner) else { return };
+        self.corrected.add(adjustment.correction);
+        let starts = self.account.windows.starts;
+        for (period, window) in self.windows.iter_mut().enumerate() {
+            let is_same = part[period] == starts[period];
+            let counted = if is_same { counted[period] } else { Money::ZERO };
+            let is_since = adjustment.at >= starts[period].hour();
+            let amount = if is_since { adjustment.correction.amount() } else { Money::ZERO };
+            match adjustment.correction {
+                Correction::Charge(_) => {
+                    add(&mut window.charged, counted);
+                    add(&mut window.charged_since, amount);
+                }
+                Correction::Credit(_) => {
+                    add(&mut window.credited, counted);
+                    add(&mut window.credited_since, amount);
+                }
+            }
+        }
+    }
+
+    fn take_hour(&mut self, hour: u64, cost: Money) {
+        for (window, start) in self.windows.iter_mut().zip(self.account.windows.starts) {
+            if hour >= start.hour().millis() {
+                add(&mut window.most_by_hours, cost);
+            }
+        }
+    }
+}
+
 /// The calls and the cost of one hour, key, provider and model.
 type HourSums = BTreeMap<(u64, u64, usize), (u64, Money)>;
 
@@ -117,6 +151,7 @@ impl Names {
 
 struct Audit {
     sums: BTreeMap<u64, Sums>,
+    teams: BTreeMap<u64, Sums>,
     pruned_through: Option<Timestamp>,
     names: Names,
     by_hour: HourSums,
@@ -131,6 +166,7 @@ fn audit(read: &ReadTransaction) -> Result<Books, StoreError> {
     let through = read.open_table(META)?.get(PRUNED_KEY)?;
     let mut audit = Audit {
         sums: BTreeMap::new(),
+        teams: BTreeMap::new(),
         pruned_through: through.map(|through| Timestamp::from_millis(through.value())),
         names: Names::default(),
         by_hour: HourSums::new(),
@@ -140,10 +176,12 @@ fn audit(read: &ReadTransaction) -> Result<Books, StoreError> {
     audit.read_pruned(read)?;
     audit.read_receipts(read)?;
     audit.read_hours(read)?;
+    audit.read_teams(read)?;
     for adjustment in adjustments(read)? {
         audit.take_adjustment(&adjustment);
     }
-    audit.compare_accounts();
+    audit.compare_keys();
+    audit.compare_teams();
     audit.check_names(read)?;
     Ok(audit.books)
 }
@@ -155,7 +193,7 @@ impl Audit {
             let account = Account::decode(account.value())?;
             let sums = Sums { account, has_account: true, ..Sums::default() };
             self.sums.insert(key.value(), sums);
-            self.books.accounts.insert(KeyId::from_bits(key.value()), account.windows);
+            self.books.accounts.insert(Owner::Key(KeyId::from_bits(key.value())), account.windows);
         }
         Ok(())
     }
@@ -209,11 +247,7 @@ impl Audit {
             self.books.hours += 1;
             let sums = self.sums.entry(key).or_default();
             sums.hours.add(&totals);
-            for (window, start) in sums.windows.iter_mut().zip(sums.account.windows.starts) {
-                if hour >= start.hour().millis() {
-                    add(&mut window.most_by_hours, totals.cost);
-                }
-            }
+            sums.take_hour(hour, totals.cost);
             let name = self.names.number(name.to_owned());
             let place = (hour, key, name);
             let receipts = self.by_hour.remove(&place).unwrap_or_default();
@@ -237,45 +271,55 @@ impl Audit {
             return;
         }
         let what = |what: &str| format!("{what} in the hour from {hour}: receipts against totals");
-        self.compare(key, &what("calls"), receipts.0, totals.0);
-        self.compare(key, &what("USD"), receipts.1, totals.1);
+        let owner = Owner::Key(KeyId::from_bits(key));
+        self.compare(owner, &what("calls"), receipts.0, totals.0);
+        self.compare(owner, &what("USD"), receipts.1, totals.1);
+    }
+
+    fn read_teams(&mut self, read: &ReadTransaction) -> Result<(), StoreError> {
+        if let Some(accounts) = table(read, TEAM_ACCOUNTS)? {
+            for row in accounts.iter()? {
+                let (team, account) = row?;
+                let account = Account::decode(account.value())?;
+                let owner = Owner::Team(TeamId::from_bits(team.value()));
+                self.books.accounts.insert(owner, account.windows);
+                let sums = Sums { account, has_account: true, ..Sums::default() };
+                self.teams.insert(team.value(), sums);
+            }
+        }
+        if let Some(hours) = table(read, TEAM_HOURS)? {
+            for row in hours.iter()? {
+                let (place, cost) = row?;
+                let (team, hour) = place.value();
+                let cost = Money::from_nano(cost.value());
+                let sums = self.teams.entry(team).or_default();
+                add(&mut sums.hours.cost, cost);
+                sums.take_hour(hour, cost);
+            }
+        }
+        Ok(())
     }
 
     fn take_adjustment(&mut self, adjustment: &Adjustment) {
         self.books.adjustments += 1;
         let sums = self.sums.entry(adjustment.key.bits()).or_default();
-        sums.corrected.add(adjustment.correction);
-        let starts = sums.account.windows.starts;
-        for (period, window) in sums.windows.iter_mut().enumerate() {
-            let is_same = adjustment.starts[period] == starts[period];
-            let counted = if is_same { adjustment.counted[period] } else { Money::ZERO };
-            let is_since = adjustment.at >= starts[period].hour();
-            let amount = if is_since { adjustment.correction.amount() } else { Money::ZERO };
-            match adjustment.correction {
-                Correction::Charge(_) => {
-                    add(&mut window.charged, counted);
-                    add(&mut window.charged_since, amount);
-                }
-                Correction::Credit(_) => {
-                    add(&mut window.credited, counted);
-                    add(&mut window.credited_since, amount);
-                }
-            }
+        sums.take_adjustment(Owner::Key(adjustment.key), adjustment);
+        if let Some(part) = &adjustment.team {
+            let sums = self.teams.entry(part.team.bits()).or_default();
+            sums.take_adjustment(Owner::Team(part.team), adjustment);
         }
     }
 
-    fn compare_accounts(&mut self) {
+    fn compare_keys(&mut self) {
         for (key, sums) in std::mem::take(&mut self.sums) {
             add(&mut self.books.cost, sums.account.windows.total);
+            let key = Owner::Key(KeyId::from_bits(key));
             self.compare_totals(key, &sums.receipts, &sums.hours);
             let account = &sums.account;
             let (calls, cost) = (sums.receipts.calls, sums.receipts.cost);
             self.compare(key, "calls: receipts against account", calls, account.calls);
             self.compare(key, "USD: receipts against account", cost, account.windows.total);
-            let (entries, sum) = (sums.corrected, account.corrected);
-            let what = |what: &str| format!("USD {what}: adjustments against account");
-            self.compare(key, &what("charged"), entries.charged, sum.charged);
-            self.compare(key, &what("credited"), entries.credited, sum.credited);
+            self.compare_corrections(key, &sums);
             if sums.has_account {
                 for period in Period::ALL {
                     self.compare_window(key, period, account, &sums.windows[period.index()]);
@@ -284,7 +328,31 @@ impl Audit {
         }
     }
 
-    fn compare_totals(&mut self, key: u64, receipts: &Totals, hours: &Totals) {
+    /// Receipts do not say which team a call was for: what a team spent stands in its account and in
+    /// its hours.
+    fn compare_teams(&mut self) {
+        for (team, mut sums) in std::mem::take(&mut self.teams) {
+            let team = Owner::Team(TeamId::from_bits(team));
+            let account = &sums.account;
+            let what = "USD: hourly totals against account";
+            self.compare(team, what, sums.hours.cost, account.windows.total);
+            self.compare_corrections(team, &sums);
+            for period in Period::ALL {
+                let window = &mut sums.windows[period.index()];
+                window.most = window.most_by_hours;
+                self.compare_window(team, period, &sums.account, window);
+            }
+        }
+    }
+
+    fn compare_corrections(&mut self, owner: Owner, sums: &Sums) {
+        let (entries, sum) = (sums.corrected, sums.account.corrected);
+        let what = |what: &str| format!("USD {what}: adjustments against account");
+        self.compare(owner, &what("charged"), entries.charged, sum.charged);
+        self.compare(owner, &what("credited"), entries.credited, sum.credited);
+    }
+
+    fn compare_totals(&mut self, key: Owner, receipts: &Totals, hours: &Totals) {
         let what = |what: &str| format!("{what}: receipts against hourly totals");
         self.compare(key, &what("calls"), receipts.calls, hours.calls);
         self.compare(key, &what("calls that failed"), receipts.failed, hours.failed);
@@ -296,7 +364,7 @@ impl Audit {
         }
     }
 
-    fn compare_window(&mut self, key: u64, period: Period, account: &Account, sums: &WindowSums) {
+    fn compare_window(&mut self, key: Owner, period: Period, account: &Account, sums: &WindowSums) {
         let windows = &account.windows;
         let index = period.index();
         let start = windows.starts[index];
@@ -332,12 +400,14 @@ impl Audit {
             row?;
             self.books.keys += 1;
         }
-        let mut nameless: Vec<KeyId> = self.books.accounts.keys().copied().collect();
-        nameless.sort_unstable();
-        for key in nameless {
+        let mut owners: Vec<Owner> = self.books.accounts.keys().copied().collect();
+        owners.sort_unstable();
+        for owner in owners {
+            // A team may be deleted, and its account stays; a key never is.
+            let Owner::Key(key) = owner else { continue };
             if keys.get(key.bits())?.is_none() {
                 let what = "an account that belongs to no key".to_owned();
-                self.differ(key.bits(), what, "a key".to_owned(), "none".to_owned());
+                self.differ(owner, what, "a key".to_owned(), "none".to_owned());
             }
         }
         Ok(())
@@ -345,18 +415,17 @@ impl Audit {
 
     fn compare<T: Copy + PartialEq + Display>(
         &mut self,
-        key: u64,
+        owner: Owner,
         what: &str,
         expected: T,
         found: T,
     ) {
         if expected != found {
-            self.differ(key, what.to_owned(), expected.to_string(), found.to_string());
+            self.differ(owner, what.to_owned(), expected.to_string(), found.to_string());
         }
     }
 
-    fn differ(&mut self, key: u64, what: String, expected: String, found: String) {
-        let key = KeyId::from_bits(key);
-        self.books.differences.push(Difference { key, what, expected, found });
+    fn differ(&mut self, owner: Owner, what: String, expected: String, found: String) {
+        self.books.differences.push(Difference { owner, what, expected, found });
     }
 }

@@ -1,30 +1,38 @@
 //! A change of the rule that says where windows begin: what was spent in the new ones is added up from
 //! the hourly totals and written down, so that a limit holds across the change and a restart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, HOURS, META, RULE_KEY};
+use super::schema::{
+    ACCOUNTS, ADJUSTMENTS, Account, HOURS, META, RULE_KEY, TEAM_ACCOUNTS, TEAM_HOURS,
+};
 use super::{Store, StoreError, Totals};
 use crate::domain::adjustment::{Adjustment, Correction};
 use crate::domain::budget::{Remembered, Starts};
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
+use crate::domain::team::Owner;
 use crate::domain::window::{Period, Timestamp};
 
 /// An account that goes over to other windows.
 #[derive(Clone, Copy, Debug)]
 pub struct Move {
-    pub key: KeyId,
+    pub owner: Owner,
     pub starts: Starts,
     /// The windows of the calls under way; where nobody knows, those that are remembered.
     pub replaced: Option<Starts>,
 }
 
-/// What a key spent since its windows began. An hour counts whole, and a credit takes only what was
-/// posted in the hours before it: never too little.
-#[derive(Default)]
+/// What calls cost, by the start of the hour.
+type Costs = BTreeMap<u64, Money>;
+
+/// An adjustment, the windows it was counted in and how much of it was.
+type Entry<'a> = (&'a Adjustment, Starts, [Money; 3]);
+
+/// What was spent since windows began. An hour counts whole, and a credit takes only what surely was
+/// posted before it: never too little.
 struct Tally {
     starts: Starts,
     posted: [Money; 3],
@@ -33,30 +41,53 @@ struct Tally {
 }
 
 impl Tally {
-    fn charge(&mut self, since: impl Fn(Timestamp) -> bool, amount: Money) {
+    fn of(starts: Starts, costs: &Costs, entries: &[Entry<'_>]) -> Self {
+        let mut tally = Self { starts, posted: [Money::ZERO; 3], left: [Money::ZERO; 3] };
+        let mut sure = [Money::ZERO; 3];
+        let mut entries = entries.iter().peekable();
+        for (hour, cost) in costs {
+            while let Some(entry) = entries.next_if(|(a, ..)| a.at.hour().millis() <= *hour) {
+                tally.correct(entry, &mut sure);
+            }
+            tally.charge(|start| *hour >= start.hour().millis(), *cost);
+        }
+        for entry in entries {
+            tally.correct(entry, &mut sure);
+        }
+        for (left, sure) in tally.left.iter_mut().zip(sure) {
+            *left = left.saturating_sub(sure);
+        }
+        tally
+    }
+
+    fn charge(&mut self, is_since: impl Fn(Timestamp) -> bool, amount: Money) {
         for (period, start) in self.starts.into_iter().enumerate() {
-            if since(start) {
+            if is_since(start) {
                 self.posted[period] = self.posted[period].saturating_add(amount);
                 self.left[period] = self.left[period].saturating_add(amount);
             }
         }
     }
 
-    fn correct(&mut self, adjustment: &Adjustment) {
-        match adjustment.correction {
-            Correction::Charge(amount) => self.charge(|start| adjustment.at >= start, amount),
-            Correction::Credit(amount) => {
-                for (start, left) in self.starts.iter().zip(&mut self.left) {
-                    if adjustment.at >= *start {
-                        *left = left.saturating_sub(amount);
-                    }
-                }
+    /// A credit that was counted in a window which began no earlier than this one took what was posted
+    /// in this one, too: that much is `sure`.
+    fn correct(&mut self, (adjustment, starts, counted): &Entry<'_>, sure: &mut [Money; 3]) {
+        let amount = match adjustment.correction {
+            Correction::Charge(amount) => {
+                return self.charge(|start| adjustment.at >= start, amount);
+            }
+            Correction::Credit(amount) => amount,
+        };
+        for (period, start) in self.starts.into_iter().enumerate() {
+            if adjustment.at < start {
+                continue;
+            }
+            let within = starts.iter().zip(counted).filter(|(counted_in, _)| **counted_in >= start);
+            match within.map(|(_, counted)| *counted).max() {
+                Some(counted) => sure[period] = sure[period].saturating_add(counted),
+                None => self.left[period] = self.left[period].saturating_sub(amount),
             }
         }
-    }
-
-    fn credited(&self, period: usize) -> Money {
-        self.posted[period].saturating_sub(self.left[period])
     }
 }
 
@@ -73,22 +104,30 @@ impl Store {
         &self,
         mark: u64,
         moves: &[Move],
-    ) -> Result<HashMap<KeyId, Remembered>, StoreError> {
+    ) -> Result<HashMap<Owner, Remembered>, StoreError> {
         let write = self.write()?;
         write.open_table(META)?.insert(RULE_KEY, mark)?;
         let mut remembered = HashMap::new();
         {
-            let tallies = tally(&write, moves)?;
-            let mut accounts = write.open_table(ACCOUNTS)?;
+            let first = moves.iter().flat_map(|change| change.starts).min().unwrap_or_default();
+            let costs = costs_since(&write, first.hour().millis(), moves)?;
+            let adjustments = adjustments(&write)?;
+            let mut keys = write.open_table(ACCOUNTS)?;
+            let mut teams = write.open_table(TEAM_ACCOUNTS)?;
             for change in moves {
-                let key = change.key.bits();
-                let account = accounts.get(key)?.map(|row| Account::decode(row.value()));
-                let mut account = account.transpose()?.unwrap_or_default();
-                if let Some(tally) = tallies.get(&change.key) {
-                    go_over(&mut account.windows, change, tally);
-                }
-                accounts.insert(key, account.encode().as_slice())?;
-                remembered.insert(change.key, account.windows);
+                let owner = change.owner;
+                let its = adjustments.iter().filter_map(|entry| {
+                    let (starts, counted) = entry.part_of(owner)?;
+                    Some((entry, starts, counted))
+                });
+                let none = Costs::new();
+                let costs = costs.get(&owner).unwrap_or(&none);
+                let tally = Tally::of(change.starts, costs, &its.collect::<Vec<_>>());
+                let moved = match owner {
+                    Owner::Key(key) => go_over(&mut keys, key.bits(), change, &tally)?,
+                    Owner::Team(team) => go_over(&mut teams, team.bits(), change, &tally)?,
+                };
+                remembered.insert(owner, moved);
             }
         }
         write.commit()?;
@@ -96,7 +135,53 @@ impl Store {
     }
 }
 
-fn go_over(windows: &mut Remembered, change: &Move, tally: &Tally) {
+fn adjustments(write: &WriteTransaction) -> Result<Vec<Adjustment>, StoreError> {
+    let mut all = Vec::new();
+    for row in write.open_table(ADJUSTMENTS)?.iter()? {
+        all.push(Adjustment::decode(row?.1.value())?);
+    }
+    all.sort_by_key(|adjustment| (adjustment.at, adjustment.id));
+    Ok(all)
+}
+
+fn costs_since(
+    write: &WriteTransaction,
+    first: u64,
+    moves: &[Move],
+) -> Result<HashMap<Owner, Costs>, StoreError> {
+    let mut costs: HashMap<Owner, Costs> = HashMap::new();
+    for row in write.open_table(HOURS)?.range((first, 0, "")..)? {
+        let (place, totals) = row?;
+        let (hour, key, _) = place.value();
+        let cost = Totals::decode(totals.value())?.cost;
+        let own = costs.entry(Owner::Key(KeyId::from_bits(key))).or_default();
+        let sum = own.entry(hour).or_default();
+        *sum = sum.saturating_add(cost);
+    }
+    let hours = write.open_table(TEAM_HOURS)?;
+    let teams = moves.iter().filter_map(|change| match change.owner {
+        Owner::Team(team) => Some(team),
+        Owner::Key(_) => None,
+    });
+    for team in teams {
+        let own = costs.entry(Owner::Team(team)).or_default();
+        for row in hours.range((team.bits(), first)..=(team.bits(), u64::MAX))? {
+            let (place, cost) = row?;
+            own.insert(place.value().1, Money::from_nano(cost.value()));
+        }
+    }
+    Ok(costs)
+}
+
+fn go_over(
+    accounts: &mut Table<'_, u64, &[u8]>,
+    row: u64,
+    change: &Move,
+    tally: &Tally,
+) -> Result<Remembered, StoreError> {
+    let account = accounts.get(row)?.map(|row| Account::decode(row.value())).transpose()?;
+    let mut account = account.unwrap_or_default();
+    let windows = &mut account.windows;
     let replaced = change.replaced.unwrap_or(windows.starts);
     for period in Period::ALL.map(Period::index) {
         if windows.starts[period] == change.starts[period] {
@@ -105,38 +190,8 @@ fn go_over(windows: &mut Remembered, change: &Move, tally: &Tally) {
         windows.replaced[period] = Some(replaced[period]);
         windows.starts[period] = change.starts[period];
         windows.posted[period] = tally.posted[period];
-        windows.credited[period] = tally.credited(period);
+        windows.credited[period] = tally.posted[period].saturating_sub(tally.left[period]);
     }
-}
-
-fn tally(write: &WriteTransaction, moves: &[Move]) -> Result<HashMap<KeyId, Tally>, StoreError> {
-    let new = |change: &Move| (change.key, Tally { starts: change.starts, ..Tally::default() });
-    let mut tallies: HashMap<KeyId, Tally> = moves.iter().map(new).collect();
-    let mut adjustments = Vec::new();
-    for row in write.open_table(ADJUSTMENTS)?.iter()? {
-        adjustments.push(Adjustment::decode(row?.1.value())?);
-    }
-    adjustments.sort_by_key(|adjustment| adjustment.at);
-    let mut adjustments = adjustments.iter().peekable();
-    let first = moves.iter().flat_map(|change| change.starts).min().unwrap_or_default();
-    let hours = write.open_table(HOURS)?;
-    for row in hours.range((first.hour().millis(), 0, "")..)? {
-        let (place, totals) = row?;
-        let (hour, key, _) = place.value();
-        while let Some(adjustment) = adjustments.next_if(|a| a.at.hour().millis() <= hour) {
-            if let Some(tally) = tallies.get_mut(&adjustment.key) {
-                tally.correct(adjustment);
-            }
-        }
-        if let Some(tally) = tallies.get_mut(&KeyId::from_bits(key)) {
-            let cost = Totals::decode(totals.value())?.cost;
-            tally.charge(|start| hour >= start.hour().millis(), cost);
-        }
-    }
-    for adjustment in adjustments {
-        if let Some(tally) = tallies.get_mut(&adjustment.key) {
-            tally.correct(adjustment);
-        }
-    }
-    Ok(tallies)
+    accounts.insert(row, account.encode().as_slice())?;
+    Ok(account.windows)
 }

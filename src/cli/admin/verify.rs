@@ -40,10 +40,10 @@ impl Verify {
 }
 
 fn describe(report: &VerifyReport) -> Result<(), Failure> {
-    let heading = ["Key", "What", "Expected", "Found"];
+    let heading = ["Of", "What", "Expected", "Found"];
     let rows = report.differences.iter().map(|difference| {
         let (expected, found) = (difference.expected.clone(), difference.found.clone());
-        vec![difference.key_id.to_string(), difference.what.clone(), expected, found]
+        vec![difference.owner.clone(), difference.what.clone(), expected, found]
     });
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
