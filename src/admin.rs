@@ -7,6 +7,7 @@ pub mod client;
 pub mod keys;
 pub mod socket;
 pub mod status;
+pub mod teams;
 pub mod usage;
 
 use std::sync::Arc;
@@ -75,8 +76,11 @@ impl AdminError {
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NoSuchKey => Self::NotFound(error.to_string()),
-            StoreError::NameTaken(_) | StoreError::InUse(_) => Self::Conflict(error.to_string()),
+            StoreError::NoSuchKey | StoreError::NoSuchTeam => Self::NotFound(error.to_string()),
+            StoreError::NameTaken(_)
+            | StoreError::TeamNameTaken(_)
+            | StoreError::TeamInUse { .. }
+            | StoreError::InUse(_) => Self::Conflict(error.to_string()),
             StoreError::Newer { .. }
             | StoreError::Foreign { .. }
             | StoreError::Unusable { .. }

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::domain::key::{KeyId, Secret};
+use crate::domain::team::TeamId;
 use crate::domain::window::Timestamp;
 
 /// The present instant; the epoch itself if the clock stands before it.
@@ -35,6 +36,10 @@ pub fn new_secret() -> Result<Secret, NoRandomness> {
 
 pub fn new_key_id() -> Result<KeyId, NoRandomness> {
     Ok(KeyId::from_bits(u64::from_be_bytes(random()?)))
+}
+
+pub fn new_team_id() -> Result<TeamId, NoRandomness> {
+    Ok(TeamId::from_bits(u64::from_be_bytes(random()?)))
 }
 
 /// The operating system gave no random bytes.

@@ -6,7 +6,6 @@
 
 mod base_url;
 mod check;
-mod cidr;
 mod file;
 pub mod live;
 mod model;
@@ -22,11 +21,10 @@ use std::path::Path;
 
 pub use base_url::BaseUrl;
 pub use check::{Secrets, check};
-pub use cidr::Cidr;
 pub use live::Live;
 pub use model::{
-    Admin, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider, Server,
-    Store, Timeouts,
+    Admin, Alerts, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider,
+    Server, Store, Timeouts, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};

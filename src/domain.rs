@@ -1,16 +1,19 @@
-//! The rules of the gateway as pure values: money, time, usage, prices, keys, receipts.
+//! The rules of the gateway as pure values: money, time, rates, usage, prices, keys, teams, receipts.
 //!
 //! This layer must never do I/O, read a clock, draw random numbers, await, or know HTTP, redb or
 //! the configuration file. Time and randomness come in as arguments; decisions come out as values.
 
 pub mod budget;
 pub mod ceiling;
+pub mod cidr;
 pub mod codec;
 pub mod key;
 pub mod money;
 pub mod pattern;
 pub mod price;
+pub mod rate;
 pub mod receipt;
 pub mod request_id;
+pub mod team;
 pub mod usage;
 pub mod window;

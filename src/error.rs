@@ -11,6 +11,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use serde::Serialize;
 
+use crate::domain::rate::duration_text;
 use crate::domain::window::{Period, Timestamp};
 use crate::provider::request::RequestError;
 
@@ -28,6 +29,25 @@ pub enum ApiError {
     },
     /// Other calls of the key hold what this one needs.
     SpendingReserved,
+    /// The key makes as many calls at the same time as it may.
+    TooManyCalls {
+        limit: u64,
+    },
+    RequestRate {
+        limit: u64,
+        wait_ms: u64,
+    },
+    TokenRate {
+        limit: u64,
+        wait_ms: u64,
+    },
+    /// The prompt alone is more than the key may use in a minute.
+    PromptAboveRate {
+        limit: u64,
+        tokens: u64,
+    },
+    /// The key is not for this endpoint.
+    EndpointNotAllowed(&'static str),
     BadRequest(RequestError),
     ContentType(String),
     BodyTooLarge {
@@ -82,8 +102,12 @@ impl ApiError {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::InvalidKey => StatusCode::UNAUTHORIZED,
-            Self::SpendingLimit { .. } => StatusCode::FORBIDDEN,
-            Self::SpendingReserved => StatusCode::TOO_MANY_REQUESTS,
+            Self::SpendingLimit { .. } | Self::EndpointNotAllowed(_) => StatusCode::FORBIDDEN,
+            Self::SpendingReserved
+            | Self::TooManyCalls { .. }
+            | Self::RequestRate { .. }
+            | Self::TokenRate { .. }
+            | Self::PromptAboveRate { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest(_) | Self::BodyBroken | Self::Unpriced(_) => StatusCode::BAD_REQUEST,
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -106,6 +130,14 @@ impl ApiError {
                 ("authorization_error", Some("spending_limit_exceeded"), None)
             }
             Self::SpendingReserved => ("rate_limit_error", Some("spending_limit_reserved"), None),
+            Self::TooManyCalls { .. } => ("requests", Some("concurrency_limit_exceeded"), None),
+            Self::RequestRate { .. } => ("requests", Some("rate_limit_exceeded"), None),
+            Self::TokenRate { .. } | Self::PromptAboveRate { .. } => {
+                ("tokens", Some("rate_limit_exceeded"), None)
+            }
+            Self::EndpointNotAllowed(_) => {
+                ("authorization_error", Some("endpoint_not_allowed"), None)
+            }
             Self::BadRequest(error) => (REQUEST, error.code(), error.param()),
             Self::ContentType(_) => (REQUEST, Some("unsupported_content_type"), None),
             Self::BodyTooLarge { .. } => (REQUEST, Some("request_too_large"), None),
@@ -146,12 +178,22 @@ impl ApiError {
                 headers.extend(resets_at.to_string().parse().ok().map(|at| (resets, at)));
                 headers
             }
-            Self::SpendingReserved | Self::Unsafe | Self::ShuttingDown => {
-                text(header::RETRY_AFTER, "1")
+            Self::SpendingReserved
+            | Self::TooManyCalls { .. }
+            | Self::Unsafe
+            | Self::ShuttingDown => text(header::RETRY_AFTER, "1"),
+            Self::RequestRate { wait_ms, .. } | Self::TokenRate { wait_ms, .. } => {
+                let precise = HeaderName::from_static("retry-after-ms");
+                vec![
+                    (header::RETRY_AFTER, wait_ms.div_ceil(1_000).into()),
+                    (precise, (*wait_ms).into()),
+                ]
             }
             Self::Method { allowed } => text(header::ALLOW, allowed),
             // The same body would be refused again; a retry only costs.
-            Self::Unpriced(_) => text(SHOULD_RETRY, "false"),
+            Self::Unpriced(_) | Self::EndpointNotAllowed(_) | Self::PromptAboveRate { .. } => {
+                text(SHOULD_RETRY, "false")
+            }
             Self::BadRequest(_)
             | Self::ContentType(_)
             | Self::BodyTooLarge { .. }
@@ -185,6 +227,31 @@ impl fmt::Display for ApiError {
                 "What is left of this API key's spending limit is set aside for its other calls. \
                  Please try again when they have ended.",
             ),
+            Self::TooManyCalls { limit } => write!(
+                f,
+                "This API key may make at most {limit} calls at the same time. Please try again \
+                 when one has ended."
+            ),
+            Self::RequestRate { limit, wait_ms } => write!(
+                f,
+                "Rate limit reached for this API key on requests per minute: limit {limit}. \
+                 Please try again in {}.",
+                duration_text(*wait_ms)
+            ),
+            Self::TokenRate { limit, wait_ms } => write!(
+                f,
+                "Rate limit reached for this API key on tokens per minute: limit {limit}. \
+                 Please try again in {}.",
+                duration_text(*wait_ms)
+            ),
+            Self::PromptAboveRate { limit, tokens } => write!(
+                f,
+                "Request too large for this API key on tokens per minute: limit {limit}, \
+                 requested {tokens}. The prompt must be made shorter."
+            ),
+            Self::EndpointNotAllowed(endpoint) => {
+                write!(f, "This API key is not allowed to call the endpoint '{endpoint}'.")
+            }
             Self::BadRequest(error) => error.fmt(f),
             Self::ContentType(found) => write!(
                 f,

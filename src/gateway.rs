@@ -10,6 +10,7 @@ mod forward;
 mod headers;
 mod identify;
 mod info;
+mod rates;
 mod relay;
 mod route;
 pub mod routes;
@@ -32,10 +33,11 @@ use serde::de::IgnoredAny;
 pub use upstreams::tls;
 
 use crate::clock;
-use crate::config::Live;
+use crate::config::{Config, Live};
 use crate::domain::receipt::Ending;
 use crate::domain::request_id::RequestId;
 use crate::error::{ApiError, UpstreamError};
+use crate::ledger::account::Account;
 use crate::ledger::{Description, Ledger};
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::{Kind, StreamUsage};
@@ -91,29 +93,46 @@ async fn serve(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let began = Instant::now();
-    let now = id.began();
-    let account = identify::identify(&edge.ledger, head.headers(), now)?;
+    let snapshot = edge.live.snapshot();
+    let config = &snapshot.config;
+    let account = identify::identify(&edge.ledger, config, head, id.began())?;
+    let served = serve_key(edge, config, &account, endpoint, (id, began), head, payload).await;
+    if !account.record().controls.has_rates() {
+        return served;
+    }
+    let mut response = served.unwrap_or_else(|error| refuse(&error, id, head));
+    rates::show(&account, response.headers_mut());
+    Ok(response)
+}
+
+/// Serves a call of a key that may call.
+async fn serve_key(
+    edge: &Edge,
+    config: &Config,
+    account: &Arc<Account>,
+    endpoint: Endpoint,
+    (id, began): (RequestId, Instant),
+    head: &HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
     if edge.stopping.is_stopping() {
         return Err(ApiError::ShuttingDown);
     }
-    let snapshot = edge.live.snapshot();
-    let config = &snapshot.config;
-
     body::check_content_type(head.headers())?;
     let body = body::read(head.headers(), payload, config.server.max_body).await?;
     let call = request::read(endpoint, &body)?;
-    let destination = route::choose(config, &account.record(), &call.model)?;
+    let destination = route::choose(config, &account.record(), endpoint, &call.model)?;
 
     let description = describe(id, &call, &destination);
     let floor = config.limits.min_output_tokens;
     let Admission { hold, cap } = admit::admit(
         &edge.ledger,
-        &account,
+        account,
         (&call, &body),
         &destination,
         &description,
         floor,
-        now,
+        id.began(),
     )
     .await?;
     let admitted = Admitted {
@@ -319,12 +338,14 @@ pub(crate) async fn answer(
         tracing::error!(request.id = %id, "a handler panicked");
         Err(ApiError::Internal)
     });
-    let mut response = served.unwrap_or_else(|error| {
-        tracing::debug!(request.id = %id, path = head.path(), status = error.status().as_u16(), "{error}");
-        error.response()
-    });
+    let mut response = served.unwrap_or_else(|error| refuse(&error, id, head));
     name(&mut response, id, head);
     response
+}
+
+fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
+    tracing::debug!(request.id = %id, path = head.path(), status = error.status().as_u16(), "{error}");
+    error.response()
 }
 
 /// The client's own id for the request is kept where it is a sensible one.

@@ -1,4 +1,4 @@
-//! The authority on spend: what each key has posted and on hold, in memory, with the journal as its
+//! The authority on spend: what each key and team has posted and on hold, in memory, with the journal as its
 //! memory.
 //!
 //! To hold is one short critical section over all of an account's windows; a hold ends exactly once,
@@ -8,8 +8,13 @@ pub mod account;
 pub mod directory;
 pub mod hold;
 mod line;
+pub mod team;
+#[cfg(test)]
+mod tests;
+pub mod traffic;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -18,15 +23,18 @@ use crate::domain::budget::{Enforcement, Remembered};
 use crate::domain::key::{KeyHash, KeyId, KeyRecord};
 use crate::domain::money::Money;
 use crate::domain::receipt::{Ending, Metered, Receipt};
+use crate::domain::team::{TeamId, TeamRecord};
 use crate::domain::usage::ServiceTier;
 use crate::domain::window::{Timestamp, WindowRule};
 use crate::store::record::OpenHold;
 use crate::store::{Store, StoreError};
 use account::Account;
 use directory::Directory;
+use team::Team;
 
 pub use account::Standing;
 pub use hold::{Description, Hold, Refusal};
+pub use traffic::{Estimate, Throttled};
 
 /// How limits are applied; changes with the configuration.
 #[derive(Clone, Debug)]
@@ -47,7 +55,10 @@ impl Default for Policy {
 pub struct Ledger {
     store: Arc<Store>,
     directory: Directory,
+    teams: ArcSwap<HashMap<TeamId, Arc<Team>>>,
     policy: ArcSwap<Policy>,
+    /// One change of a key or team at a time, so that memory takes them up in the store's order.
+    changing: Mutex<()>,
 }
 
 impl Ledger {
@@ -59,12 +70,25 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
         let remembered = store.accounts()?;
+        let remembered_teams = store.team_accounts()?;
+        let teams = store.teams()?.into_iter().map(|record| {
+            let spent = remembered_teams.get(&record.id).copied().unwrap_or_default();
+            (record.id, Arc::new(Team::new(record, &spent, &policy.windows, now)))
+        });
+        let teams: HashMap<TeamId, Arc<Team>> = teams.collect();
         let accounts = store.keys()?.into_iter().map(|record| {
             let spent = remembered.get(&record.id).copied().unwrap_or_default();
-            Arc::new(Account::new(record, &spent, &policy.windows, now))
+            let team = record.controls.team.and_then(|id| teams.get(&id).cloned());
+            Arc::new(Account::new(record, team, &spent, &policy.windows, now))
         });
         let directory = Directory::new(accounts.collect());
-        let ledger = Arc::new(Self { store, directory, policy: ArcSwap::from_pointee(policy) });
+        let ledger = Arc::new(Self {
+            store,
+            directory,
+            teams: ArcSwap::from_pointee(teams),
+            policy: ArcSwap::from_pointee(policy),
+            changing: Mutex::default(),
+        });
         if !open.is_empty() {
             tracing::warn!(
                 holds = open.len(),
@@ -81,7 +105,15 @@ impl Ledger {
     /// have been paid that much, and a limit must stay a ceiling.
     fn post_recovered(&self, hold: &OpenHold, now: Timestamp) {
         let receipt = whole_hold_receipt(hold, now);
-        self.store.journal().post(&hold.starts, &receipt);
+        let journal = self.store.journal();
+        match &hold.share {
+            Some(share) => journal.post_shared(&hold.starts, share, &receipt),
+            None => journal.post(&hold.starts, &receipt),
+        };
+        let team = hold.share.and_then(|share| self.team(share.team).zip(Some(share.starts)));
+        if let Some((team, starts)) = team {
+            team.post_foreign(&starts, hold.amount);
+        }
         if let Some(account) = self.directory.by_id(hold.key) {
             account.post_foreign(&hold.starts, hold.amount);
         }
@@ -95,6 +127,21 @@ impl Ledger {
         &self.directory
     }
 
+    /// All teams, oldest first.
+    pub fn teams(&self) -> Vec<Arc<Team>> {
+        let mut teams: Vec<_> = self.teams.load().values().cloned().collect();
+        teams.sort_by_key(|team| (team.record().created, team.id()));
+        teams
+    }
+
+    pub fn team(&self, id: TeamId) -> Option<Arc<Team>> {
+        self.teams.load().get(&id).cloned()
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
     }
@@ -105,15 +152,28 @@ impl Ledger {
     /// Blocks on the store: not for a worker of the gateway.
     pub fn set_policy(&self, policy: Policy) -> Result<(), StoreError> {
         let has_new_windows = self.policy.load().windows != policy.windows;
-        let rule = policy.windows.clone();
+        let (rule, enforcement) = (policy.windows.clone(), policy.enforcement);
         self.policy.store(Arc::new(policy));
-        if !has_new_windows {
-            return Ok(());
-        }
-        self.store.journal().put_away_now();
+        let rebased = if has_new_windows { self.rebase(&rule) } else { Ok(()) };
+        // What let calls wait may be over.
+        let now = clock::now();
         for account in self.directory.all() {
-            account
-                .rebase(&rule, clock::now(), |since| self.store.spent_since(account.id(), since))?;
+            account.wake(&rule, enforcement, now);
+        }
+        for team in self.teams() {
+            team.serve(enforcement);
+        }
+        rebased
+    }
+
+    fn rebase(&self, rule: &WindowRule) -> Result<(), StoreError> {
+        self.store.journal().put_away_now();
+        let now = clock::now();
+        for account in self.directory.all() {
+            account.rebase(rule, now, |since| self.store.spent_since(account.id(), since))?;
+        }
+        for team in self.teams() {
+            team.rebase(rule, now, |since| self.store.team_spent_since(team.id(), since))?;
         }
         Ok(())
     }
@@ -129,9 +189,11 @@ impl Ledger {
         record: KeyRecord,
         now: Timestamp,
     ) -> Result<Arc<Account>, StoreError> {
+        let _changing = self.changing();
         self.store.insert_key(&record)?;
         let rule = &self.policy.load().windows;
-        let account = Arc::new(Account::new(record, &Remembered::default(), rule, now));
+        let team = record.controls.team.and_then(|id| self.team(id));
+        let account = Arc::new(Account::new(record, team, &Remembered::default(), rule, now));
         self.directory.insert(Arc::clone(&account));
         Ok(account)
     }
@@ -142,11 +204,48 @@ impl Ledger {
         id: KeyId,
         change: impl FnOnce(&mut KeyRecord) -> Result<(), E>,
     ) -> Result<Arc<Account>, E> {
+        let _changing = self.changing();
         let record = self.store.change_key(id, change)?;
         let account = self.directory.by_id(id).ok_or(StoreError::NoSuchKey)?;
-        account.replace(record, self.policy.load().enforcement);
+        let team = record.controls.team.and_then(|id| self.team(id));
+        account.replace(record, team, self.policy.load().enforcement);
         self.directory.reindex();
         Ok(account)
+    }
+
+    /// Stores a new team and opens its account.
+    pub fn create_team(&self, record: TeamRecord, now: Timestamp) -> Result<Arc<Team>, StoreError> {
+        let _changing = self.changing();
+        self.store.insert_team(&record)?;
+        let rule = &self.policy.load().windows;
+        let team = Arc::new(Team::new(record, &Remembered::default(), rule, now));
+        let mut teams = HashMap::clone(&self.teams.load());
+        teams.insert(team.id(), Arc::clone(&team));
+        self.teams.store(Arc::new(teams));
+        Ok(team)
+    }
+
+    /// Changes a team; the next call of its keys finds it changed.
+    pub fn change_team(
+        &self,
+        id: TeamId,
+        change: impl FnOnce(&mut TeamRecord),
+    ) -> Result<Arc<Team>, StoreError> {
+        let _changing = self.changing();
+        let record = self.store.change_team(id, change)?;
+        let team = self.team(id).ok_or(StoreError::NoSuchTeam)?;
+        team.replace(record, self.policy.load().enforcement);
+        Ok(team)
+    }
+
+    /// Deletes a team that no key is in; what it spent stays in the store.
+    pub fn delete_team(&self, id: TeamId) -> Result<(), StoreError> {
+        let _changing = self.changing();
+        self.store.delete_team(id)?;
+        let mut teams = HashMap::clone(&self.teams.load());
+        teams.remove(&id);
+        self.teams.store(Arc::new(teams));
+        Ok(())
     }
 
     /// What is on hold over all accounts.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Desk, socket};
 use crate::config::{Config, Live};
@@ -85,6 +85,8 @@ impl Server {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        // Before anybody is told that the server runs.
+        let signals = Signals::listen()?;
         let desk = self.desk();
         let Self { live, ledger, listeners, admin } = self;
         let stopping = Arc::new(Stopping::default());
@@ -139,10 +141,9 @@ impl Server {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
         let (gateway_handle, admin_handle) = (gateway.handle(), admin.handle());
-        let signals = wait_for_signals(Arc::clone(&live));
         let orderly = async {
             tokio::select! {
-                () = signals => {}
+                () = signals.told_to_stop(Arc::clone(&live)) => {}
                 () = stop => {}
             }
             shut_down(&stopping, &gateway_handle, &admin_handle).await;
@@ -175,22 +176,30 @@ fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     });
 }
 
-/// Returns at SIGTERM or SIGINT; a SIGHUP reads the configuration again.
-async fn wait_for_signals(live: Arc<Live>) {
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    );
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        tracing::error!("signals cannot be received; the server ends only when it is killed");
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = hangup.recv() => live.trigger(),
+/// The signals that the server heeds, from when this is made: without it they end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns at SIGTERM or SIGINT; a SIGHUP reads the configuration again.
+    async fn told_to_stop(mut self, live: Arc<Live>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => live.trigger(),
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What outlives the process: keys, what accounts have posted, receipts, hourly totals, and the
+//! What outlives the process: keys and teams, what accounts have posted, receipts, hourly totals, and the
 //! journal of what happened since they were last brought up to date.
 //!
 //! Nothing above this module knows redb. Each verb is one transaction; deciding whether a call may be
@@ -12,6 +12,7 @@ pub mod record;
 mod recovery;
 pub mod report;
 mod schema;
+mod teams;
 mod totals;
 
 use std::collections::HashMap;

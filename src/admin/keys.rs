@@ -1,17 +1,20 @@
-//! Verbs about keys: make, list, show, limit, rotate, disable, enable, revoke.
+//! Verbs about keys: make, list, show, change, limit, rotate, disable, enable, revoke.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminError, Desk, Verb};
+use super::{AdminError, Desk, Verb, teams};
 use crate::clock;
-use crate::domain::key::{KeyId, KeyRecord, KeyStatus, Limits, Retiring};
+use crate::domain::budget::Enforcement;
+use crate::domain::cidr::Cidr;
+use crate::domain::key::{Controls, KeyId, KeyRecord, KeyStatus, Limits, Retiring};
 use crate::domain::money::Money;
 use crate::domain::pattern::Pattern;
 use crate::domain::window::{Period, Timestamp};
 use crate::ledger::Standing;
 use crate::ledger::account::Account;
+use crate::provider::endpoint::Endpoint;
 
 /// The longest name or tag.
 const LONGEST_NAME: usize = 128;
@@ -31,6 +34,20 @@ pub struct KeyView {
     pub old_secret_until: Option<Timestamp>,
     pub models: Vec<Pattern>,
     pub tags: Vec<(String, String)>,
+    /// Requests per minute.
+    pub rpm: Option<u64>,
+    /// Tokens per minute.
+    pub tpm: Option<u64>,
+    /// Calls at the same time.
+    pub parallel: Option<u64>,
+    /// The endpoints it may call; none listed means all.
+    pub endpoints: Vec<String>,
+    /// The networks it may be used from; none listed means all.
+    pub allow_ips: Vec<Cidr>,
+    /// How its limits are applied, where that is not how the configuration says.
+    pub enforcement: Option<Enforcement>,
+    /// The name of its team.
+    pub team: Option<String>,
     pub windows: Vec<Standing>,
     pub calls_in_flight: u64,
 }
@@ -45,6 +62,7 @@ pub struct NewSecret {
 
 fn view(desk: &Desk, account: &Account, now: Timestamp) -> KeyView {
     let record = account.record();
+    let controls = &record.controls;
     let old = record.retiring.map(|old| old.until).filter(|until| now < *until);
     KeyView {
         id: record.id,
@@ -57,6 +75,13 @@ fn view(desk: &Desk, account: &Account, now: Timestamp) -> KeyView {
         old_secret_until: old,
         models: record.models.clone(),
         tags: record.tags.clone(),
+        rpm: controls.rpm,
+        tpm: controls.tpm,
+        parallel: controls.parallel,
+        endpoints: controls.endpoints.clone(),
+        allow_ips: controls.allow_ips.clone(),
+        enforcement: controls.enforcement,
+        team: account.team().map(|team| team.record().name.clone()),
         windows: account.standing(&desk.ledger.policy().windows, now).to_vec(),
         calls_in_flight: account.in_flight().0,
     }
@@ -83,7 +108,7 @@ pub(super) fn find(desk: &Desk, wanted: &str) -> Result<Arc<Account>, AdminError
     }
 }
 
-fn check_name(what: &str, text: &str) -> Result<(), AdminError> {
+pub(super) fn check_name(what: &str, text: &str) -> Result<(), AdminError> {
     let problem = if text.trim().is_empty() {
         "must not be empty"
     } else if text.len() > LONGEST_NAME {
@@ -99,6 +124,52 @@ fn check_name(what: &str, text: &str) -> Result<(), AdminError> {
     Err(AdminError::Invalid(format!("{what} {problem}")))
 }
 
+fn check_key_name(name: &str) -> Result<(), AdminError> {
+    check_name("the name of a key", name)?;
+    if name.parse::<KeyId>().is_ok() {
+        return Err(AdminError::Invalid("the name of a key must not be a key id".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_tags(tags: &[(String, String)]) -> Result<(), AdminError> {
+    for (name, value) in tags {
+        check_name("the name of a tag", name)?;
+        check_name("the value of a tag", value)?;
+    }
+    Ok(())
+}
+
+fn check_expiry(expires: Option<Timestamp>) -> Result<(), AdminError> {
+    if expires.is_some_and(|end| end <= clock::now()) {
+        return Err(AdminError::Invalid("the key would have expired already".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_controls(controls: &Controls) -> Result<(), AdminError> {
+    let counts = [
+        ("requests per minute", controls.rpm),
+        ("tokens per minute", controls.tpm),
+        ("calls at the same time", controls.parallel),
+    ];
+    for (what, count) in counts {
+        if count == Some(0) {
+            return Err(AdminError::Invalid(format!(
+                "0 {what} would allow no call: to close a key, disable it"
+            )));
+        }
+    }
+    let known = Endpoint::ALL.map(Endpoint::path);
+    if let Some(odd) = controls.endpoints.iter().find(|path| !known.contains(&path.as_str())) {
+        return Err(AdminError::Invalid(format!(
+            "there is no endpoint `{odd}`: the endpoints are {}",
+            known.join(", ")
+        )));
+    }
+    Ok(())
+}
+
 /// Makes a key.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -108,6 +179,14 @@ pub struct CreateKey {
     pub expires_at: Option<Timestamp>,
     pub models: Vec<Pattern>,
     pub tags: Vec<(String, String)>,
+    pub rpm: Option<u64>,
+    pub tpm: Option<u64>,
+    pub parallel: Option<u64>,
+    pub endpoints: Vec<String>,
+    pub allow_ips: Vec<Cidr>,
+    pub enforcement: Option<Enforcement>,
+    /// The id or name of a team.
+    pub team: Option<String>,
 }
 
 impl Verb for CreateKey {
@@ -115,18 +194,21 @@ impl Verb for CreateKey {
     const PATH: &'static str = "keys/create";
 
     fn run(self, desk: &Desk) -> Result<NewSecret, AdminError> {
-        check_name("the name of a key", &self.name)?;
-        if self.name.parse::<KeyId>().is_ok() {
-            return Err(AdminError::Invalid("the name of a key must not be a key id".to_owned()));
-        }
-        for (name, value) in &self.tags {
-            check_name("the name of a tag", name)?;
-            check_name("the value of a tag", value)?;
-        }
+        check_key_name(&self.name)?;
+        check_tags(&self.tags)?;
+        check_expiry(self.expires_at)?;
+        let team = self.team.as_deref().map(|team| teams::find(desk, team)).transpose()?;
+        let controls = Controls {
+            rpm: self.rpm,
+            tpm: self.tpm,
+            parallel: self.parallel,
+            endpoints: self.endpoints,
+            allow_ips: self.allow_ips,
+            enforcement: self.enforcement,
+            team: team.map(|team| team.id()),
+        };
+        check_controls(&controls)?;
         let now = clock::now();
-        if self.expires_at.is_some_and(|end| end <= now) {
-            return Err(AdminError::Invalid("the key would have expired already".to_owned()));
-        }
         let secret = clock::new_secret()?;
         let record = KeyRecord {
             id: clock::new_key_id()?,
@@ -141,6 +223,7 @@ impl Verb for CreateKey {
             limits: self.limits,
             models: self.models,
             tags: self.tags,
+            controls,
         };
         let account = desk.ledger.create_key(record, now)?;
         tracing::info!(key.id = %account.id(), key.name = account.record().name, "key created");
@@ -183,7 +266,7 @@ impl Verb for ShowKey {
     }
 }
 
-/// What becomes of one limit.
+/// What becomes of one setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change<T> {
@@ -191,6 +274,37 @@ pub enum Change<T> {
     Keep,
     Clear,
     Set(T),
+}
+
+impl<T> Change<T> {
+    fn apply(self, to: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *to = None,
+            Self::Set(value) => *to = Some(value),
+        }
+    }
+
+    /// Of a list, which is cleared by being empty.
+    fn apply_list(self, to: &mut T)
+    where
+        T: Default,
+    {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *to = T::default(),
+            Self::Set(value) => *to = value,
+        }
+    }
+}
+
+/// Changes each limit as it says, in the order of [`Period::ALL`].
+pub(super) fn set_limits(limits: &mut Limits, changes: [Change<Money>; 3]) {
+    for (period, change) in Period::ALL.into_iter().zip(changes) {
+        let mut limit = limits.get(period);
+        change.apply(&mut limit);
+        limits.set(period, limit);
+    }
 }
 
 /// Changes or clears limits; the next call finds them changed.
@@ -213,14 +327,66 @@ impl Verb for SetLimits {
     fn run(self, desk: &Desk) -> Result<KeyView, AdminError> {
         change(desk, &self.key, "limits changed", |key| {
             let changes = [self.daily, self.weekly, self.monthly];
-            for (period, change) in Period::ALL.into_iter().zip(changes) {
-                match change {
-                    Change::Keep => {}
-                    Change::Clear => key.limits.set(period, None),
-                    Change::Set(limit) => key.limits.set(period, Some(limit)),
-                }
-            }
+            set_limits(&mut key.limits, changes);
             Ok(())
+        })
+    }
+}
+
+/// Changes anything else about a key; the next call finds it changed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SetKey {
+    pub key: String,
+    pub name: Option<String>,
+    pub expires_at: Change<Timestamp>,
+    pub models: Change<Vec<Pattern>>,
+    pub tags: Change<Vec<(String, String)>>,
+    pub rpm: Change<u64>,
+    pub tpm: Change<u64>,
+    pub parallel: Change<u64>,
+    pub endpoints: Change<Vec<String>>,
+    pub allow_ips: Change<Vec<Cidr>>,
+    pub enforcement: Change<Enforcement>,
+    /// The id or name of a team.
+    pub team: Change<String>,
+}
+
+impl Verb for SetKey {
+    type Answer = KeyView;
+    const PATH: &'static str = "keys/set";
+
+    fn run(self, desk: &Desk) -> Result<KeyView, AdminError> {
+        if let Some(name) = &self.name {
+            check_key_name(name)?;
+        }
+        if let Change::Set(tags) = &self.tags {
+            check_tags(tags)?;
+        }
+        if let Change::Set(expires) = self.expires_at {
+            check_expiry(Some(expires))?;
+        }
+        let team = match &self.team {
+            Change::Keep => Change::Keep,
+            Change::Clear => Change::Clear,
+            Change::Set(team) => Change::Set(teams::find(desk, team)?.id()),
+        };
+        change(desk, &self.key, "key changed", |key| {
+            if let Some(name) = self.name {
+                key.name = name;
+            }
+            self.expires_at.apply(&mut key.expires);
+            self.models.apply_list(&mut key.models);
+            self.tags.apply_list(&mut key.tags);
+            let controls = &mut key.controls;
+            self.rpm.apply(&mut controls.rpm);
+            self.tpm.apply(&mut controls.tpm);
+            self.parallel.apply(&mut controls.parallel);
+            self.endpoints.apply_list(&mut controls.endpoints);
+            self.allow_ips.apply_list(&mut controls.allow_ips);
+            self.enforcement.apply(&mut controls.enforcement);
+            team.apply(&mut controls.team);
+            check_controls(controls)
         })
     }
 }

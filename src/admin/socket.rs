@@ -10,8 +10,11 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use super::keys::{CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetLimits, ShowKey};
+use super::keys::{
+    CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetKey, SetLimits, ShowKey,
+};
 use super::status::ReportStatus;
+use super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam};
 use super::usage::ReportUsage;
 use super::{AdminError, Desk, Verb};
 
@@ -40,9 +43,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
     verb::<ListKeys>(config);
     verb::<ShowKey>(config);
     verb::<SetLimits>(config);
+    verb::<SetKey>(config);
     verb::<RotateKey>(config);
     verb::<SetDisabled>(config);
     verb::<RevokeKey>(config);
+    verb::<CreateTeam>(config);
+    verb::<ListTeams>(config);
+    verb::<ShowTeam>(config);
+    verb::<SetTeamLimits>(config);
+    verb::<DeleteTeam>(config);
     verb::<ReportUsage>(config);
     verb::<ReportStatus>(config);
 }

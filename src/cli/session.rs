@@ -54,8 +54,10 @@ impl From<StoreError> for Failure {
             {
                 Exit::NotPermitted
             }
-            StoreError::NameTaken(_) => Exit::Conflict,
-            StoreError::NoSuchKey => Exit::NotFound,
+            StoreError::NameTaken(_)
+            | StoreError::TeamNameTaken(_)
+            | StoreError::TeamInUse { .. } => Exit::Conflict,
+            StoreError::NoSuchKey | StoreError::NoSuchTeam => Exit::NotFound,
             StoreError::Unusable { .. }
             | StoreError::Io(_)
             | StoreError::Database(_)

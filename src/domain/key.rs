@@ -5,15 +5,19 @@
 //! types have no `Debug` that shows it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::budget::Enforcement;
+use super::cidr::Cidr;
 use super::codec::base62;
 use super::codec::{DecodeError, Decoder, Encoder};
 use super::money::Money;
 use super::pattern::Pattern;
+use super::team::TeamId;
 use super::window::{Period, Timestamp};
 
 const SECRET_PREFIX: &str = "sk-cdt-";
@@ -103,7 +107,6 @@ impl fmt::Debug for KeyHash {
 }
 
 const ID_PREFIX: &str = "key_";
-const ID_DIGITS: usize = 11;
 
 /// The public name of a key, for logs, URLs and commands; it says nothing about the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,8 +124,7 @@ impl KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = base62::encode::<ID_DIGITS>(u128::from(self.0));
-        f.pad(&format!("{ID_PREFIX}{}", std::str::from_utf8(&digits).unwrap_or_default()))
+        f.pad(&base62::encode_id(ID_PREFIX, self.0))
     }
 }
 
@@ -130,12 +132,10 @@ impl FromStr for KeyId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.strip_prefix(ID_PREFIX).filter(|digits| digits.len() == ID_DIGITS);
-        digits
-            .and_then(base62::decode)
-            .and_then(|bits| u64::try_from(bits).ok())
-            .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a key id: one looks like key_0abc… with {ID_DIGITS} letters and digits"))
+        base62::decode_id(ID_PREFIX, text).map(Self).ok_or_else(|| {
+            let digits = base62::ID_DIGITS;
+            format!("`{text}` is not a key id: one looks like key_0abc… with {digits} letters and digits")
+        })
     }
 }
 
@@ -179,6 +179,97 @@ impl Limits {
 
     pub const fn any(&self) -> bool {
         self.daily.is_some() || self.weekly.is_some() || self.monthly.is_some()
+    }
+
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        for period in Period::ALL {
+            let limit = self.get(period);
+            out.flag(limit.is_some());
+            out.number(limit.unwrap_or_default().nano());
+        }
+    }
+
+    pub(super) fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let mut limits = Self::default();
+        for period in Period::ALL {
+            let is_set = input.flag()?;
+            let limit = Money::from_nano(input.number()?);
+            limits.set(period, is_set.then_some(limit));
+        }
+        Ok(limits)
+    }
+}
+
+/// What a key may do beside spending; what is absent or empty does not restrict it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Controls {
+    /// Requests per minute.
+    pub rpm: Option<u64>,
+    /// Tokens per minute, of prompts and answers together.
+    pub tpm: Option<u64>,
+    /// Calls at the same time.
+    pub parallel: Option<u64>,
+    /// The endpoints it may call, by their paths, as `chat/completions`.
+    pub endpoints: Vec<String>,
+    /// The networks its holder may call from.
+    pub allow_ips: Vec<Cidr>,
+    /// How its own limits are applied, where that is not how the configuration says.
+    pub enforcement: Option<Enforcement>,
+    pub team: Option<TeamId>,
+}
+
+impl Controls {
+    /// Whether there is anything to count beside money.
+    pub const fn counts_traffic(&self) -> bool {
+        self.has_rates() || self.parallel.is_some()
+    }
+
+    /// Whether its holder is told about rates.
+    pub const fn has_rates(&self) -> bool {
+        self.rpm.is_some() || self.tpm.is_some()
+    }
+
+    fn encode(&self, out: &mut Encoder) {
+        out.optional(self.rpm);
+        out.optional(self.tpm);
+        out.optional(self.parallel);
+        out.number(self.endpoints.len() as u64);
+        for endpoint in &self.endpoints {
+            out.text(endpoint);
+        }
+        out.number(self.allow_ips.len() as u64);
+        for network in &self.allow_ips {
+            out.text(&network.to_string());
+        }
+        out.number(match self.enforcement {
+            None => 0,
+            Some(Enforcement::Hard) => 1,
+            Some(Enforcement::Soft) => 2,
+        });
+        out.flag(self.team.is_some());
+        out.fixed(self.team.map_or(0, TeamId::bits).to_be_bytes());
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let (rpm, tpm, parallel) = (input.optional()?, input.optional()?, input.optional()?);
+        let mut endpoints = Vec::new();
+        for _ in 0..input.number()? {
+            endpoints.push(input.text()?.to_owned());
+        }
+        let mut allow_ips = Vec::new();
+        for _ in 0..input.number()? {
+            allow_ips.push(input.text()?.parse().map_err(|_| DecodeError::NotText)?);
+        }
+        let enforcement = match input.number()? {
+            0 => None,
+            1 => Some(Enforcement::Hard),
+            2 => Some(Enforcement::Soft),
+            other => return Err(DecodeError::Unknown(other)),
+        };
+        let is_in_team = input.flag()?;
+        let team = TeamId::from_bits(u64::from_be_bytes(input.fixed()?));
+        let team = is_in_team.then_some(team);
+        Ok(Self { rpm, tpm, parallel, endpoints, allow_ips, enforcement, team })
     }
 }
 
@@ -227,9 +318,11 @@ pub struct KeyRecord {
     /// Models it may use; none listed means all.
     pub models: Vec<Pattern>,
     pub tags: Vec<(String, String)>,
+    pub controls: Controls,
 }
 
-const RECORD_VERSION: u64 = 1;
+/// Version 2 added the controls.
+const RECORD_VERSION: u64 = 2;
 
 impl KeyRecord {
     pub fn status(&self, now: Timestamp) -> KeyStatus {
@@ -254,6 +347,19 @@ impl KeyRecord {
         self.models.is_empty() || self.models.iter().any(|pattern| pattern.matches(model))
     }
 
+    pub fn may_call(&self, endpoint: &str) -> bool {
+        let allowed = &self.controls.endpoints;
+        allowed.is_empty() || allowed.iter().any(|path| path == endpoint)
+    }
+
+    /// Whether it may be used from `address`; from one that is not known only without such a limit.
+    pub fn may_come_from(&self, address: Option<IpAddr>) -> bool {
+        let allowed = &self.controls.allow_ips;
+        allowed.is_empty()
+            || address
+                .is_some_and(|address| allowed.iter().any(|network| network.contains(address)))
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
         out.number(RECORD_VERSION);
@@ -270,11 +376,7 @@ impl KeyRecord {
         out.optional(self.expires.map(Timestamp::millis));
         out.flag(self.disabled);
         out.optional(self.revoked.map(Timestamp::millis));
-        for period in Period::ALL {
-            let limit = self.limits.get(period);
-            out.flag(limit.is_some());
-            out.number(limit.unwrap_or_default().nano());
-        }
+        self.limits.encode(&mut out);
         out.number(self.models.len() as u64);
         for pattern in &self.models {
             out.text(pattern.as_str());
@@ -284,12 +386,13 @@ impl KeyRecord {
             out.text(name);
             out.text(value);
         }
+        self.controls.encode(&mut out);
         out.finish()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Decoder::new(bytes);
-        input.version(RECORD_VERSION)?;
+        let version = input.version(RECORD_VERSION)?;
         let id = KeyId(u64::from_be_bytes(input.fixed()?));
         let name = input.text()?.to_owned();
         let hash = KeyHash(input.fixed()?);
@@ -304,12 +407,7 @@ impl KeyRecord {
         let expires = input.optional()?.map(Timestamp::from_millis);
         let disabled = input.flag()?;
         let revoked = input.optional()?.map(Timestamp::from_millis);
-        let mut limits = Limits::default();
-        for period in Period::ALL {
-            let is_set = input.flag()?;
-            let limit = Money::from_nano(input.number()?);
-            limits.set(period, is_set.then_some(limit));
-        }
+        let limits = Limits::decode(&mut input)?;
         let mut models = Vec::new();
         for _ in 0..input.number()? {
             models.push(Pattern::new(input.text()?).map_err(|_| DecodeError::NotText)?);
@@ -318,6 +416,8 @@ impl KeyRecord {
         for _ in 0..input.number()? {
             tags.push((input.text()?.to_owned(), input.text()?.to_owned()));
         }
+        let controls =
+            if version >= 2 { Controls::decode(&mut input)? } else { Controls::default() };
         Ok(Self {
             id,
             name,
@@ -331,6 +431,7 @@ impl KeyRecord {
             limits,
             models,
             tags,
+            controls,
         })
     }
 }
@@ -339,6 +440,15 @@ impl KeyRecord {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// A record as version 1 wrote it.
+    const VERSION_1: &[u8] =
+        b"\x01\x00\x00\x00\x00\x00\x00\x00\x07\x02ci\x05\x05\x05\x05\x05\x05\x05\x05\x05\
+        \x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\
+        \x05\x05\x05\x04wxyz\x01\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\
+        \x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09d\x01\
+        \xc9\x01\x00\x00\x01\x80\xf2\x8b\xa8\x09\x00\x00\x01\x00\x01\x05gpt-*\x01\x03env\
+        \x04prod";
 
     fn secret() -> Secret {
         Secret::mint(0..=255).unwrap()
@@ -359,6 +469,15 @@ mod tests {
             limits: Limits { daily: Some(Money::MAX), weekly: None, monthly: Some(Money::ZERO) },
             models: vec![Pattern::new("gpt-*").unwrap()],
             tags: vec![("team".into(), "a".into())],
+            controls: Controls {
+                rpm: Some(60),
+                tpm: None,
+                parallel: Some(0),
+                endpoints: vec!["embeddings".into()],
+                allow_ips: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
+                enforcement: Some(Enforcement::Soft),
+                team: Some(TeamId::from_bits(u64::MAX)),
+            },
         }
     }
 
@@ -412,6 +531,34 @@ mod tests {
         assert_eq!(KeyRecord::decode(&bytes), Ok(record));
         bytes[0] = 99;
         assert!(matches!(KeyRecord::decode(&bytes), Err(DecodeError::Newer { .. })));
+    }
+
+    #[test]
+    fn a_record_of_version_1_has_no_controls() {
+        let expected = KeyRecord {
+            hash: KeyHash([5; 32]),
+            tail: "wxyz".into(),
+            limits: Limits {
+                daily: Some(Money::from_nano(2_500_000_000)),
+                weekly: None,
+                monthly: Some(Money::ZERO),
+            },
+            tags: vec![("env".into(), "prod".into())],
+            controls: Controls::default(),
+            ..record()
+        };
+        assert_eq!(KeyRecord::decode(VERSION_1), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_not_listed_is_not_restricted() {
+        let mut record = record();
+        let address = |text: &str| Some(text.parse().unwrap());
+        assert!(record.may_call("embeddings") && !record.may_call("chat/completions"));
+        assert!(record.may_come_from(address("10.1.2.3")));
+        assert!(!record.may_come_from(address("11.1.2.3")) && !record.may_come_from(None));
+        record.controls = Controls::default();
+        assert!(record.may_call("chat/completions") && record.may_come_from(None));
     }
 
     #[test]

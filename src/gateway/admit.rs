@@ -1,13 +1,15 @@
-//! Whether a call may be made: what it can cost at most, and the hold for that.
+//! Whether a call may be made: what it takes of the key's rates, what it can cost at most, and the
+//! hold for that. A call that is refused leaves nothing behind.
 
 use std::sync::Arc;
 
+use crate::clock;
 use crate::domain::ceiling::Ceiling;
 use crate::domain::price::Pricing;
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
-use crate::ledger::{Description, Hold, Ledger, Refusal};
+use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
 use crate::provider::request::Call;
 
 use super::route::Destination;
@@ -21,6 +23,12 @@ const IMAGE_TOKENS: u64 = 50_000;
 /// The most prompt tokens a model is taken to read when nobody says.
 const LONGEST_INPUT: u64 = 1_000_000;
 
+/// The output that is taken from a key's tokens per minute for a call without a cap; what it really
+/// has counts at its end.
+const USUAL_OUTPUT: u64 = 1_024;
+/// About how many bytes of a prompt are a token.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// A call that may be made.
 pub(super) struct Admission {
     pub(super) hold: Hold,
@@ -28,7 +36,7 @@ pub(super) struct Admission {
     pub(super) cap: Option<u64>,
 }
 
-/// Sets the most that the call can cost aside: as it is; after waiting for the key's other calls; or
+/// Takes what the call needs of the key's rates, then sets the most that it can cost aside: as it is; after waiting for the key's other calls; or
 /// with its output capped to what is left. Only then is it refused.
 pub(super) async fn admit(
     ledger: &Arc<Ledger>,
@@ -40,14 +48,18 @@ pub(super) async fn admit(
     now: Timestamp,
 ) -> Result<Admission, ApiError> {
     let pricing = &*destination.pricing;
-    if pricing.is_unknown() && account.record().limits.any() {
+    let pass = account.enter(estimate(call.0), clock::now)?;
+    if pricing.is_unknown() && account.is_limited() {
         return Err(ApiError::Unpriced(description.model.to_string()));
     }
     let mut ceiling = ceiling(call, destination, pricing);
     let mut cap = None;
     loop {
         match ledger.hold(account, ceiling.amount(), description, now).await {
-            Ok(hold) => return Ok(Admission { hold, cap }),
+            Ok(mut hold) => {
+                hold.carry(pass);
+                return Ok(Admission { hold, cap });
+            }
             Err(Refusal::TooLarge { left, period, resets_at }) => {
                 let spent = ApiError::SpendingLimit { period, resets_at };
                 ceiling = ceiling.capped_to(left, floor).ok_or(spent)?;
@@ -58,6 +70,27 @@ pub(super) async fn admit(
             }
             Err(Refusal::Reserved) => return Err(ApiError::SpendingReserved),
             Err(Refusal::Unsafe(_)) => return Err(ApiError::Unsafe),
+        }
+    }
+}
+
+/// About what the call will use.
+fn estimate(call: &Call) -> Estimate {
+    let output = if call.endpoint.can_stream() {
+        call.output_cap.unwrap_or(USUAL_OUTPUT).saturating_mul(call.choices)
+    } else {
+        0
+    };
+    Estimate { prompt_tokens: call.prompt_bytes.div_ceil(BYTES_PER_TOKEN), output_tokens: output }
+}
+
+impl From<Throttled> for ApiError {
+    fn from(throttled: Throttled) -> Self {
+        match throttled {
+            Throttled::Parallel { limit } => Self::TooManyCalls { limit },
+            Throttled::Requests { limit, wait_ms } => Self::RequestRate { limit, wait_ms },
+            Throttled::Tokens { limit, wait_ms } => Self::TokenRate { limit, wait_ms },
+            Throttled::Prompt { limit, tokens } => Self::PromptAboveRate { limit, tokens },
         }
     }
 }

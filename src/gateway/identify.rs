@@ -1,12 +1,16 @@
-//! Who is calling: one header, one key, one answer.
+//! Who is calling, and from where: one header, one key, one answer.
 //!
 //! The secret lives for the length of this function. Why a key does not open the door is nobody's
 //! business but the log's: every reason is the same 401.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
+use crate::config::Config;
+use crate::domain::cidr::Cidr;
 use crate::domain::key::Secret;
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
@@ -20,19 +24,58 @@ static KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Whether a header carries the caller's key, which must never be sent on.
 pub(super) fn carries_key(name: &HeaderName) -> bool {
     name == AUTHORIZATION || KEY_HEADERS.contains(name)
 }
 
-/// The account whose key the caller holds.
+/// The account whose key the caller holds. A key that may not be used from where the caller is looks
+/// like one that does not exist.
 pub(super) fn identify(
     ledger: &Ledger,
-    headers: &HeaderMap,
+    config: &Config,
+    head: &HttpRequest,
     now: Timestamp,
 ) -> Result<Arc<Account>, ApiError> {
-    let secret = presented(headers).and_then(Secret::parse).ok_or(ApiError::InvalidKey)?;
-    ledger.identify(secret.hash(), now).ok_or(ApiError::InvalidKey)
+    let secret = presented(head.headers()).and_then(Secret::parse).ok_or(ApiError::InvalidKey)?;
+    let account = ledger.identify(secret.hash(), now).ok_or(ApiError::InvalidKey)?;
+    let key = account.record();
+    if key.controls.allow_ips.is_empty() {
+        return Ok(account);
+    }
+    let peer = head.peer_addr().map(|peer| peer.ip());
+    let address =
+        peer.and_then(|peer| caller(peer, head.headers(), &config.server.trusted_proxies));
+    if key.may_come_from(address) {
+        return Ok(account);
+    }
+    tracing::debug!(key.id = %key.id, ?address, "the key may not be used from this address");
+    Err(ApiError::InvalidKey)
+}
+
+/// Where a call really comes from: the peer, or, as long as that is a proxy of ours, the hop before
+/// it. What a stranger wrote further left in `X-Forwarded-For` is never looked at. `None` when a
+/// proxy of ours wrote what is not an address.
+fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Option<IpAddr> {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).collect();
+    let hops = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    let mut address = peer;
+    for hop in hops {
+        if !is_trusted(address) {
+            break;
+        }
+        address = hop_address(std::str::from_utf8(hop).ok()?.trim())?;
+    }
+    Some(address)
+}
+
+/// An address as proxies write it, some with a port.
+fn hop_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
 }
 
 /// The one key that was sent; two are as good as none, for they may differ.
@@ -69,6 +112,31 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn the_caller_is_the_rightmost_hop_that_is_no_proxy_of_ours() {
+        let ours: Vec<Cidr> = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        for (peer, forwarded, expected) in [
+            ("203.0.113.9", &["192.0.2.1"][..], Some("203.0.113.9")),
+            ("127.0.0.1", &[], Some("127.0.0.1")),
+            ("127.0.0.1", &["192.0.2.1"], Some("192.0.2.1")),
+            ("127.0.0.1", &["1.1.1.1, 192.0.2.1 ,10.0.0.7"], Some("192.0.2.1")),
+            ("127.0.0.1", &["1.1.1.1, 192.0.2.1", "10.0.0.7,10.0.0.8"], Some("192.0.2.1")),
+            ("127.0.0.1", &["10.0.0.7"], Some("10.0.0.7")),
+            ("127.0.0.1", &["192.0.2.1:4711"], Some("192.0.2.1")),
+            ("127.0.0.1", &["[2001:db8::1]:4711"], Some("2001:db8::1")),
+            ("127.0.0.1", &["[2001:db8::1]"], Some("2001:db8::1")),
+            ("::ffff:127.0.0.1", &["192.0.2.1"], Some("192.0.2.1")),
+            ("127.0.0.1", &["192.0.2.1, unknown"], None),
+            ("127.0.0.1", &["192.0.2.1,"], None),
+            ("127.0.0.1", &["garbage, 192.0.2.1"], Some("192.0.2.1")),
+        ] {
+            let pairs: Vec<_> =
+                forwarded.iter().map(|v| ("x-forwarded-for", v.as_bytes())).collect();
+            let found = caller(peer.parse().unwrap(), &headers(&pairs), &ours);
+            assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{peer} {forwarded:?}");
+        }
     }
 
     #[test]

@@ -6,15 +6,17 @@ use serde_json::{Value, json};
 use super::{Edge, identify};
 use crate::clock;
 use crate::domain::key::KeyRecord;
-use crate::domain::window::WindowRule;
+use crate::domain::rate::Allowance;
+use crate::domain::window::{Timestamp, WindowRule};
 use crate::error::ApiError;
 use crate::ledger::Standing;
+use crate::ledger::account::Account;
 
 /// `GET /v1/models`: what this key may use, by the names that are written out.
 pub(super) fn models(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let account = identify::identify(&edge.ledger, head.headers(), clock::now())?;
+    let snapshot = edge.live.snapshot();
+    let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
     let key = account.record();
-    let snapshot = edge.live.load();
     let mut names: Vec<&str> = snapshot.config.routes.names().map(|(name, _)| name).collect();
     names.sort_unstable();
     let listed = names.into_iter().filter_map(|name| describe(edge, &key, name));
@@ -24,7 +26,8 @@ pub(super) fn models(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, Ap
 
 /// `GET /v1/models/{id}`: also a name that only a wildcard reaches.
 pub(super) fn model(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let account = identify::identify(&edge.ledger, head.headers(), clock::now())?;
+    let snapshot = edge.live.snapshot();
+    let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
     let name = head.match_info().query("model");
     let described = describe(edge, &account.record(), name);
     let model = described.ok_or_else(|| ApiError::NoSuchModel(name.to_owned()))?;
@@ -44,7 +47,7 @@ fn describe(edge: &Edge, key: &KeyRecord, name: &str) -> Option<Value> {
 /// `GET /v1/key`: where the holder's own key stands.
 pub(super) fn key(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let now = clock::now();
-    let account = identify::identify(&edge.ledger, head.headers(), now)?;
+    let account = identify::identify(&edge.ledger, &edge.live.load().config, head, now)?;
     let key = account.record();
     let rule = &edge.ledger.policy().windows;
     let mut body = json!({
@@ -59,7 +62,39 @@ pub(super) fn key(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiEr
     for standing in account.standing(rule, now) {
         body[standing.period.name()] = window(&standing);
     }
+    restrict(&mut body, &account, now);
+    if let Some(team) = account.team() {
+        body["team"] = json!({"name": team.record().name});
+        for standing in team.standing(rule, now) {
+            body["team"][standing.period.name()] = window(&standing);
+        }
+    }
     Ok(HttpResponse::Ok().json(body))
+}
+
+/// What the key may do beside spending, where that is restricted.
+fn restrict(body: &mut Value, account: &Account, now: Timestamp) {
+    let controls = &account.record().controls;
+    let rates = account.rates(now);
+    let rate = |allowance: Allowance| {
+        json!({
+            "limit": allowance.limit,
+            "remaining": allowance.remaining,
+            "full_at": now.plus_millis(allowance.full_in_ms),
+        })
+    };
+    if let Some(requests) = rates.requests {
+        body["requests_per_minute"] = rate(requests);
+    }
+    if let Some(tokens) = rates.tokens {
+        body["tokens_per_minute"] = rate(tokens);
+    }
+    if let Some(limit) = controls.parallel {
+        body["parallel_calls"] = json!({"limit": limit, "in_flight": account.in_flight().0});
+    }
+    if !controls.endpoints.is_empty() {
+        body["endpoints"] = json!(controls.endpoints);
+    }
 }
 
 fn window(standing: &Standing) -> Value {

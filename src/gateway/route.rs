@@ -7,6 +7,7 @@ use crate::config::{Config, Provider};
 use crate::domain::key::KeyRecord;
 use crate::domain::price::Pricing;
 use crate::error::ApiError;
+use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
 
 /// What receipts say of a price from the configuration.
@@ -23,12 +24,16 @@ pub(super) struct Destination {
     pub(super) max_output_tokens: Option<u64>,
 }
 
-/// Finds where `model` goes for this key. One it may not use is as unknown as one that nobody serves.
+/// Finds where `model` goes for this key, if it may call `endpoint` at all. A model it may not use is as unknown as one that nobody serves.
 pub(super) fn choose(
     config: &Config,
     key: &KeyRecord,
+    endpoint: Endpoint,
     model: &str,
 ) -> Result<Destination, ApiError> {
+    if !key.may_call(endpoint.path()) {
+        return Err(ApiError::EndpointNotAllowed(endpoint.path()));
+    }
     let unknown = || ApiError::NoSuchModel(model.to_owned());
     let found = config.route(model).filter(|_| key.may_use(model)).ok_or_else(unknown)?;
     let kind = found.provider.kind;

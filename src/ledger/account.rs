@@ -1,32 +1,40 @@
 //! One key's account: its record, its balance behind one short lock, and its waiting line.
+//!
+//! The calls of a key in a team are admitted by the team, which locks itself first and then the key:
+//! in that order always, and never two keys at once, so nobody waits in a circle.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::line::{Line, Served};
+use super::hold::Refusal;
+use super::line::{Granted, Line, Served, Turn};
+use super::team::Team;
+use super::traffic::Traffic;
 use crate::domain::budget::{Balance, Enforcement, Remembered, Starts, Verdict};
 use crate::domain::key::{KeyId, KeyRecord, Limits};
 use crate::domain::money::Money;
 use crate::domain::window::{Period, Timestamp, WindowRule};
 use crate::store::StoreError;
 
-struct State {
-    balance: Balance,
-    line: Line,
-    open_holds: u64,
+pub(super) struct State {
+    pub(super) balance: Balance,
+    line: Line<()>,
+    pub(super) open_holds: u64,
 }
 
 /// A key and its money.
 pub struct Account {
     id: KeyId,
     record: ArcSwap<KeyRecord>,
+    team: ArcSwapOption<Team>,
     state: Mutex<State>,
+    pub(super) traffic: Mutex<Traffic>,
 }
 
-/// Where a key stands with one of its windows.
+/// Where a key or a team stands with one of its windows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     pub period: Period,
@@ -40,15 +48,68 @@ pub struct Standing {
 
 /// The answer to a call that asks for money.
 pub(super) enum Asked {
-    Granted(Starts),
-    Queued { ticket: u64, answer: oneshot::Receiver<Served> },
+    Granted(Granted),
+    Queued {
+        ticket: u64,
+        answer: oneshot::Receiver<Served>,
+    },
     LineFull,
-    Refused(Verdict),
+    Refused(Refusal),
+    /// The key has just changed its team: ask there.
+    Elsewhere,
+}
+
+/// How a key's own limits are applied.
+pub(super) fn enforcement_of(record: &KeyRecord, general: Enforcement) -> Enforcement {
+    record.controls.enforcement.unwrap_or(general)
+}
+
+/// What a verdict that no waiting will change says to the caller.
+pub(super) fn refusal(balance: &Balance, verdict: Verdict) -> Option<Refusal> {
+    let resets_at = |period| balance.spend(period).window.end;
+    match verdict {
+        Verdict::TooLarge { left, period } => {
+            Some(Refusal::TooLarge { left, period, resets_at: resets_at(period) })
+        }
+        Verdict::Spent(period) => Some(Refusal::Spent { period, resets_at: resets_at(period) }),
+        Verdict::Fits | Verdict::Waits => None,
+    }
+}
+
+/// Where somebody with these limits stands.
+pub(super) fn standing(balance: &Balance, limits: &Limits) -> [Standing; 3] {
+    Period::ALL.map(|period| {
+        let spend = balance.spend(period);
+        let limit = limits.get(period);
+        let taken = spend.posted.saturating_add(spend.held);
+        Standing {
+            period,
+            limit,
+            spent: spend.posted,
+            held: spend.held,
+            remaining: limit.map(|limit| limit.saturating_sub(taken)),
+            resets_at: spend.window.end,
+        }
+    })
+}
+
+/// What was posted in the present windows of a rule, by what `spent` tells was posted since an
+/// instant.
+pub(super) fn sums_of(
+    windows: &[crate::domain::window::Window; 3],
+    spent: impl Fn(Timestamp) -> Result<Money, StoreError>,
+) -> Result<[Money; 3], StoreError> {
+    let mut sums = [Money::ZERO; 3];
+    for (sum, window) in sums.iter_mut().zip(windows) {
+        *sum = spent(window.start)?;
+    }
+    Ok(sums)
 }
 
 impl Account {
     pub(super) fn new(
         record: KeyRecord,
+        team: Option<Arc<Team>>,
         remembered: &Remembered,
         rule: &WindowRule,
         now: Timestamp,
@@ -57,7 +118,9 @@ impl Account {
         Self {
             id: record.id,
             record: ArcSwap::from_pointee(record),
+            team: ArcSwapOption::new(team),
             state: Mutex::new(State { balance, line: Line::default(), open_holds: 0 }),
+            traffic: Mutex::default(),
         }
     }
 
@@ -69,13 +132,32 @@ impl Account {
         self.record.load_full()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn peek(&self) -> arc_swap::Guard<Arc<KeyRecord>> {
+        self.record.load()
+    }
+
+    pub fn team(&self) -> Option<Arc<Team>> {
+        self.team.load_full()
+    }
+
+    pub(super) fn is_in(&self, team: &Team) -> bool {
+        self.team.load().as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), team))
+    }
+
+    /// Whether any limit, its own or its team's, bounds what the key may spend.
+    pub fn is_limited(&self) -> bool {
+        self.record.load().limits.any()
+            || self.team.load().as_ref().is_some_and(|team| team.record().limits.any())
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Every change under the lock is a few integer operations that cannot stop half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for `ceiling`, in one critical section over all windows. Whoever would have to wait
-    /// stands in line, and whoever comes while others stand there stands behind them.
+    /// Asks for `ceiling`, in one critical section over all windows, for a key without a team.
+    /// Whoever would have to wait stands in line, and whoever comes while others stand there stands
+    /// behind them.
     pub(super) fn ask(
         &self,
         ceiling: Money,
@@ -83,23 +165,31 @@ impl Account {
         enforcement: Enforcement,
         now: Timestamp,
     ) -> Asked {
-        let record = self.record.load();
         let mut state = self.state();
+        if self.team.load().is_some() {
+            return Asked::Elsewhere;
+        }
+        let record = self.record.load();
+        let own = enforcement_of(&record, enforcement);
         state.balance.roll(rule, record.created, now);
-        let verdict = state.balance.decide(&record.limits, enforcement, ceiling);
+        let verdict = state.balance.decide(&record.limits, own, ceiling);
         let must_queue = match verdict {
             Verdict::Fits => !state.line.is_empty() && record.limits.any(),
             Verdict::Waits => true,
-            Verdict::TooLarge { .. } | Verdict::Spent(_) => return Asked::Refused(verdict),
+            Verdict::TooLarge { .. } | Verdict::Spent(_) => false,
         };
+        if let Some(refusal) = refusal(&state.balance, verdict) {
+            return Asked::Refused(refusal);
+        }
         if !must_queue {
             state.open_holds += 1;
-            return Asked::Granted(state.balance.hold(ceiling));
+            let starts = state.balance.hold(ceiling);
+            return Asked::Granted(Granted { starts, team: None });
         }
-        let queued = state.line.join(ceiling);
+        let queued = state.line.join((), ceiling);
         // The line may have been standing still only because nobody had come by since a window
         // rolled.
-        state.serve(&record.limits, enforcement);
+        state.serve(&record.limits, own);
         queued.map_or(Asked::LineFull, |(ticket, answer)| Asked::Queued { ticket, answer })
     }
 
@@ -111,14 +201,12 @@ impl Account {
         ceiling: Money,
         enforcement: Enforcement,
     ) {
-        let record = self.record.load();
         let mut state = self.state();
         state.line.leave(ticket);
-        if let Ok(Served::Granted(starts)) = answer.try_recv() {
-            state.open_holds -= 1;
-            state.balance.settle(&starts, ceiling, Money::ZERO);
+        if let Ok(Served::Granted(granted)) = answer.try_recv() {
+            state.give_back(&granted.starts, ceiling);
         }
-        state.serve(&record.limits, enforcement);
+        self.serve(&mut state, enforcement);
     }
 
     /// Ends a hold at `cost` and serves the line. Returns the windows the cost belongs to.
@@ -129,11 +217,10 @@ impl Account {
         cost: Money,
         enforcement: Enforcement,
     ) -> Starts {
-        let record = self.record.load();
         let mut state = self.state();
         state.open_holds -= 1;
         let counted = state.balance.settle(starts, amount, cost);
-        state.serve(&record.limits, enforcement);
+        self.serve(&mut state, enforcement);
         counted
     }
 
@@ -144,17 +231,48 @@ impl Account {
 
     /// Opens the windows of `now` and serves the line, which may have been waiting for just that.
     pub(super) fn wake(&self, rule: &WindowRule, enforcement: Enforcement, now: Timestamp) {
-        let record = self.record.load();
+        let created = self.record.load().created;
         let mut state = self.state();
-        state.balance.roll(rule, record.created, now);
-        state.serve(&record.limits, enforcement);
+        state.balance.roll(rule, created, now);
+        self.serve(&mut state, enforcement);
     }
 
-    /// Puts a changed record in force.
-    pub(super) fn replace(&self, record: KeyRecord, enforcement: Enforcement) {
-        let limits = record.limits;
+    /// Puts a changed record in force, and has those who wait do so where that is right now.
+    pub(super) fn replace(
+        &self,
+        record: KeyRecord,
+        team: Option<Arc<Team>>,
+        enforcement: Enforcement,
+    ) {
         self.record.store(Arc::new(record));
-        self.state().serve(&limits, enforcement);
+        let before = self.team.swap(team.clone());
+        let is_same = match (&before, &team) {
+            (None, None) => true,
+            (Some(before), Some(team)) => Arc::ptr_eq(before, team),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        // Who asks locks the line before looking at the team: each either stood here before, and is
+        // sent away now, or finds the new one.
+        let mut state = self.state();
+        if !is_same {
+            state.line.send_away(|()| true);
+        }
+        self.serve(&mut state, enforcement);
+        drop(state);
+        if let Some(before) = before.filter(|_| !is_same) {
+            before.send_away(self.id, enforcement);
+        }
+        if let Some(team) = team {
+            team.serve(enforcement);
+        }
+    }
+
+    fn serve(&self, state: &mut State, enforcement: Enforcement) {
+        if state.line.is_empty() {
+            return;
+        }
+        let record = self.record.load();
+        state.serve(&record.limits, enforcement_of(&record, enforcement));
     }
 
     /// Moves to the windows of another rule; `spent` tells what was posted since an instant.
@@ -166,10 +284,7 @@ impl Account {
     ) -> Result<(), StoreError> {
         let created = self.record.load().created;
         let windows = Period::ALL.map(|period| rule.window(period, created, now));
-        let mut sums = [Money::ZERO; 3];
-        for (sum, window) in sums.iter_mut().zip(&windows) {
-            *sum = spent(window.start)?;
-        }
+        let sums = sums_of(&windows, spent)?;
         self.state().balance.rebase(&windows, &sums);
         Ok(())
     }
@@ -179,19 +294,7 @@ impl Account {
         let record = self.record.load();
         let mut state = self.state();
         state.balance.roll(rule, record.created, now);
-        Period::ALL.map(|period| {
-            let spend = state.balance.spend(period);
-            let limit = record.limits.get(period);
-            let taken = spend.posted.saturating_add(spend.held);
-            Standing {
-                period,
-                limit,
-                spent: spend.posted,
-                held: spend.held,
-                remaining: limit.map(|limit| limit.saturating_sub(taken)),
-                resets_at: spend.window.end,
-            }
-        })
+        standing(&state.balance, &record.limits)
     }
 
     /// When the first of the windows ends.
@@ -199,17 +302,12 @@ impl Account {
         self.state().balance.next_roll()
     }
 
-    /// When the present window of `period` ends.
-    pub(super) fn window_end(&self, period: Period) -> Timestamp {
-        self.state().balance.spend(period).window.end
-    }
-
     /// What is on hold in the widest window.
     pub fn held(&self) -> Money {
         self.state().balance.spend(Period::Monthly).held
     }
 
-    /// How many of its calls are under way, and how many stand in line.
+    /// How many of its calls are under way, and how many stand in its own line.
     pub fn in_flight(&self) -> (u64, usize) {
         let state = self.state();
         (state.open_holds, state.line.len())
@@ -217,27 +315,33 @@ impl Account {
 }
 
 impl State {
+    /// Takes back what was set aside for a call that will not be made.
+    pub(super) fn give_back(&mut self, starts: &Starts, amount: Money) {
+        self.open_holds -= 1;
+        self.balance.settle(starts, amount, Money::ZERO);
+    }
+
     fn serve(&mut self, limits: &Limits, enforcement: Enforcement) {
         if self.line.is_empty() {
             return;
         }
-        let Self { balance, line, open_holds } = self;
+        let mut line = std::mem::take(&mut self.line);
         line.serve(
-            &mut (balance, open_holds),
-            |(balance, open_holds), ceiling| match balance.decide(limits, enforcement, ceiling) {
-                Verdict::Fits => {
-                    **open_holds += 1;
-                    Some(Served::Granted(balance.hold(ceiling)))
+            self,
+            |state, (), ceiling| {
+                let verdict = state.balance.decide(limits, enforcement, ceiling);
+                if let Some(refusal) = refusal(&state.balance, verdict) {
+                    return Turn::Served(Served::Turned(refusal));
                 }
-                Verdict::Waits => None,
-                turned @ (Verdict::TooLarge { .. } | Verdict::Spent(_)) => {
-                    Some(Served::Turned(turned))
+                if verdict == Verdict::Waits {
+                    return Turn::Last;
                 }
+                state.open_holds += 1;
+                let starts = state.balance.hold(ceiling);
+                Turn::Served(Served::Granted(Granted { starts, team: None }))
             },
-            |(balance, open_holds), ceiling, starts| {
-                **open_holds -= 1;
-                balance.settle(&starts, ceiling, Money::ZERO);
-            },
+            |state, (), ceiling, granted| state.give_back(&granted.starts, ceiling),
         );
+        self.line = line;
     }
 }

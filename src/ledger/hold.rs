@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::account::{Account, Asked};
-use super::line::Served;
+use super::line::{Granted, Served};
+use super::team::Team;
+use super::traffic::Pass;
 use super::{Ledger, whole_hold_receipt};
 use crate::clock;
-use crate::domain::budget::{Enforcement, Starts, Verdict};
+use crate::domain::budget::Starts;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
+use crate::domain::team::Share;
 use crate::domain::window::{Period, Timestamp};
 use crate::store::journal::Position;
 use crate::store::record::OpenHold;
@@ -50,9 +54,12 @@ pub struct Description {
 pub struct Hold {
     ledger: Arc<Ledger>,
     account: Arc<Account>,
+    /// The team that part of it was set aside in.
+    team: Option<Arc<Team>>,
     open: OpenHold,
     position: Position,
-    enforcement: Enforcement,
+    /// What the call took beside money, given back with it.
+    pass: Option<Pass>,
     resolved: bool,
 }
 
@@ -70,33 +77,50 @@ impl Ledger {
         if let Some(trouble) = self.store().journal().trouble() {
             return Err(Refusal::Unsafe(trouble));
         }
-        let policy = self.policy();
-        let enforcement = policy.enforcement;
-        let starts = match account.ask(ceiling, &policy.windows, enforcement, now) {
-            Asked::Granted(starts) => starts,
-            Asked::Refused(verdict) => return Err(refusal(account, verdict)),
-            Asked::LineFull => return Err(Refusal::Reserved),
-            Asked::Queued { ticket, answer } => {
-                let place = InLine { ledger: self, account, ticket, answer, ceiling, enforcement };
-                place.wait(policy.max_wait_ms).await?
+        let mut deadline = None;
+        loop {
+            let policy = self.policy.load();
+            let (rule, enforcement) = (&policy.windows, policy.enforcement);
+            let team = account.team();
+            let asked = match &team {
+                Some(team) => team.ask(account, ceiling, rule, enforcement, now),
+                None => account.ask(ceiling, rule, enforcement, now),
+            };
+            let patience = Duration::from_millis(policy.max_wait_ms);
+            drop(policy);
+            match asked {
+                Asked::Granted(granted) => {
+                    return Ok(self.open_hold(account, team, ceiling, granted, call));
+                }
+                Asked::Refused(refusal) => return Err(refusal),
+                Asked::LineFull => return Err(Refusal::Reserved),
+                Asked::Elsewhere => {}
+                Asked::Queued { ticket, answer } => {
+                    let end = *deadline.get_or_insert_with(|| Instant::now() + patience);
+                    let place = InLine { ledger: self, account, team, ticket, answer, ceiling };
+                    if let Some((granted, team)) = place.wait(end).await? {
+                        return Ok(self.open_hold(account, team, ceiling, granted, call));
+                    }
+                }
             }
-        };
-        Ok(self.open_hold(account, ceiling, starts, call, enforcement))
+        }
     }
 
     fn open_hold(
         self: &Arc<Self>,
         account: &Arc<Account>,
+        team: Option<Arc<Team>>,
         amount: Money,
-        starts: Starts,
+        granted: Granted,
         call: &Description,
-        enforcement: Enforcement,
     ) -> Hold {
+        let share = team.as_ref().zip(granted.team);
         let open = OpenHold {
             id: call.id,
             key: account.id(),
             amount,
-            starts,
+            starts: granted.starts,
+            share: share.map(|(team, starts)| Share { team: team.id(), starts }),
             model: Arc::clone(&call.model),
             provider: Arc::clone(&call.provider),
             upstream_model: Arc::clone(&call.upstream_model),
@@ -107,21 +131,12 @@ impl Ledger {
         Hold {
             ledger: Arc::clone(self),
             account: Arc::clone(account),
+            team,
             open,
             position,
-            enforcement,
+            pass: None,
             resolved: false,
         }
-    }
-}
-
-fn refusal(account: &Account, verdict: Verdict) -> Refusal {
-    match verdict {
-        Verdict::TooLarge { left, period } => {
-            Refusal::TooLarge { left, period, resets_at: account.window_end(period) }
-        }
-        Verdict::Spent(period) => Refusal::Spent { period, resets_at: account.window_end(period) },
-        Verdict::Fits | Verdict::Waits => Refusal::Reserved,
     }
 }
 
@@ -129,36 +144,59 @@ fn refusal(account: &Account, verdict: Verdict) -> Refusal {
 struct InLine<'a> {
     ledger: &'a Ledger,
     account: &'a Arc<Account>,
+    /// Whose line it is; the account's own without one.
+    team: Option<Arc<Team>>,
     ticket: u64,
     answer: oneshot::Receiver<Served>,
     ceiling: Money,
-    enforcement: Enforcement,
 }
 
 impl InLine<'_> {
-    async fn wait(mut self, max_wait_ms: u64) -> Result<Starts, Refusal> {
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(max_wait_ms);
+    /// What was granted and by which team; `None` if the call must ask in another line.
+    async fn wait(
+        mut self,
+        deadline: Instant,
+    ) -> Result<Option<(Granted, Option<Arc<Team>>)>, Refusal> {
         loop {
             // A window that rolls frees money too, and nobody else may come by to notice.
-            let to_roll = self.account.next_roll().millis_since(clock::now());
-            let roll = tokio::time::Instant::now() + Duration::from_millis(to_roll.max(1));
+            let roll = Instant::now() + Duration::from_millis(self.to_next_roll().max(1));
             match tokio::time::timeout_at(deadline.min(roll), &mut self.answer).await {
-                Ok(Ok(Served::Granted(starts))) => return Ok(starts),
-                Ok(Ok(Served::Turned(verdict))) => return Err(refusal(self.account, verdict)),
+                Ok(Ok(Served::Granted(granted))) => return Ok(Some((granted, self.team.take()))),
+                Ok(Ok(Served::Turned(refusal))) => return Err(refusal),
+                Ok(Ok(Served::Elsewhere)) => return Ok(None),
                 Ok(Err(_)) => return Err(Refusal::Reserved),
-                Err(_) if tokio::time::Instant::now() >= deadline => return Err(Refusal::Reserved),
-                Err(_) => {
-                    let rule = &self.ledger.policy().windows;
-                    self.account.wake(rule, self.enforcement, clock::now());
-                }
+                Err(_) if Instant::now() >= deadline => return Err(Refusal::Reserved),
+                Err(_) => self.wake(),
             }
+        }
+    }
+
+    fn to_next_roll(&self) -> u64 {
+        let own = self.account.next_roll();
+        let next = self.team.as_ref().map_or(own, |team| team.next_roll().min(own));
+        next.millis_since(clock::now())
+    }
+
+    fn wake(&self) {
+        let policy = self.ledger.policy.load();
+        let (rule, enforcement) = (&policy.windows, policy.enforcement);
+        match &self.team {
+            Some(team) => team.wake(self.account, rule, enforcement, clock::now()),
+            None => self.account.wake(rule, enforcement, clock::now()),
         }
     }
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.account.leave_line(self.ticket, &mut self.answer, self.ceiling, self.enforcement);
+        let enforcement = self.ledger.policy.load().enforcement;
+        let (ticket, ceiling) = (self.ticket, self.ceiling);
+        match &self.team {
+            Some(team) => {
+                team.leave_line(self.account, ticket, &mut self.answer, ceiling, enforcement);
+            }
+            None => self.account.leave_line(ticket, &mut self.answer, ceiling, enforcement),
+        }
     }
 }
 
@@ -173,6 +211,11 @@ impl Hold {
 
     pub const fn amount(&self) -> Money {
         self.open.amount
+    }
+
+    #[cfg(test)]
+    pub(super) const fn opened(&self) -> &OpenHold {
+        &self.open
     }
 
     /// Returns once the hold outlives the machine: until then nothing of the answer may be shown.
@@ -196,20 +239,51 @@ impl Hold {
     pub fn void(mut self) {
         self.resolved = true;
         self.ledger.store().journal().void(self.open.id);
-        self.account.settle(&self.open.starts, self.open.amount, Money::ZERO, self.enforcement);
+        self.release(Money::ZERO);
+    }
+
+    /// Has what the call took beside money end with the hold.
+    pub fn carry(&mut self, pass: Option<Pass>) {
+        self.pass = pass;
+    }
+
+    /// Ends the hold in memory and serves whoever waits for its money: first the key's part, then
+    /// its team's. Returns the windows that the cost belongs to.
+    fn release(&self, cost: Money) -> (Starts, Option<Share>) {
+        let enforcement = self.ledger.policy.load().enforcement;
+        let (open, amount) = (&self.open, self.open.amount);
+        let starts = self.account.settle(&open.starts, amount, cost, enforcement);
+        let share = self.team.as_ref().zip(open.share).map(|(team, share)| {
+            let starts = team.settle(&share.starts, amount, cost, enforcement);
+            Share { starts, ..share }
+        });
+        // The key may have moved while the call ran: its money is waited for in its present team.
+        let moved_to =
+            self.account.team().filter(|now| self.open.share.is_none_or(|s| s.team != now.id()));
+        if let Some(team) = moved_to {
+            team.serve(enforcement);
+        }
+        (starts, share)
     }
 
     fn finish(&mut self, receipt: &Receipt) {
         self.resolved = true;
-        let (starts, amount) = (&self.open.starts, self.open.amount);
+        let amount = self.open.amount;
         if receipt.cost > amount {
             tracing::warn!(
                 request.id = %receipt.id, key.id = %receipt.key, held = %amount, cost = %receipt.cost,
                 "a call cost more than its ceiling: the provider did not keep the cap it was given"
             );
         }
-        let counted = self.account.settle(starts, amount, receipt.cost, self.enforcement);
-        self.ledger.store().journal().post(&counted, receipt);
+        let (starts, share) = self.release(receipt.cost);
+        let journal = self.ledger.store().journal();
+        match &share {
+            Some(share) => journal.post_shared(&starts, share, receipt),
+            None => journal.post(&starts, receipt),
+        };
+        if let Some(pass) = self.pass.take() {
+            pass.settle(receipt);
+        }
     }
 }
 

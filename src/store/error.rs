@@ -27,6 +27,12 @@ pub enum StoreError {
     NameTaken(String),
     #[error("there is no such key")]
     NoSuchKey,
+    #[error("a name is taken: there is a team called `{0}` already")]
+    TeamNameTaken(String),
+    #[error("there is no such team")]
+    NoSuchTeam,
+    #[error("the team has {keys} key(s) that are not revoked: move them out of it first")]
+    TeamInUse { keys: usize },
     #[error("the disk refuses: {0}")]
     Io(#[from] io::Error),
     #[error("the database fails: {0}")]

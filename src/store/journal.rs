@@ -24,6 +24,7 @@ use super::record;
 use crate::domain::budget::Starts;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
+use crate::domain::team::Share;
 
 use super::record::OpenHold;
 
@@ -152,6 +153,11 @@ impl Journal {
     /// Appends an ending at a cost and hands it to the operating system before it returns.
     pub fn post(&self, starts: &Starts, receipt: &Receipt) -> Position {
         self.end(|out| record::encode_post(starts, receipt, out))
+    }
+
+    /// As [`Journal::post`], for a call that counts for a team too.
+    pub fn post_shared(&self, starts: &Starts, share: &Share, receipt: &Receipt) -> Position {
+        self.end(|out| record::encode_shared_post(starts, share, receipt, out))
     }
 
     /// Appends an ending at nothing and hands it to the operating system before it returns.

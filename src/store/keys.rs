@@ -3,6 +3,7 @@
 use redb::{ReadableDatabase, ReadableTable};
 
 use super::schema::KEYS;
+use super::teams::check_team;
 use super::{Store, StoreError};
 use crate::domain::key::{KeyId, KeyRecord};
 
@@ -20,19 +21,15 @@ impl Store {
     /// Stores a new key and returns when it outlives the machine.
     ///
     /// # Errors
-    /// [`StoreError::NameTaken`] if a key that is not revoked has its name.
+    /// [`StoreError::NameTaken`] if a key that is not revoked has its name; [`StoreError::NoSuchTeam`].
     pub fn insert_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
         let write = self.db.begin_write()?;
         {
             let mut table = write.open_table(KEYS)?;
-            for row in table.iter()? {
-                let other = KeyRecord::decode(row?.1.value())?;
-                if other.name == key.name && other.revoked.is_none() {
-                    return Err(StoreError::NameTaken(key.name.clone()));
-                }
-            }
+            check_name(&table, key)?;
             table.insert(key.id.bits(), key.encode().as_slice())?;
         }
+        check_team(&write, key)?;
         write.commit()?;
         Ok(())
     }
@@ -40,7 +37,7 @@ impl Store {
     /// Changes a key in one step and returns what it became, once that outlives the machine.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchKey`], or what `change` returns, in which case nothing was changed.
+    /// [`StoreError::NoSuchKey`], as [`Store::insert_key`] for another name or team, or what `change` returns, in which case nothing was changed.
     pub fn change_key<E: From<StoreError>>(
         &self,
         id: KeyId,
@@ -53,12 +50,31 @@ impl Store {
                 Some(row) => KeyRecord::decode(row.value()).map_err(StoreError::from)?,
                 None => return Err(StoreError::NoSuchKey.into()),
             };
+            let name = key.name.clone();
             change(&mut key)?;
+            if key.name != name {
+                check_name(&table, &key)?;
+            }
             let encoded = key.encode();
             table.insert(id.bits(), encoded.as_slice()).map_err(StoreError::from)?;
             key
         };
+        check_team(&write, &changed)?;
         write.commit().map_err(StoreError::from)?;
         Ok(changed)
     }
+}
+
+/// Refuses a name that another key has; a revoked one does not need it any more.
+fn check_name(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    key: &KeyRecord,
+) -> Result<(), StoreError> {
+    for row in table.iter()? {
+        let other = KeyRecord::decode(row?.1.value())?;
+        if other.name == key.name && other.revoked.is_none() && other.id != key.id {
+            return Err(StoreError::NameTaken(key.name.clone()));
+        }
+    }
+    Ok(())
 }

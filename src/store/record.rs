@@ -12,6 +12,7 @@ use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
+use crate::domain::team::{Share, TeamId};
 use crate::domain::window::Timestamp;
 
 /// Money set aside for a call that has not ended, with what a receipt would need to say of it.
@@ -21,6 +22,8 @@ pub struct OpenHold {
     pub key: KeyId,
     pub amount: Money,
     pub starts: Starts,
+    /// The part of the key's team.
+    pub share: Option<Share>,
     pub model: Arc<str>,
     pub provider: Arc<str>,
     pub upstream_model: Arc<str>,
@@ -34,6 +37,7 @@ pub enum Record {
     Hold(OpenHold),
     Post {
         starts: Starts,
+        share: Option<Share>,
         receipt: Receipt,
     },
     Void(RequestId),
@@ -45,6 +49,10 @@ const HOLD: u64 = 1;
 const POST: u64 = 2;
 const VOID: u64 = 3;
 const CARRY: u64 = 4;
+// The same with the part of a team; what has none is written as before there were teams.
+const SHARED_HOLD: u64 = 5;
+const SHARED_POST: u64 = 6;
+const SHARED_CARRY: u64 = 7;
 
 /// Bytes before a record: its length and its CRC-32, both little-endian.
 const FRAME: usize = 8;
@@ -80,9 +88,15 @@ impl Record {
     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(match input.number()? {
             HOLD => Self::Hold(OpenHold::decode(input)?),
+            SHARED_HOLD => Self::Hold(OpenHold::decode_shared(input)?),
             POST => {
                 let starts = decode_starts(input)?;
-                Self::Post { starts, receipt: Receipt::decode(input)? }
+                Self::Post { starts, share: None, receipt: Receipt::decode(input)? }
+            }
+            SHARED_POST => {
+                let starts = decode_starts(input)?;
+                let share = Some(decode_share(input)?);
+                Self::Post { starts, share, receipt: Receipt::decode(input)? }
             }
             VOID => Self::Void(RequestId::from_bits(u128::from_be_bytes(input.fixed()?))),
             CARRY => {
@@ -92,13 +106,22 @@ impl Record {
                 }
                 Self::Carry(holds)
             }
+            SHARED_CARRY => {
+                let mut holds = Vec::new();
+                for _ in 0..input.number()? {
+                    let is_shared = input.flag()?;
+                    let read = if is_shared { OpenHold::decode_shared } else { OpenHold::decode };
+                    holds.push(read(input)?);
+                }
+                Self::Carry(holds)
+            }
             other => return Err(DecodeError::Unknown(other)),
         })
     }
 }
 
 pub fn encode_hold(hold: &OpenHold, out: &mut Encoder) {
-    out.number(HOLD);
+    out.number(if hold.share.is_some() { SHARED_HOLD } else { HOLD });
     hold.encode(out);
 }
 
@@ -108,15 +131,29 @@ pub fn encode_post(starts: &Starts, receipt: &Receipt, out: &mut Encoder) {
     receipt.encode(out);
 }
 
+pub fn encode_shared_post(starts: &Starts, share: &Share, receipt: &Receipt, out: &mut Encoder) {
+    out.number(SHARED_POST);
+    encode_starts(starts, out);
+    encode_share(share, out);
+    receipt.encode(out);
+}
+
 pub fn encode_void(id: RequestId, out: &mut Encoder) {
     out.number(VOID);
     out.fixed(id.bits().to_be_bytes());
 }
 
-pub fn encode_carry<'h>(holds: impl ExactSizeIterator<Item = &'h OpenHold>, out: &mut Encoder) {
-    out.number(CARRY);
+pub fn encode_carry<'h>(
+    holds: impl ExactSizeIterator<Item = &'h OpenHold> + Clone,
+    out: &mut Encoder,
+) {
+    let any_shared = holds.clone().any(|hold| hold.share.is_some());
+    out.number(if any_shared { SHARED_CARRY } else { CARRY });
     out.number(holds.len() as u64);
     for hold in holds {
+        if any_shared {
+            out.flag(hold.share.is_some());
+        }
         hold.encode(out);
     }
 }
@@ -135,7 +172,18 @@ fn decode_starts(input: &mut Decoder<'_>) -> Result<Starts, DecodeError> {
     Ok(starts)
 }
 
+fn encode_share(share: &Share, out: &mut Encoder) {
+    out.fixed(share.team.bits().to_be_bytes());
+    encode_starts(&share.starts, out);
+}
+
+fn decode_share(input: &mut Decoder<'_>) -> Result<Share, DecodeError> {
+    let team = TeamId::from_bits(u64::from_be_bytes(input.fixed()?));
+    Ok(Share { team, starts: decode_starts(input)? })
+}
+
 impl OpenHold {
+    /// With the team's part, if there is one, at the end.
     fn encode(&self, out: &mut Encoder) {
         out.fixed(self.id.bits().to_be_bytes());
         out.fixed(self.key.bits().to_be_bytes());
@@ -145,6 +193,14 @@ impl OpenHold {
         {
             out.text(text);
         }
+        if let Some(share) = &self.share {
+            encode_share(share, out);
+        }
+    }
+
+    fn decode_shared(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let hold = Self::decode(input)?;
+        Ok(Self { share: Some(decode_share(input)?), ..hold })
     }
 
     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -158,6 +214,7 @@ impl OpenHold {
             key,
             amount,
             starts,
+            share: None,
             model: text()?,
             provider: text()?,
             upstream_model: text()?,
@@ -178,6 +235,10 @@ mod tests {
             key: KeyId::from_bits(n),
             amount: Money::from_nano(n),
             starts: [Timestamp::from_millis(n); 3],
+            share: n.is_multiple_of(2).then(|| Share {
+                team: TeamId::from_bits(n + 100),
+                starts: [Timestamp::from_millis(n + 1); 3],
+            }),
             model: "a".into(),
             provider: "b".into(),
             upstream_model: "c".into(),
@@ -190,10 +251,14 @@ mod tests {
         let mut bytes = Vec::new();
         frame(&mut bytes, |out| encode_hold(&hold(1), out));
         frame(&mut bytes, |out| encode_carry([hold(2), hold(3)].iter(), out));
+        frame(&mut bytes, |out| encode_carry([hold(1), hold(3)].iter(), out));
+        frame(&mut bytes, |out| encode_hold(&hold(4), out));
         frame(&mut bytes, |out| encode_void(RequestId::from_bits(2), out));
         let records = vec![
             Record::Hold(hold(1)),
             Record::Carry(vec![hold(2), hold(3)]),
+            Record::Carry(vec![hold(1), hold(3)]),
+            Record::Hold(hold(4)),
             Record::Void(RequestId::from_bits(2)),
         ];
         (records, bytes)

@@ -9,12 +9,16 @@ use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use super::disk::Disk;
 use super::journal::{PutAway, records_of};
 use super::record::{OpenHold, Record, read_frames};
-use super::schema::{ACCOUNTS, Account, HOURS, META, RECEIPTS, STORED_KEY};
+use super::schema::{
+    ACCOUNTS, Account, HOURS, META, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS, TEAM_HOURS,
+};
 use super::{StoreError, Totals};
 use crate::domain::budget::Starts;
 use crate::domain::codec::Encoder;
+use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
+use crate::domain::team::Share;
 
 /// How large a row of receipts may grow: large enough to cost little each, small enough that reading
 /// one does not mean reading a thousand.
@@ -34,6 +38,8 @@ struct Digest {
     holds: HashMap<RequestId, OpenHold>,
     ended: HashSet<RequestId>,
     posts: Vec<(Starts, Receipt)>,
+    /// Those of the posts that count for a team too: its part, the hour and the cost.
+    shares: Vec<(Share, u64, Money)>,
 }
 
 impl Cabinet {
@@ -74,6 +80,7 @@ impl Cabinet {
         write_receipts(&write, &digest.posts, last)?;
         write_hours(&write, &digest.posts)?;
         write_accounts(&write, &digest.posts)?;
+        write_teams(&write, &digest.shares)?;
         write.commit()?;
         Ok(())
     }
@@ -120,8 +127,10 @@ impl Digest {
                 Record::Void(id) => {
                     self.ended.insert(id);
                 }
-                Record::Post { starts, receipt } => {
+                Record::Post { starts, share, receipt } => {
                     if self.ended.insert(receipt.id) {
+                        let hour = receipt.at.hour().millis();
+                        self.shares.extend(share.map(|share| (share, hour, receipt.cost)));
                         self.posts.push((starts, receipt));
                     }
                 }
@@ -191,6 +200,37 @@ fn write_accounts(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Resu
     }
     for (key, account) in accounts {
         table.insert(key, account.encode().as_slice())?;
+    }
+    Ok(())
+}
+
+fn write_teams(write: &WriteTransaction, shares: &[(Share, u64, Money)]) -> Result<(), StoreError> {
+    let mut table = write.open_table(TEAM_ACCOUNTS)?;
+    let mut hours = write.open_table(TEAM_HOURS)?;
+    let mut accounts: BTreeMap<u64, Account> = BTreeMap::new();
+    let mut sums: BTreeMap<(u64, u64), Money> = BTreeMap::new();
+    for (share, hour, cost) in shares {
+        let team = share.team.bits();
+        let account = match accounts.entry(team) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let row = table.get(team)?;
+                let account = row.map(|row| Account::decode(row.value())).transpose()?;
+                entry.insert(account.unwrap_or_default())
+            }
+        };
+        account.total = account.total.saturating_add(*cost);
+        account.calls += 1;
+        account.windows.post(&share.starts, *cost);
+        let sum = sums.entry((team, *hour)).or_default();
+        *sum = sum.saturating_add(*cost);
+    }
+    for (team, account) in accounts {
+        table.insert(team, account.encode().as_slice())?;
+    }
+    for (place, sum) in sums {
+        let earlier = hours.get(place)?.map_or(0, |row| row.value());
+        hours.insert(place, sum.saturating_add(Money::from_nano(earlier)).nano())?;
     }
     Ok(())
 }

@@ -14,7 +14,9 @@ use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
 /// The format this program writes. Raised whenever an older program could misread a newer file.
-pub(super) const FORMAT: u64 = 1;
+///
+/// Format 2 added the tables about teams.
+pub(super) const FORMAT: u64 = 2;
 
 /// Names and numbers of the store itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -29,21 +31,32 @@ pub(super) const RECEIPTS: TableDefinition<'_, (u64, u64), &[u8]> =
 pub(super) const HOURS: TableDefinition<'_, (u64, u64, &str), &[u8]> =
     TableDefinition::new("hours");
 
+/// Team id → [`crate::domain::team::TeamRecord`].
+pub(super) const TEAMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("teams");
+/// Team id → [`Account`].
+pub(super) const TEAM_ACCOUNTS: TableDefinition<'_, u64, &[u8]> =
+    TableDefinition::new("team_accounts");
+/// (team id, hour) → nano-USD posted.
+pub(super) const TEAM_HOURS: TableDefinition<'_, (u64, u64), u64> =
+    TableDefinition::new("team_hours");
+
 const FORMAT_KEY: &str = "format";
 /// The last journal segment whose records are in the tables.
 pub(super) const STORED_KEY: &str = "journal_stored";
 
 /// Checks that the file is ours and of a format this program knows, and makes its tables.
 pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
-    if let Some(found) = format(db)? {
-        return if found > FORMAT {
-            Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT })
-        } else {
-            Ok(())
-        };
+    let found = format(db)?;
+    match found {
+        Some(FORMAT) => return Ok(()),
+        Some(found) if found > FORMAT => {
+            return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
+        }
+        // An earlier format had fewer tables, and the same ones.
+        Some(_) | None => {}
     }
     let write = db.begin_write()?;
-    if write.list_tables()?.next().is_some() {
+    if found.is_none() && write.list_tables()?.next().is_some() {
         let reason = "it is a redb database of another program".to_owned();
         return Err(StoreError::Foreign { path: path.to_owned(), reason });
     }
@@ -52,6 +65,9 @@ pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
     write.open_table(ACCOUNTS)?;
     write.open_table(RECEIPTS)?;
     write.open_table(HOURS)?;
+    write.open_table(TEAMS)?;
+    write.open_table(TEAM_ACCOUNTS)?;
+    write.open_table(TEAM_HOURS)?;
     write.commit()?;
     Ok(())
 }
@@ -65,10 +81,10 @@ fn format(db: &Database) -> Result<Option<u64>, StoreError> {
     }
 }
 
-/// What an account has posted.
+/// What an account, of a key or of a team, has posted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
-    /// Since the key was made.
+    /// Since the key or team was made.
     pub(super) total: Money,
     pub(super) calls: u64,
     pub(super) windows: Remembered,

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 
 use crate::admin::keys::{
-    Change, CreateKey, KeyView, ListKeys, NewSecret, RevokeKey, RotateKey, SetDisabled, SetLimits,
-    ShowKey,
+    Change, CreateKey, KeyView, ListKeys, NewSecret, RevokeKey, RotateKey, SetDisabled, SetKey,
+    SetLimits, ShowKey,
 };
 use crate::cli::{ConfigArg, Exit, Failure, output, session};
 use crate::clock;
+use crate::domain::budget::Enforcement;
+use crate::domain::cidr::Cidr;
 use crate::domain::key::Limits;
 use crate::domain::money::Money;
 use crate::domain::pattern::Pattern;
@@ -19,7 +21,7 @@ use crate::ledger::Standing;
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Keys {
     /// Make a key; its secret is shown this once, on standard output
-    Create(Create),
+    Create(Box<Create>),
     /// List the keys
     List(List),
     /// Show one key
@@ -27,6 +29,8 @@ pub(in crate::cli) enum Keys {
     /// Change or clear limits; the next call finds them changed
     #[command(visible_alias = "limit")]
     Limits(LimitsArgs),
+    /// Change anything else about a key; the next call finds it changed
+    Set(Box<Set>),
     /// Give a key a new secret; the old one stays good for a while
     Rotate(Rotate),
     /// Close a key until it is enabled again
@@ -41,10 +45,10 @@ pub(in crate::cli) enum Keys {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Common {
     #[command(flatten)]
-    config: ConfigArg,
+    pub(super) config: ConfigArg,
     /// Print JSON, for programs
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +73,76 @@ pub(in crate::cli) struct Create {
     /// A name and a value to find it by; may be given several times
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
     tags: Vec<(String, String)>,
+    /// Requests per minute at most
+    #[arg(long, value_name = "N")]
+    rpm: Option<u64>,
+    /// Tokens per minute at most, of prompts and answers together
+    #[arg(long, value_name = "N")]
+    tpm: Option<u64>,
+    /// Calls at the same time at most
+    #[arg(long, value_name = "N")]
+    parallel: Option<u64>,
+    /// The endpoints it may call: chat/completions,embeddings [default: all]
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    endpoints: Vec<String>,
+    /// The networks it may be used from: 10.0.0.0/8,192.0.2.1 [default: all]
+    #[arg(long = "allow-ip", value_name = "NETWORKS", value_delimiter = ',')]
+    allow_ips: Vec<Cidr>,
+    /// Whether its limits are ceilings (hard) or only stop what comes after them (soft)
+    /// [default: what the configuration says]
+    #[arg(long, value_name = "hard|soft", value_parser = enforcement)]
+    enforcement: Option<Enforcement>,
+    /// The team whose limits its calls must fit too, by its name or id
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "settings", required = true, multiple = true)]
+struct Settings {
+    /// What to call it from now on
+    #[arg(long)]
+    name: Option<String>,
+    /// When it ends: 90d, 12h, a date, or `none`
+    #[arg(long, value_name = "WHEN", value_parser = change_with(expiry))]
+    expires: Option<Change<Timestamp>>,
+    /// The models it may use, or `none` to lift the restriction
+    #[arg(long, value_name = "NAMES", value_parser = change_list(Pattern::new))]
+    models: Option<Change<Vec<Pattern>>>,
+    /// Names and values to find it by, in place of those it has: env=prod,app=x, or `none`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = change_list(tag))]
+    tags: Option<Change<Vec<(String, String)>>>,
+    /// Requests per minute, or `none`
+    #[arg(long, value_name = "N", value_parser = change_with(count))]
+    rpm: Option<Change<u64>>,
+    /// Tokens per minute, or `none`
+    #[arg(long, value_name = "N", value_parser = change_with(count))]
+    tpm: Option<Change<u64>>,
+    /// Calls at the same time, or `none`
+    #[arg(long, value_name = "N", value_parser = change_with(count))]
+    parallel: Option<Change<u64>>,
+    /// The endpoints it may call, or `none` to lift the restriction
+    #[arg(long, value_name = "PATHS", value_parser = change_list(text))]
+    endpoints: Option<Change<Vec<String>>>,
+    /// The networks it may be used from, or `none` to lift the restriction
+    #[arg(long = "allow-ip", value_name = "NETWORKS", value_parser = change_list(network))]
+    allow_ips: Option<Change<Vec<Cidr>>>,
+    /// How its limits are applied, or `none` for what the configuration says
+    #[arg(long, value_name = "hard|soft", value_parser = change_with(enforcement))]
+    enforcement: Option<Change<Enforcement>>,
+    /// Its team, or `none`
+    #[arg(long, value_name = "TEAM", value_parser = change_with(text))]
+    team: Option<Change<String>>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Set {
+    /// Its id or name
+    key: String,
+    #[command(flatten)]
+    settings: Settings,
     #[command(flatten)]
     common: Common,
 }
@@ -92,15 +166,15 @@ pub(in crate::cli) struct Show {
 
 #[derive(Debug, Args)]
 #[group(id = "changes", required = true, multiple = true)]
-struct Changes {
+pub(super) struct Changes {
     /// Dollars for 24 hours, or `none`
-    #[arg(long, value_name = "USD", value_parser = change)]
+    #[arg(long, value_name = "USD", value_parser = change_with(dollars))]
     daily: Option<Change<Money>>,
     /// Dollars for 7 days, or `none`
-    #[arg(long, value_name = "USD", value_parser = change)]
+    #[arg(long, value_name = "USD", value_parser = change_with(dollars))]
     weekly: Option<Change<Money>>,
     /// Dollars for 30 days, or `none`
-    #[arg(long, value_name = "USD", value_parser = change)]
+    #[arg(long, value_name = "USD", value_parser = change_with(dollars))]
     monthly: Option<Change<Money>>,
     /// Clear all limits that are not set by the same command
     #[arg(long)]
@@ -151,10 +225,59 @@ fn tag(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn change(text: &str) -> Result<Change<Money>, String> {
+fn dollars(text: &str) -> Result<Money, String> {
+    text.parse().map_err(|error| format!("{error}, or `none`"))
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is neither a whole number nor `none`"))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "all parsers have one shape")]
+fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+fn network(text: &str) -> Result<Cidr, String> {
+    text.parse()
+}
+
+fn enforcement(text: &str) -> Result<Enforcement, String> {
     match text {
-        "none" | "off" => Ok(Change::Clear),
-        amount => amount.parse().map(Change::Set).map_err(|error| format!("{error}, or `none`")),
+        "hard" => Ok(Enforcement::Hard),
+        "soft" => Ok(Enforcement::Soft),
+        _ => Err(format!("`{text}` is neither `hard` nor `soft`")),
+    }
+}
+
+type Parser<T> = fn(&str) -> Result<T, String>;
+
+fn means_none(text: &str) -> bool {
+    matches!(text, "none" | "off")
+}
+
+/// Reads a value to set, or the word that clears it.
+fn change_with<T>(
+    read: Parser<T>,
+) -> impl Fn(&str) -> Result<Change<T>, String> + Clone + Send + Sync + 'static
+where
+    T: 'static,
+{
+    move |text| if means_none(text) { Ok(Change::Clear) } else { read(text).map(Change::Set) }
+}
+
+/// The same for a list with commas.
+fn change_list<T>(
+    read: Parser<T>,
+) -> impl Fn(&str) -> Result<Change<Vec<T>>, String> + Clone + Send + Sync + 'static
+where
+    T: 'static,
+{
+    move |text| {
+        if means_none(text) {
+            return Ok(Change::Clear);
+        }
+        text.split(',').map(read).collect::<Result<_, _>>().map(Change::Set)
     }
 }
 
@@ -168,6 +291,7 @@ impl Keys {
                 if show.common.json { output::json(&key) } else { describe(&key) }
             }
             Self::Limits(limits) => limits.run(),
+            Self::Set(set) => set.run(),
             Self::Rotate(rotate) => {
                 let verb = RotateKey { key: rotate.key, grace_ms: rotate.grace };
                 let made = session::run(&rotate.common.config, verb)?;
@@ -199,9 +323,38 @@ impl Create {
             expires_at: self.expires,
             models: self.models,
             tags: self.tags,
+            rpm: self.rpm,
+            tpm: self.tpm,
+            parallel: self.parallel,
+            endpoints: self.endpoints,
+            allow_ips: self.allow_ips,
+            enforcement: self.enforcement,
+            team: self.team,
         };
         let made = session::run(&self.common.config, verb)?;
         hand_over(&made, self.common.json)
+    }
+}
+
+impl Set {
+    fn run(self) -> Result<(), Failure> {
+        let settings = self.settings;
+        let verb = SetKey {
+            key: self.key,
+            name: settings.name,
+            expires_at: settings.expires.unwrap_or_default(),
+            models: settings.models.unwrap_or_default(),
+            tags: settings.tags.unwrap_or_default(),
+            rpm: settings.rpm.unwrap_or_default(),
+            tpm: settings.tpm.unwrap_or_default(),
+            parallel: settings.parallel.unwrap_or_default(),
+            endpoints: settings.endpoints.unwrap_or_default(),
+            allow_ips: settings.allow_ips.unwrap_or_default(),
+            enforcement: settings.enforcement.unwrap_or_default(),
+            team: settings.team.unwrap_or_default(),
+        };
+        let key = session::run(&self.common.config, verb)?;
+        if self.common.json { output::json(&key) } else { describe(&key) }
     }
 }
 
@@ -238,7 +391,10 @@ impl List {
             output::note("there are no keys yet; make one with: conduit keys create NAME");
             return Ok(());
         }
-        let heading = ["ID", "Name", "Status", "Ends in", "Daily", "Weekly", "Monthly", "Expires"];
+        let heading = [
+            "ID", "Name", "Status", "Ends in", "Daily", "Weekly", "Monthly", "Expires", "Team",
+            "Controls",
+        ];
         let rows: Vec<_> = keys.iter().map(row).collect();
         output::table(&heading, &rows, &[4, 5, 6])
     }
@@ -253,27 +409,53 @@ fn row(key: &KeyView) -> Vec<String> {
     ];
     row.extend(key.windows.iter().map(spent_of));
     row.push(key.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string()));
+    row.push(key.team.clone().unwrap_or_default());
+    let short = controls(key).into_iter().map(|(name, value)| format!("{name}={value}"));
+    row.push(short.collect::<Vec<_>>().join(" "));
     row
 }
 
+/// What restricts a key beside its limits, by the names of the options.
+fn controls(key: &KeyView) -> Vec<(&'static str, String)> {
+    let mut set = Vec::new();
+    for (name, count) in [("rpm", key.rpm), ("tpm", key.tpm), ("parallel", key.parallel)] {
+        set.extend(count.map(|count| (name, count.to_string())));
+    }
+    if !key.endpoints.is_empty() {
+        set.push(("endpoints", key.endpoints.join(",")));
+    }
+    if !key.allow_ips.is_empty() {
+        let networks: Vec<_> = key.allow_ips.iter().map(ToString::to_string).collect();
+        set.push(("allow-ip", networks.join(",")));
+    }
+    match key.enforcement {
+        Some(Enforcement::Hard) => set.push(("enforcement", "hard".to_owned())),
+        Some(Enforcement::Soft) => set.push(("enforcement", "soft".to_owned())),
+        None => {}
+    }
+    set
+}
+
 /// `0.25 of 5.00`, or only what was spent where there is no limit.
-fn spent_of(standing: &Standing) -> String {
+pub(super) fn spent_of(standing: &Standing) -> String {
     match standing.limit {
         Some(limit) => format!("{} of {limit}", standing.spent),
         None => standing.spent.to_string(),
     }
 }
 
+impl Changes {
+    /// What becomes of each limit.
+    pub(super) fn each(&self) -> [Change<Money>; 3] {
+        let unset = if self.clear { Change::Clear } else { Change::Keep };
+        [self.daily, self.weekly, self.monthly].map(|change| change.unwrap_or(unset))
+    }
+}
+
 impl LimitsArgs {
     fn run(self) -> Result<(), Failure> {
-        let changes = self.changes;
-        let unset = if changes.clear { Change::Clear } else { Change::Keep };
-        let verb = SetLimits {
-            key: self.key,
-            daily: changes.daily.unwrap_or(unset),
-            weekly: changes.weekly.unwrap_or(unset),
-            monthly: changes.monthly.unwrap_or(unset),
-        };
+        let [daily, weekly, monthly] = self.changes.each();
+        let verb = SetLimits { key: self.key, daily, weekly, monthly };
         let key = session::run(&self.common.config, verb)?;
         if self.common.json { output::json(&key) } else { describe(&key) }
     }
@@ -294,13 +476,23 @@ fn describe(key: &KeyView) -> Result<(), Failure> {
         ("models", if models.is_empty() { "all".to_owned() } else { models.join(", ") }),
         ("tags", tags.join(", ")),
     ] {
-        let _ = writeln!(text, "{name:<9}{value}");
+        let _ = writeln!(text, "{name:<12}{value}");
+    }
+    if let Some(team) = &key.team {
+        let _ = writeln!(text, "{:<12}{team}", "team");
+    }
+    for (name, value) in controls(key) {
+        let _ = writeln!(text, "{name:<12}{value}");
     }
     if let Some(until) = key.old_secret_until {
         let _ = writeln!(text, "the secret before the last rotation is good until {until}");
     }
     output::answer(&text)?;
-    let rows: Vec<_> = key.windows.iter().map(window_row).collect();
+    windows_table(&key.windows)
+}
+
+pub(super) fn windows_table(windows: &[Standing]) -> Result<(), Failure> {
+    let rows: Vec<_> = windows.iter().map(window_row).collect();
     output::table(
         &["Window", "Limit", "Spent", "Held", "Remaining", "Resets at"],
         &rows,

@@ -2,6 +2,21 @@
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// Digits of an id: 62^11 is just above 2^64.
+pub const ID_DIGITS: usize = 11;
+
+/// An id of 64 bits with what tells its kind before it.
+pub fn encode_id(prefix: &str, bits: u64) -> String {
+    let digits = encode::<ID_DIGITS>(u128::from(bits));
+    format!("{prefix}{}", std::str::from_utf8(&digits).unwrap_or_default())
+}
+
+/// The bits of an id of the kind that `prefix` tells.
+pub fn decode_id(prefix: &str, text: &str) -> Option<u64> {
+    let digits = text.strip_prefix(prefix).filter(|digits| digits.len() == ID_DIGITS)?;
+    u64::try_from(decode(digits)?).ok()
+}
+
 /// `value` in exactly `N` digits, high first; digits that do not fit are lost.
 pub fn encode<const N: usize>(mut value: u128) -> [u8; N] {
     let mut digits = [b'0'; N];
