@@ -17,7 +17,7 @@ use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
 use crate::store::{Store, StoreError};
-use crate::{clock, logging};
+use crate::{alerts, clock, logging};
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,7 @@ pub fn policy(config: &Config) -> Policy {
         windows: config.limits.windows.clone(),
         enforcement: config.limits.enforcement,
         max_wait_ms: config.limits.max_wait_ms,
+        alert_at: config.alerts.at.clone(),
     }
 }
 
@@ -95,9 +96,10 @@ impl Server {
         let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
 
         let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let tls = Arc::new(tls());
         let gateway = {
             let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
-            let (stopping, tls) = (Arc::clone(&stopping), Arc::new(tls()));
+            let (stopping, tls) = (Arc::clone(&stopping), Arc::clone(&tls));
             let app = move || {
                 let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
                 let edge = Edge::new(live, ledger, Arc::clone(&stopping), Arc::clone(&tls));
@@ -128,6 +130,7 @@ impl Server {
         .run();
 
         follow_config(&live, &ledger);
+        let alerts = tell_alerts(&live, &ledger, &tls);
         let watch = live.watch();
         if let Err(error) = &watch {
             tracing::warn!("the configuration is not followed as it is saved: {error}");
@@ -150,6 +153,7 @@ impl Server {
         };
         let (served, administered, ()) = tokio::join!(gateway, admin, orderly);
         drop(watch);
+        alerts.abort();
         let _ = std::fs::remove_file(&config.admin.socket);
         ledger.store().journal().close();
         tracing::info!("conduit has stopped");
@@ -202,6 +206,22 @@ impl Signals {
             }
         }
     }
+}
+
+/// Sends alerts for as long as the server runs.
+fn tell_alerts(
+    live: &Arc<Live>,
+    ledger: &Ledger,
+    tls: &Arc<rustls::ClientConfig>,
+) -> actix_web::rt::task::JoinHandle<()> {
+    let (alarm, queue) = alerts::queue();
+    ledger.set_alarm(alarm);
+    let (live, tls) = (Arc::clone(live), Arc::clone(tls));
+    actix_web::rt::spawn(async move {
+        let connector = awc::Connector::new().rustls_0_23(tls);
+        let client = awc::Client::builder().connector(connector).disable_redirects().finish();
+        queue.deliver(&live, &client).await;
+    })
 }
 
 async fn shut_down(stopping: &Stopping, gateway: &ServerHandle, admin: &ServerHandle) {

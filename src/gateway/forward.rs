@@ -45,31 +45,22 @@ pub(super) enum AnswerBody {
     Echo(Box<EchoBody>),
 }
 
-/// A provider's answer, held to the length it announced: awc takes a connection that closes early for
-/// the answer's end.
+/// awc ends a body in the same way whether it is whole or its connection was closed: where a length
+/// was announced it is counted here.
 pub(super) struct UpstreamBody {
     answer: ClientResponse,
-    /// Bytes that have been announced and not come yet; `None` where no length was.
     missing: Option<u64>,
-}
-
-impl UpstreamBody {
-    fn new(answer: ClientResponse) -> Self {
-        let length = answer.headers().get(CONTENT_LENGTH);
-        let missing = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
-        Self { answer, missing }
-    }
 }
 
 impl Stream for UpstreamBody {
     type Item = Result<Bytes, UpstreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let item = ready!(Pin::new(&mut self.answer).poll_next(context));
-        Poll::Ready(match item {
+        Poll::Ready(match ready!(Pin::new(&mut self.answer).poll_next(context)) {
             Some(Ok(chunk)) => {
-                let came = chunk.len() as u64;
-                self.missing = self.missing.map(|missing| missing.saturating_sub(came));
+                if let Some(missing) = &mut self.missing {
+                    *missing = missing.saturating_sub(chunk.len() as u64);
+                }
                 Some(Ok(chunk))
             }
             Some(Err(_)) => Some(Err(UpstreamError::Broken)),
@@ -119,22 +110,29 @@ pub(super) async fn send(
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let answer = tokio::time::timeout(patience, request.no_decompress().send_body(body)).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
-    let status = answer.status();
-    if has_lost_body(&answer) {
-        tracing::warn!("a provider's answer has neither a length nor chunks and cannot be read");
-        return Err(UpstreamError::Broken);
-    }
-    Ok(Answer { status, body: AnswerBody::Upstream(UpstreamBody::new(answer)) })
+    let missing = announced(&answer)?;
+    let (status, body) = (answer.status(), UpstreamBody { answer, missing });
+    Ok(Answer { status, body: AnswerBody::Upstream(body) })
 }
 
-/// Whether the answer's body goes on until its connection is closed. awc takes such a body in HTTP/1.1
-/// for an empty one: an answer that was paid for would be shown as nothing.
-fn has_lost_body(answer: &ClientResponse) -> bool {
-    let bounds = [CONTENT_LENGTH, TRANSFER_ENCODING];
-    answer.version() == Version::HTTP_11
-        && answer.status().is_success()
-        && answer.status() != StatusCode::NO_CONTENT
-        && !bounds.iter().any(|name| answer.headers().contains_key(name))
+/// The length of the body, where its head says it.
+///
+/// awc takes an HTTP/1.1 answer without a length for an empty one, though its body goes on until the
+/// connection is closed: an answer that was paid for would be shown as nothing.
+fn announced(answer: &ClientResponse) -> Result<Option<u64>, UpstreamError> {
+    let headers = answer.headers();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(None);
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let may_have_body = answer.status().is_success() && answer.status() != StatusCode::NO_CONTENT;
+    if length.is_none() && may_have_body && answer.version() == Version::HTTP_11 {
+        tracing::warn!(
+            "a provider's answer has neither a length nor chunks: such a body cannot be read"
+        );
+        return Err(UpstreamError::Broken);
+    }
+    Ok(length)
 }
 
 /// Whether the provider can have seen the request, and so may charge for it.

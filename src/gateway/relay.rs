@@ -172,8 +172,7 @@ impl Flow {
         let mut forward = meter.finish();
         let report = *meter.report();
         self.settlement.metered(&report);
-        // Of a stream that could not be read to its end nothing says that it was broken off.
-        let is_whole = report.done || report.finished || report.usage.is_some() || report.overflow;
+        let is_whole = report.done || report.finished || report.usage.is_some();
         let ending = match (report.error, is_whole) {
             (true, _) => Ending::UpstreamError,
             (false, true) => Ending::Done,
@@ -181,8 +180,7 @@ impl Flow {
         };
         self.settlement.end(ending);
         if ending == Ending::UpstreamCut {
-            // awc takes a connection that closes in the middle of a chunked body for its end.
-            forward.push(self.farewell(UpstreamError::Broken));
+            self.tell(UpstreamError::Broken, &mut forward);
         }
         forward
     }
@@ -195,15 +193,16 @@ impl Flow {
         });
         let Some(meter) = &mut self.meter else { return Err(error) };
         let mut forward = meter.finish();
-        forward.push(self.farewell(error));
+        self.tell(error, &mut forward);
         Ok(forward)
     }
 
-    /// What tells a client that its stream is broken in the only way that is left after the status
-    /// went out: an event with an `error`, which official clients raise.
-    fn farewell(&self, error: UpstreamError) -> Bytes {
+    /// Says what went wrong in the only way that is left after the status went out: an event with an
+    /// `error`, which official clients raise.
+    fn tell(&self, error: UpstreamError, forward: &mut Forward) {
         let gap = if self.between_events { "" } else { "\n\n" };
-        Bytes::from(format!("{gap}data: {}\n\n", ApiError::Upstream(error).body()))
+        let event = format!("{gap}data: {}\n\n", ApiError::Upstream(error).body());
+        forward.push(Bytes::from(event));
     }
 }
 
