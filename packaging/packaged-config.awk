@@ -1,7 +1,7 @@
 # Turns conduit.toml.example into the configuration of the Debian package.
 #
-# The store and the socket get the places that the unit gives them; providers, models and routing
-# become comments, because the service has to start before anyone has given it a provider's key.
+# The store and the socket get the places that the unit gives them. All else stays as it is: the
+# built-in provider `echo` needs no key, so the service starts before anyone has given it one.
 # Fails when the example has no place for one of the paths, so that a change there is noticed.
 
 BEGIN {
@@ -11,6 +11,7 @@ BEGIN {
     print "#"
     print "# A provider's key goes into a file, /etc/conduit/credentials/NAME, readable by root alone; here it is"
     print "# named by `api_key_credential = \"cred_NAME\"`. Then: systemctl restart conduit"
+    print "# Keys for clients are made with: sudo -u conduit conduit keys create NAME"
     print ""
 }
 
@@ -36,11 +37,6 @@ match($0, /^(# ?)?[a-z_]+ *=/) {
         delete place[path]
         next
     }
-}
-
-section ~ /^(providers|models|routing)(\.|$)/ && /^[^#]/ {
-    print "# " $0
-    next
 }
 
 { print }

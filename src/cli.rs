@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::admin::AdminError;
 use crate::config::{Environment, process_environment};
+use crate::logging;
 
 /// A gateway between your programs and LLM providers: API keys of its own, spending limits that hold,
 /// an exact bill.
@@ -134,6 +135,7 @@ pub fn run() -> ExitCode {
         Command::Admin(admin) => admin.run(),
         Command::Keys(keys) => keys.run(),
     };
+    logging::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -23,8 +23,8 @@ pub use base_url::BaseUrl;
 pub use check::{Secrets, check};
 pub use live::Live;
 pub use model::{
-    Admin, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider, Server,
-    Store, Timeouts,
+    Admin, Alerts, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider,
+    Server, Store, Timeouts, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};

@@ -18,8 +18,8 @@ mod settlement;
 mod upstreams;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use actix_web::http::StatusCode;
@@ -28,6 +28,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use serde::de::IgnoredAny;
 
 pub use upstreams::tls;
 
@@ -168,9 +169,16 @@ fn describe(id: RequestId, call: &Call, destination: &Destination) -> Descriptio
         },
         model,
         provider: Arc::clone(&destination.provider.name),
-        endpoint: Arc::from(call.endpoint.path()),
+        endpoint: endpoint_name(call.endpoint),
         price: Arc::clone(&destination.price),
     }
+}
+
+/// The endpoint's name, made once.
+fn endpoint_name(endpoint: Endpoint) -> Arc<str> {
+    static NAMES: LazyLock<[Arc<str>; Endpoint::ALL.len()]> =
+        LazyLock::new(|| Endpoint::ALL.map(|endpoint| Arc::from(endpoint.path())));
+    Arc::clone(&NAMES[endpoint as usize])
 }
 
 /// Rewrites only what must change and sends the call to its provider.
@@ -226,20 +234,25 @@ async fn deliver(
     call: &Call,
     mut settlement: Settlement,
 ) -> Result<HttpResponse, ApiError> {
-    let Answer { status, headers, mut body } = answer;
     let provider = &destination.provider;
+    let mut response = HttpResponse::build(answer.status);
+    copy_headers(answer.headers(), &mut response);
+    let is_encoded = is_encoded(answer.headers());
+    let may_be_cut = is_json_of_any_length(answer.headers());
+    let says = stream_by_type(answer.headers(), call);
+    let Answer { status, mut body } = answer;
     let mut patience = Patience::new(&provider.timeouts, settlement.call().began);
     let first = relay::next_chunk(&mut body, &mut patience).await;
     let first = first.map_err(|error| failed(&mut settlement, error))?.unwrap_or_default();
 
-    let mut response = HttpResponse::build(status);
-    copy_headers(&headers, &mut response);
-    if is_encoded(&headers) {
+    if is_encoded {
         settlement.hold_is_durable().await;
         return Ok(response.body(Relay::opaque(first, body, patience, settlement)));
     }
-    if status.is_success() && is_event_stream(&headers, call, &first) {
-        let hide = provider.stream_usage == StreamUsage::Ask && !call.wants_usage;
+    if status.is_success() && says.unwrap_or_else(|| begins_like_a_stream(&first)) {
+        // What came without being asked for is not ours to take out.
+        let asked = call.stream && provider.stream_usage == StreamUsage::Ask;
+        let hide = asked && !call.wants_usage;
         let meter = StreamMeter::new(provider.kind, call.endpoint, hide);
         settlement.hold_is_durable().await;
         return Ok(response.body(Relay::events(first, body, patience, meter, settlement)));
@@ -248,6 +261,9 @@ async fn deliver(
         Ok(Gathered::Whole(bytes)) => {
             let report = read_answer(provider.kind, call.endpoint, &bytes);
             settlement.metered(&report);
+            if may_be_cut && status.is_success() && ends_too_early(&bytes) {
+                return Err(failed(&mut settlement, UpstreamError::Broken));
+            }
             let cost = settlement.end(ending(status, report.error));
             settlement.hold_is_durable().await;
             response.insert_header(("x-conduit-cost", cost.to_string()));
@@ -280,15 +296,34 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Whether an answer is a stream: by its content type, and where that says nothing, by how it begins.
-fn is_event_stream(headers: &HeaderMap, call: &Call, first: &[u8]) -> bool {
+/// Whether an answer is a stream by its content type; `None` where only its beginning can tell.
+fn stream_by_type(headers: &HeaderMap, call: &Call) -> Option<bool> {
     let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let starts =
-        |prefix: &[u8]| value.get(..prefix.len()).is_some_and(|v| v.eq_ignore_ascii_case(prefix));
-    let begins_like_one =
-        || [&b"data:"[..], b"event:", b":", b"id:", b"retry:"].iter().any(|p| first.starts_with(p));
-    starts(b"text/event-stream")
-        || (call.stream && !starts(b"application/json") && begins_like_one())
+    let says = |kind: &[u8]| value.get(..kind.len()).is_some_and(|v| v.eq_ignore_ascii_case(kind));
+    if says(b"text/event-stream") {
+        Some(true)
+    } else if call.stream && !says(b"application/json") {
+        None
+    } else {
+        Some(false)
+    }
+}
+
+fn begins_like_a_stream(first: &[u8]) -> bool {
+    [&b"data:"[..], b"event:", b":", b"id:", b"retry:"].iter().any(|word| first.starts_with(word))
+}
+
+/// Whether an answer is JSON whose length is not announced: awc does not tell the end of a chunked
+/// body from the end of its connection.
+fn is_json_of_any_length(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let json = b"application/json";
+    value.get(..json.len()).is_some_and(|value| value.eq_ignore_ascii_case(json))
+        && !headers.contains_key(header::CONTENT_LENGTH)
+}
+
+fn ends_too_early(json: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(json).is_err_and(|error| error.is_eof())
 }
 
 /// Answers a request in any case, and names it: even a panic ends in an answer.

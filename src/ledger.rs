@@ -14,10 +14,11 @@ mod tests;
 pub mod traffic;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::alerts::{Alarm, Alert};
 use crate::clock;
 use crate::domain::budget::{Enforcement, Remembered};
 use crate::domain::key::{KeyHash, KeyId, KeyRecord};
@@ -28,7 +29,7 @@ use crate::domain::usage::ServiceTier;
 use crate::domain::window::{Timestamp, WindowRule};
 use crate::store::record::OpenHold;
 use crate::store::{Store, StoreError};
-use account::Account;
+use account::{Account, Settled};
 use directory::Directory;
 use team::Team;
 
@@ -43,11 +44,18 @@ pub struct Policy {
     pub enforcement: Enforcement,
     /// How long a call may stand in line for other calls' holds to end.
     pub max_wait_ms: u64,
+    /// At which hundredths of a limit somebody is told; ascending.
+    pub alert_at: Vec<u64>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { windows: WindowRule::Rolling, enforcement: Enforcement::Hard, max_wait_ms: 30_000 }
+        Self {
+            windows: WindowRule::Rolling,
+            enforcement: Enforcement::Hard,
+            max_wait_ms: 30_000,
+            alert_at: Vec::new(),
+        }
     }
 }
 
@@ -59,6 +67,8 @@ pub struct Ledger {
     policy: ArcSwap<Policy>,
     /// One change of a key or team at a time, so that memory takes them up in the store's order.
     changing: Mutex<()>,
+    /// Who is told when a key comes near its limits.
+    alarm: OnceLock<Alarm>,
 }
 
 impl Ledger {
@@ -88,6 +98,7 @@ impl Ledger {
             teams: ArcSwap::from_pointee(teams),
             policy: ArcSwap::from_pointee(policy),
             changing: Mutex::default(),
+            alarm: OnceLock::new(),
         });
         if !open.is_empty() {
             tracing::warn!(
@@ -117,6 +128,35 @@ impl Ledger {
         if let Some(account) = self.directory.by_id(hold.key) {
             account.post_foreign(&hold.starts, hold.amount);
         }
+    }
+
+    /// Names who is told when a key comes near its limits; the first naming counts.
+    pub fn set_alarm(&self, alarm: Alarm) {
+        let _ = self.alarm.set(alarm);
+    }
+
+    /// Tells if a cost that has just been settled passed a share of one of the key's limits.
+    fn alert(&self, account: &Account, settled: &Settled, cost: Money) {
+        let Some(alarm) = self.alarm.get().filter(|_| !cost.is_zero()) else { return };
+        for passed in account.passed(settled, cost, &self.policy.load().alert_at) {
+            alarm.raise(Alert {
+                key_id: account.id(),
+                key_name: account.record().name.clone(),
+                period: passed.period,
+                percent: passed.percent,
+                spent_usd: passed.spend.posted,
+                limit_usd: passed.limit,
+                resets_at: passed.spend.window.end,
+                at: clock::now(),
+            });
+        }
+    }
+
+    /// Whether `amount` would fit right now, for the key and its team.
+    pub fn has_room(&self, account: &Account, amount: Money, now: Timestamp) -> bool {
+        let rule = &self.policy.load().windows;
+        account.has_room(amount, rule, now)
+            && account.team().is_none_or(|team| team.has_room(amount, rule, now))
     }
 
     pub const fn store(&self) -> &Arc<Store> {

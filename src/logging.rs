@@ -2,6 +2,9 @@
 //!
 //! The filter follows the configuration; the form stays what it was at the start.
 
+mod buffer;
+mod json;
+
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
@@ -11,6 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::LogFormat;
+use buffer::Buffer;
+use json::Json;
+
+static BUFFER: OnceLock<Buffer> = OnceLock::new();
 
 /// Libraries that announce every thread they start; a filter of the user's own overrides this.
 const QUIET: &str = "actix_server=warn,actix_http=warn";
@@ -34,11 +41,24 @@ pub fn start(filter: &str, format: LogFormat) {
         let text = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
         registry.with(text).try_init()
     } else {
-        let json = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-        registry.with(json.with_target(false).with_current_span(false)).try_init()
+        let json = fmt::layer().event_format(Json);
+        if let Ok(buffer) = Buffer::start() {
+            let _ = BUFFER.set(buffer.clone());
+            registry.with(json.with_writer(buffer)).try_init()
+        } else {
+            // Without a thread to gather them, lines are written one by one.
+            registry.with(json.with_writer(std::io::stderr)).try_init()
+        }
     };
     if started.is_ok() {
         let _ = FILTER.set(handle);
+    }
+}
+
+/// Writes what has not been written yet: before the process ends.
+pub fn finish() {
+    if let Some(buffer) = BUFFER.get() {
+        buffer.flush_now();
     }
 }
 

@@ -11,4 +11,5 @@ pub mod kind;
 pub mod meter;
 pub mod request;
 pub mod sse;
+pub mod tokens;
 pub mod usage;

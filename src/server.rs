@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Desk, socket};
 use crate::config::{Config, Live};
@@ -17,7 +17,7 @@ use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
 use crate::store::{Store, StoreError};
-use crate::{clock, logging};
+use crate::{alerts, clock, logging};
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,7 @@ pub fn policy(config: &Config) -> Policy {
         windows: config.limits.windows.clone(),
         enforcement: config.limits.enforcement,
         max_wait_ms: config.limits.max_wait_ms,
+        alert_at: config.alerts.at.clone(),
     }
 }
 
@@ -85,6 +86,8 @@ impl Server {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        // Before anybody is told that the server runs.
+        let signals = Signals::listen()?;
         let desk = self.desk();
         let Self { live, ledger, listeners, admin } = self;
         let stopping = Arc::new(Stopping::default());
@@ -93,9 +96,10 @@ impl Server {
         let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
 
         let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let tls = Arc::new(tls());
         let gateway = {
             let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
-            let (stopping, tls) = (Arc::clone(&stopping), Arc::new(tls()));
+            let (stopping, tls) = (Arc::clone(&stopping), Arc::clone(&tls));
             let app = move || {
                 let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
                 let edge = Edge::new(live, ledger, Arc::clone(&stopping), Arc::clone(&tls));
@@ -126,6 +130,7 @@ impl Server {
         .run();
 
         follow_config(&live, &ledger);
+        let alerts = tell_alerts(&live, &ledger, &tls);
         let watch = live.watch();
         if let Err(error) = &watch {
             tracing::warn!("the configuration is not followed as it is saved: {error}");
@@ -139,16 +144,16 @@ impl Server {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
         let (gateway_handle, admin_handle) = (gateway.handle(), admin.handle());
-        let signals = wait_for_signals(Arc::clone(&live));
         let orderly = async {
             tokio::select! {
-                () = signals => {}
+                () = signals.told_to_stop(Arc::clone(&live)) => {}
                 () = stop => {}
             }
             shut_down(&stopping, &gateway_handle, &admin_handle).await;
         };
         let (served, administered, ()) = tokio::join!(gateway, admin, orderly);
         drop(watch);
+        alerts.abort();
         let _ = std::fs::remove_file(&config.admin.socket);
         ledger.store().journal().close();
         tracing::info!("conduit has stopped");
@@ -175,24 +180,48 @@ fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     });
 }
 
-/// Returns at SIGTERM or SIGINT; a SIGHUP reads the configuration again.
-async fn wait_for_signals(live: Arc<Live>) {
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    );
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        tracing::error!("signals cannot be received; the server ends only when it is killed");
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = hangup.recv() => live.trigger(),
+/// The signals that the server heeds, from when this is made: without it they end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns at SIGTERM or SIGINT; a SIGHUP reads the configuration again.
+    async fn told_to_stop(mut self, live: Arc<Live>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => live.trigger(),
+            }
         }
     }
+}
+
+/// Sends alerts for as long as the server runs.
+fn tell_alerts(
+    live: &Arc<Live>,
+    ledger: &Ledger,
+    tls: &Arc<rustls::ClientConfig>,
+) -> actix_web::rt::task::JoinHandle<()> {
+    let (alarm, queue) = alerts::queue();
+    ledger.set_alarm(alarm);
+    let (live, tls) = (Arc::clone(live), Arc::clone(tls));
+    actix_web::rt::spawn(async move {
+        let connector = awc::Connector::new().rustls_0_23(tls);
+        let client = awc::Client::builder().connector(connector).disable_redirects().finish();
+        queue.deliver(&live, &client).await;
+    })
 }
 
 async fn shut_down(stopping: &Stopping, gateway: &ServerHandle, admin: &ServerHandle) {

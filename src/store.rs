@@ -67,7 +67,8 @@ impl Store {
         let db = Database::builder().set_cache_size(CACHE_BYTES).create(path);
         let db = db.map_err(|e| StoreError::opening(path, e))?;
         make_private(path).map_err(|e| StoreError::unusable(path, e))?;
-        Self::start(db, Arc::new(Folder::beside(path)), path, is_new)
+        let journal = Folder::beside(path).map_err(|e| StoreError::unusable(path, e))?;
+        Self::start(db, Arc::new(journal), path, is_new)
     }
 
     /// Opens a store in memory or on a disk made for a test.

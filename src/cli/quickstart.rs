@@ -70,17 +70,24 @@ fn hint(mut failure: Failure) -> Failure {
     failure
 }
 
+/// This program as it was called, so that what is shown can be pasted: it may not be in the PATH.
+fn program() -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    let called = std::env::args().next().filter(|name| name.chars().all(is_plain));
+    called.filter(|name| !name.is_empty()).unwrap_or_else(|| "conduit".to_owned())
+}
+
 /// Makes the first key and shows how to use it, or says that there are keys already.
 fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
     let keys = ListKeys { all: false }.run(desk)?;
-    let config = config.display();
+    let (program, config) = (program(), config.display());
     if !keys.is_empty() {
         let count = keys.len();
         let noun = if count == 1 { "key" } else { "keys" };
         return output::answer(&format!(
             "The store of an earlier start is kept, with {count} {noun}.\n\
              Secrets are shown only once; make another key with\n\n    \
-             conduit keys create NAME --config {config}\n\n\
+             {program} keys create NAME --config {config}\n\n\
              Serving on http://{address}/v1 until Ctrl-C.\n"
         ));
     }
@@ -91,8 +98,8 @@ fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
          curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {secret}' \
          -H 'Content-Type: application/json' \
          -d '{{\"model\": \"echo\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n\n\
-         Give it a limit:    conduit keys limits quickstart --daily 5 --config {config}\n\
-         See what it spent:  conduit admin usage --by key --config {config}\n\n\
+         Give it a limit:    {program} keys limits quickstart --daily 5 --config {config}\n\
+         See what it spent:  {program} admin usage --by key --config {config}\n\n\
          Serving on http://{address}/v1 until Ctrl-C.\n",
         secret = made.secret
     ))

@@ -4,6 +4,7 @@
 //! A value that is wrong takes its default here so that checking can go on; nothing made that way
 //! leaves this module.
 
+mod alerts;
 mod provider;
 mod route;
 
@@ -132,6 +133,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
     let admin = admin(file, context, &mut overrides);
     let log = log(file, context, &mut overrides);
     let limits = limits(file, context);
+    let alerts = alerts::resolve(file, context);
     let providers = provider::resolve(file, context);
     let default_provider = file
         .routing
@@ -145,6 +147,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
         admin,
         log,
         limits,
+        alerts,
         providers: providers.into_list(),
         routes: Routes::new(routes, default_provider),
         overrides,

@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) admin: Admin,
     pub(super) log: Log,
     pub(super) limits: Limits,
+    pub(super) alerts: Alerts,
     pub(super) defaults: Transport,
     pub(super) providers: Vec<Provider>,
     /// None is written, not even a wrong one.
@@ -66,6 +67,14 @@ pub(super) struct Limits {
     pub(super) enforcement: Option<crate::domain::budget::Enforcement>,
     pub(super) max_wait_ms: Option<u64>,
     pub(super) min_output_tokens: Option<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Alerts {
+    pub(super) at: Option<Vec<u64>>,
+    pub(super) webhook: Option<At<String>>,
+    pub(super) secret_env: Option<At<String>>,
+    pub(super) secret_file: Option<At<String>>,
 }
 
 /// How calls travel to a provider; written per provider, or once under `[defaults]`.
@@ -160,6 +169,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &Findings) -> File {
         admin: top.section("admin").map(admin).unwrap_or_default(),
         log: top.section("log").map(log).unwrap_or_default(),
         limits: top.section("limits").map(limits).unwrap_or_default(),
+        alerts: top.section("alerts").map(alerts).unwrap_or_default(),
         defaults: top.section("defaults").map(defaults).unwrap_or_default(),
         providers,
         no_provider,
@@ -228,6 +238,17 @@ fn limits(mut section: Section<'_>) -> Limits {
     };
     section.finish();
     limits
+}
+
+fn alerts(mut section: Section<'_>) -> Alerts {
+    let alerts = Alerts {
+        at: section.integers("at", &(1..=1000)),
+        webhook: section.text("webhook"),
+        secret_env: section.text("webhook_secret_env"),
+        secret_file: section.text("webhook_secret_file"),
+    };
+    section.finish();
+    alerts
 }
 
 fn defaults(mut section: Section<'_>) -> Transport {

@@ -23,6 +23,7 @@ pub struct Config {
     pub admin: Admin,
     pub log: Log,
     pub limits: Limits,
+    pub alerts: Alerts,
     /// In the order of the file.
     pub providers: Vec<Arc<Provider>>,
     pub routes: Routes,
@@ -136,6 +137,22 @@ pub struct Limits {
     pub max_wait_ms: u64,
     /// A call's output is never capped below this to make it affordable.
     pub min_output_tokens: u64,
+}
+
+/// Who is told when a key comes near its limits.
+#[derive(Clone, Debug)]
+pub struct Alerts {
+    /// Hundredths of a limit, ascending.
+    pub at: Vec<u64>,
+    pub webhook: Option<Webhook>,
+}
+
+/// An address that is told of alerts.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    pub url: String,
+    /// What the messages are signed with.
+    pub secret: Option<SecretString>,
 }
 
 /// The words for [`Enforcement`].

@@ -188,12 +188,39 @@ impl<'t> Section<'t> {
     ) -> Option<u64> {
         let value = self.value(key)?;
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        let DeValue::Integer(number) = value.get_ref() else {
+        self.read_integer(key, value, range, &expected)
+    }
+
+    /// A list of whole numbers.
+    pub(super) fn integers(
+        &mut self,
+        key: &'static str,
+        range: &RangeInclusive<u64>,
+    ) -> Option<Vec<u64>> {
+        let value = self.value(key)?;
+        let (from, to) = (range.start(), range.end());
+        let expected = format!("a list of whole numbers from {from} to {to}");
+        let Some(list) = value.get_ref().as_array() else {
             self.wrong_type(&self.path_of(key), value, &expected);
             return None;
         };
+        let each = list.iter().filter_map(|item| self.read_integer(key, item, range, &expected));
+        Some(each.collect())
+    }
+
+    fn read_integer(
+        &self,
+        key: &'static str,
+        value: &Value<'_>,
+        range: &RangeInclusive<u64>,
+        expected: &str,
+    ) -> Option<u64> {
+        let DeValue::Integer(number) = value.get_ref() else {
+            self.wrong_type(&self.path_of(key), value, expected);
+            return None;
+        };
         let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
-        self.in_range(key, value.span(), number, range, &expected)
+        self.in_range(key, value.span(), number, range, expected)
     }
 
     /// One of a few words.

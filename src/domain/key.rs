@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -57,7 +58,11 @@ impl Secret {
     }
 
     pub fn hash(&self) -> KeyHash {
-        KeyHash(blake3::derive_key(HASH_CONTEXT, self.0.as_bytes()))
+        static CONTEXT: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key(HASH_CONTEXT));
+        let mut hasher = CONTEXT.clone();
+        hasher.update(self.0.as_bytes());
+        KeyHash(hasher.finalize().into())
     }
 
     /// The last four characters, for telling keys apart in a list.

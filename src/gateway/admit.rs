@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use actix_web::web;
+use bytes::Bytes;
+
 use crate::clock;
 use crate::domain::ceiling::Ceiling;
 use crate::domain::price::Pricing;
@@ -11,6 +14,7 @@ use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
 use crate::provider::request::Call;
+use crate::provider::tokens;
 
 use super::route::Destination;
 
@@ -36,23 +40,28 @@ pub(super) struct Admission {
     pub(super) cap: Option<u64>,
 }
 
-/// Takes what the call needs of the key's rates, then sets the most that it can cost aside: as it is; after waiting for the key's other calls; or
-/// with its output capped to what is left. Only then is it refused.
+/// Takes what the call needs of the key's rates, then sets the most that it can cost aside: as it is;
+/// after waiting for the key's other calls; or with its output capped to what is left. Only then is it
+/// refused.
 pub(super) async fn admit(
     ledger: &Arc<Ledger>,
     account: &Arc<Account>,
-    call: (&Call, &[u8]),
+    (call, body): (&Call, &Bytes),
     destination: &Destination,
     description: &Description,
     floor: u64,
     now: Timestamp,
 ) -> Result<Admission, ApiError> {
     let pricing = &*destination.pricing;
-    let pass = account.enter(estimate(call.0), clock::now)?;
+    let pass = account.enter(estimate(call), clock::now)?;
     if pricing.is_unknown() && account.is_limited() {
         return Err(ApiError::Unpriced(description.model.to_string()));
     }
-    let mut ceiling = ceiling(call, destination, pricing);
+    let mut ceiling = ceiling(call, body, destination, pricing);
+    if !ledger.has_room(account, ceiling.amount(), now) {
+        let tokens = count_prompt(call, body, destination).await;
+        ceiling = ceiling.with_input_tokens(pricing, tokens);
+    }
     let mut cap = None;
     loop {
         match ledger.hold(account, ceiling.amount(), description, now).await {
@@ -62,8 +71,10 @@ pub(super) async fn admit(
             }
             Err(Refusal::TooLarge { left, period, resets_at }) => {
                 let spent = ApiError::SpendingLimit { period, resets_at };
+                // What is rejected of a prediction is billed as output, whatever the cap.
+                let floor = floor.saturating_add(call.predicted_bytes);
                 ceiling = ceiling.capped_to(left, floor).ok_or(spent)?;
-                cap = Some(ceiling.output_tokens());
+                cap = Some(ceiling.output_tokens().saturating_sub(call.predicted_bytes));
             }
             Err(Refusal::Spent { period, resets_at }) => {
                 return Err(ApiError::SpendingLimit { period, resets_at });
@@ -95,10 +106,9 @@ impl From<Throttled> for ApiError {
     }
 }
 
-fn ceiling((call, body): (&Call, &[u8]), destination: &Destination, pricing: &Pricing) -> Ceiling {
+fn ceiling(call: &Call, body: &[u8], destination: &Destination, pricing: &Pricing) -> Ceiling {
     // A token is never shorter than a byte, so the body's bytes bound its tokens.
-    let media = if call.media { media_tokens(body, destination) } else { 0 };
-    let input = call.body_bytes.saturating_add(media);
+    let input = call.body_bytes.saturating_add(media_tokens(call, body, destination));
     let output = if call.endpoint.can_stream() {
         let cap = call.output_cap.or(destination.max_output_tokens).unwrap_or(LONGEST_OUTPUT);
         cap.saturating_add(call.predicted_bytes)
@@ -108,9 +118,24 @@ fn ceiling((call, body): (&Call, &[u8]), destination: &Destination, pricing: &Pr
     Ceiling::new(pricing, input, output, call.choices)
 }
 
+/// The prompt's tokens by a tokenizer, with a margin: for a call that does not fit by its bytes.
+async fn count_prompt(call: &Call, body: &Bytes, destination: &Destination) -> u64 {
+    let media = media_tokens(call, body, destination);
+    let (kind, text) = (destination.provider.kind, body.clone());
+    let counted = web::block(move || {
+        let text = std::str::from_utf8(&text).ok()?;
+        Some(tokens::bound(kind, text))
+    });
+    let counted = counted.await.ok().flatten().unwrap_or(call.body_bytes);
+    counted.saturating_add(media)
+}
+
 /// What images and files can come to beside their bytes: so much for every mention of an image, and
 /// all that the model can read where there is something else, or where escapes could hide a mention.
-fn media_tokens(body: &[u8], destination: &Destination) -> u64 {
+fn media_tokens(call: &Call, body: &[u8], destination: &Destination) -> u64 {
+    if !call.media {
+        return 0;
+    }
     let all = destination.max_input_tokens.unwrap_or(LONGEST_INPUT);
     let mentions = |word: &[u8]| memchr::memmem::find_iter(body, word).count() as u64;
     let images = mentions(b"image_url");

@@ -2,14 +2,15 @@
 //! knows awc.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::http::Method;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
+use actix_web::http::{Method, StatusCode, Version};
 use awc::ClientResponse;
-use awc::error::SendRequestError;
+use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::Sleep;
@@ -26,14 +27,49 @@ use crate::provider::request::{Call, Edits};
 /// An answer whose head has come.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
     pub(super) body: AnswerBody,
+}
+
+impl Answer {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        match &self.body {
+            AnswerBody::Upstream(body) => body.answer.headers(),
+            AnswerBody::Echo(echo) => &echo.headers,
+        }
+    }
 }
 
 /// The bytes of an answer as they come.
 pub(super) enum AnswerBody {
-    Upstream(Box<ClientResponse>),
-    Echo(EchoBody),
+    Upstream(UpstreamBody),
+    Echo(Box<EchoBody>),
+}
+
+/// awc ends a body in the same way whether it is whole or its connection was closed: where a length
+/// was announced it is counted here.
+pub(super) struct UpstreamBody {
+    answer: ClientResponse,
+    missing: Option<u64>,
+}
+
+impl Stream for UpstreamBody {
+    type Item = Result<Bytes, UpstreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.answer).poll_next(context)) {
+            Some(Ok(chunk)) => {
+                if let Some(missing) = &mut self.missing {
+                    *missing = missing.saturating_sub(chunk.len() as u64);
+                }
+                Some(Ok(chunk))
+            }
+            Some(Err(_)) => Some(Err(UpstreamError::Broken)),
+            None if self.missing.take().is_some_and(|missing| missing > 0) => {
+                Some(Err(UpstreamError::Broken))
+            }
+            None => None,
+        })
+    }
 }
 
 impl Stream for AnswerBody {
@@ -41,10 +77,8 @@ impl Stream for AnswerBody {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
-            Self::Upstream(answer) => Pin::new(answer)
-                .poll_next(context)
-                .map(|item| item.map(|chunk| chunk.map_err(|_| UpstreamError::Broken))),
-            Self::Echo(body) => Pin::new(body).poll_next(context).map(|item| item.map(Ok)),
+            Self::Upstream(body) => Pin::new(body).poll_next(context),
+            Self::Echo(body) => Pin::new(&mut **body).poll_next(context).map(|item| item.map(Ok)),
         }
     }
 }
@@ -76,17 +110,37 @@ pub(super) async fn send(
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let answer = tokio::time::timeout(patience, request.no_decompress().send_body(body)).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
-    Ok(Answer {
-        status: answer.status(),
-        headers: answer.headers().clone(),
-        body: AnswerBody::Upstream(Box::new(answer)),
-    })
+    let missing = announced(&answer)?;
+    let (status, body) = (answer.status(), UpstreamBody { answer, missing });
+    Ok(Answer { status, body: AnswerBody::Upstream(body) })
+}
+
+/// The length of the body, where its head says it.
+///
+/// awc takes an HTTP/1.1 answer without a length for an empty one, though its body goes on until the
+/// connection is closed: an answer that was paid for would be shown as nothing.
+fn announced(answer: &ClientResponse) -> Result<Option<u64>, UpstreamError> {
+    let headers = answer.headers();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(None);
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let may_have_body = answer.status().is_success() && answer.status() != StatusCode::NO_CONTENT;
+    if length.is_none() && may_have_body && answer.version() == Version::HTTP_11 {
+        tracing::warn!(
+            "a provider's answer has neither a length nor chunks: such a body cannot be read"
+        );
+        return Err(UpstreamError::Broken);
+    }
+    Ok(length)
 }
 
 /// Whether the provider can have seen the request, and so may charge for it.
 fn classify(error: &SendRequestError) -> UpstreamError {
     tracing::debug!(%error, "the provider did not answer");
     match error {
+        // awc's word for a connection that was made and then closed without an answer.
+        SendRequestError::Connect(ConnectError::Disconnected) => UpstreamError::Broken,
         SendRequestError::Url(_) | SendRequestError::Connect(_) => UpstreamError::Unreachable,
         SendRequestError::Timeout => UpstreamError::TimedOut,
         _ => UpstreamError::Broken,
@@ -108,13 +162,13 @@ pub(super) fn echo(call: &Call, edits: &Edits<'_>, body: &[u8], id: RequestId) -
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Answer {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
-        headers,
-        body: AnswerBody::Echo(EchoBody { frames, next: None }),
+        body: AnswerBody::Echo(Box::new(EchoBody { headers, frames, next: None })),
     }
 }
 
 /// The built-in provider's answer, at its own pace.
 pub(super) struct EchoBody {
+    headers: HeaderMap,
     frames: Frames,
     next: Option<(Pin<Box<Sleep>>, Bytes)>,
 }

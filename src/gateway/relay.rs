@@ -24,22 +24,21 @@ const GATHER_LIMIT: usize = 16 << 20;
 const DRAIN_BYTES: u64 = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_mins(5);
 
-/// Ends a silence and a call that take too long.
+/// Ends a silence and a call that take too long. The timer is made when there is something to wait
+/// for: most answers that are not streams come in one piece.
 pub(super) struct Patience {
     idle: Duration,
-    until_idle: Pin<Box<Sleep>>,
-    until_total: Pin<Box<Sleep>>,
+    total: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The timer is running for the silence that there is now.
+    silent: bool,
 }
 
 impl Patience {
     pub(super) fn new(timeouts: &Timeouts, began: std::time::Instant) -> Self {
         let idle = Duration::from_millis(timeouts.idle_ms);
         let total = Instant::from_std(began) + Duration::from_millis(timeouts.total_ms);
-        Self {
-            idle,
-            until_idle: Box::pin(tokio::time::sleep(idle)),
-            until_total: Box::pin(tokio::time::sleep_until(total)),
-        }
+        Self { idle, total, timer: None, silent: false }
     }
 
     /// The next chunk, or a failure once patience is at its end.
@@ -49,12 +48,24 @@ impl Patience {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         if let Poll::Ready(item) = Pin::new(body).poll_next(context) {
-            self.until_idle.as_mut().reset(Instant::now() + self.idle);
+            if self.timer.is_some() && Instant::now() >= self.total {
+                return Poll::Ready(Some(Err(UpstreamError::TimedOut)));
+            }
+            self.silent = false;
             return Poll::Ready(item);
         }
-        let is_over = self.until_idle.as_mut().poll(context).is_ready()
-            || self.until_total.as_mut().poll(context).is_ready();
-        if is_over { Poll::Ready(Some(Err(UpstreamError::TimedOut))) } else { Poll::Pending }
+        if !std::mem::replace(&mut self.silent, true) {
+            let end = self.total.min(Instant::now() + self.idle);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(end),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(end))),
+            }
+        }
+        let timer = self.timer.as_mut().map(|timer| timer.as_mut().poll(context));
+        match timer {
+            Some(Poll::Ready(())) => Poll::Ready(Some(Err(UpstreamError::TimedOut))),
+            _ => Poll::Pending,
+        }
     }
 }
 
@@ -158,7 +169,7 @@ impl Flow {
             self.settlement.end(Ending::Done);
             return Forward::default();
         };
-        let forward = meter.finish();
+        let mut forward = meter.finish();
         let report = *meter.report();
         self.settlement.metered(&report);
         let is_whole = report.done || report.finished || report.usage.is_some();
@@ -168,11 +179,13 @@ impl Flow {
             (false, false) => Ending::UpstreamCut,
         };
         self.settlement.end(ending);
+        if ending == Ending::UpstreamCut {
+            self.tell(UpstreamError::Broken, &mut forward);
+        }
         forward
     }
 
-    /// Ends a call that its provider broke off, and tells the client in the only way that is left
-    /// after the status went out: an event with an `error`, which official clients raise.
+    /// Ends a call that its provider broke off, and tells the client.
     fn fail(&mut self, error: UpstreamError) -> Result<Forward, UpstreamError> {
         self.settlement.end(match error {
             UpstreamError::TimedOut => Ending::Timeout,
@@ -180,10 +193,16 @@ impl Flow {
         });
         let Some(meter) = &mut self.meter else { return Err(error) };
         let mut forward = meter.finish();
+        self.tell(error, &mut forward);
+        Ok(forward)
+    }
+
+    /// Says what went wrong in the only way that is left after the status went out: an event with an
+    /// `error`, which official clients raise.
+    fn tell(&self, error: UpstreamError, forward: &mut Forward) {
         let gap = if self.between_events { "" } else { "\n\n" };
         let event = format!("{gap}data: {}\n\n", ApiError::Upstream(error).body());
         forward.push(Bytes::from(event));
-        Ok(forward)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a call goes: a model's name becomes a provider, the name it has there, and its price.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Provider};
@@ -9,6 +9,9 @@ use crate::domain::price::Pricing;
 use crate::error::ApiError;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
+
+/// What receipts say of a price from the configuration.
+static FROM_CONFIG: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("config"));
 
 /// Where a call goes, and what it costs there.
 pub(super) struct Destination {
@@ -40,7 +43,7 @@ pub(super) fn choose(
         .and_then(|catalogue| Catalogue::embedded().find(catalogue, &found.upstream_model));
     let configured = found.route.and_then(|route| route.price.as_ref());
     let (pricing, price): (Arc<Pricing>, Arc<str>) = match (configured, listed) {
-        (Some(pricing), _) => (Arc::clone(pricing), "config".into()),
+        (Some(pricing), _) => (Arc::clone(pricing), Arc::clone(&FROM_CONFIG)),
         (None, Some(entry)) => (Arc::clone(&entry.pricing), Arc::clone(&entry.version)),
         // It answers by itself and owes nobody anything.
         (None, None) if kind == Kind::Echo => (Arc::new(Pricing::Free), "free".into()),

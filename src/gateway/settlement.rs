@@ -185,7 +185,8 @@ impl Settlement {
             }
             return (bill, Metered::Reported);
         }
-        let refused = self.status >= 400 || ending == Ending::UpstreamError;
+        // A redirect is not followed, so it is no answer either.
+        let refused = self.status >= 300 || ending == Ending::UpstreamError;
         if !self.sent || (refused && metering.content_bytes == 0) {
             return (Bill::default(), Metered::Nothing);
         }

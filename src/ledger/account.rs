@@ -13,7 +13,7 @@ use super::hold::Refusal;
 use super::line::{Granted, Line, Served};
 use super::team::Team;
 use super::traffic::Traffic;
-use crate::domain::budget::{Balance, Enforcement, Remembered, Starts, Verdict};
+use crate::domain::budget::{Balance, Enforcement, Remembered, Spend, Starts, Verdict};
 use crate::domain::key::{KeyId, KeyRecord, Limits};
 use crate::domain::money::Money;
 use crate::domain::window::{Period, Timestamp, WindowRule};
@@ -45,6 +45,21 @@ pub struct Standing {
     /// What is left of the limit beside what is spent and held.
     pub remaining: Option<Money>,
     pub resets_at: Timestamp,
+}
+
+/// What settling a hold left behind, seen in the same instant.
+pub(super) struct Settled {
+    /// The windows that the cost belongs to.
+    pub(super) starts: Starts,
+    pub(super) spends: [Spend; 3],
+}
+
+/// A share of a limit that has been passed.
+pub(super) struct Passed {
+    pub(super) period: Period,
+    pub(super) percent: u64,
+    pub(super) limit: Money,
+    pub(super) spend: Spend,
 }
 
 /// The answer to a call that asks for money.
@@ -219,12 +234,30 @@ impl Account {
         amount: Money,
         cost: Money,
         enforcement: Enforcement,
-    ) -> Starts {
+    ) -> Settled {
         let mut state = self.state();
         state.open_holds -= 1;
-        let counted = state.balance.settle(starts, amount, cost);
+        let starts = state.balance.settle(starts, amount, cost);
+        let spends = Period::ALL.map(|period| *state.balance.spend(period));
         self.serve(&mut state, enforcement);
-        counted
+        Settled { starts, spends }
+    }
+
+    /// Which shares of the key's limits a cost that has just been settled passed: the highest of
+    /// `shares`, which ascend, in each window.
+    pub(super) fn passed(&self, settled: &Settled, cost: Money, shares: &[u64]) -> Vec<Passed> {
+        let limits = self.record.load().limits;
+        let passed = |period: Period| {
+            let (limit, spend) = (limits.get(period)?, settled.spends[period.index()]);
+            if settled.starts[period.index()] != spend.window.start {
+                return None;
+            }
+            let after = Money::percent_of(spend.posted, limit);
+            let before = Money::percent_of(spend.posted.saturating_sub(cost), limit);
+            let share = shares.iter().rev().find(|share| before < **share && **share <= after);
+            Some(Passed { period, percent: *share?, limit, spend })
+        };
+        Period::ALL.into_iter().filter_map(passed).collect()
     }
 
     /// Posts a cost that was held by an earlier process.
@@ -309,6 +342,14 @@ impl Account {
         let mut state = self.state();
         state.balance.roll(rule, record.created, now);
         standing(&state.balance, &record.limits)
+    }
+
+    /// Whether `amount` fits now, beside the holds there are.
+    pub(super) fn has_room(&self, amount: Money, rule: &WindowRule, now: Timestamp) -> bool {
+        let record = self.record.load();
+        let mut state = self.state();
+        state.balance.roll(rule, record.created, now);
+        state.balance.free(&record.limits).is_none_or(|free| amount <= free)
     }
 
     /// When the first of the windows ends.

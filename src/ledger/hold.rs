@@ -254,7 +254,9 @@ impl Hold {
     fn release(&self, cost: Money) -> (Starts, Option<Share>) {
         let enforcement = self.ledger.policy.load().enforcement;
         let (open, amount) = (&self.open, self.open.amount);
-        let starts = self.account.settle(&open.starts, amount, cost, enforcement);
+        let settled = self.account.settle(&open.starts, amount, cost, enforcement);
+        let starts = settled.starts;
+        self.ledger.alert(&self.account, &settled, cost);
         let share = self.team.as_ref().zip(open.share).map(|(team, share)| {
             let starts = team.settle(&share.starts, amount, cost, enforcement);
             Share { starts, ..share }

@@ -216,6 +216,14 @@ impl Team {
         standing(&state.balance, &record.limits)
     }
 
+    /// Whether `amount` fits now, beside the holds there are.
+    pub(super) fn has_room(&self, amount: Money, rule: &WindowRule, now: Timestamp) -> bool {
+        let record = self.record.load();
+        let mut state = self.state();
+        state.balance.roll(rule, record.created, now);
+        state.balance.free(&record.limits).is_none_or(|free| amount <= free)
+    }
+
     /// When the first of the windows ends.
     pub(super) fn next_roll(&self) -> Timestamp {
         self.state().balance.next_roll()

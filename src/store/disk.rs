@@ -23,30 +23,29 @@ pub trait Segment: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// Segments as files beside the store: `conduit.redb.journal-00000001`.
+/// Segments as files in a folder beside the store: `conduit.redb.journal/00000001`.
+///
+/// A folder of their own, so that nobody who watches the store's folder, as we do where the
+/// configuration lies there too, is woken by every call.
 #[derive(Debug)]
-pub struct Folder {
-    folder: PathBuf,
-    prefix: String,
-}
+pub struct Folder(PathBuf);
 
 impl Folder {
-    /// The journal of the store at `store`.
-    pub fn beside(store: &Path) -> Self {
-        let name = store.file_name().unwrap_or_default().to_string_lossy();
-        let folder = store.parent().filter(|p| !p.as_os_str().is_empty());
-        Self {
-            folder: folder.unwrap_or_else(|| Path::new(".")).to_owned(),
-            prefix: format!("{name}.journal-"),
-        }
+    /// The journal of the store at `store`; its folder is made if it is not there.
+    pub fn beside(store: &Path) -> io::Result<Self> {
+        let mut path = store.as_os_str().to_owned();
+        path.push(".journal");
+        let folder = Self(PathBuf::from(path));
+        super::make_private_folder(&folder.0)?;
+        Ok(folder)
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{}{number:08}", self.prefix))
+        self.0.join(format!("{number:08}"))
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        File::open(&self.0)?.sync_all()
     }
 }
 
@@ -63,10 +62,9 @@ impl Disk for Folder {
 
     fn list(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
+        for entry in std::fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(&self.prefix));
-            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            numbers.extend(name.to_str().and_then(|number| number.parse::<u64>().ok()));
         }
         numbers.sort_unstable();
         Ok(numbers)

@@ -16,17 +16,16 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const PROVIDER_KEY = 'provider-secret-for-tests';
 const START_MS = 20_000;
 const STOP_MS = 20_000;
-const SETTLE_MS = 10_000;
 
 // The official client, from the folder where `tests/run` installed it, else from beside this file.
 const modules = process.env.CONDUIT_NODE_MODULES;
-const from = modules ? path.join(modules, '..', 'package.json') : fileURLToPath(import.meta.url);
+export const HOME = modules ? path.dirname(path.resolve(modules)) : fileURLToPath(new URL('.', import.meta.url));
 
-export const { OpenAI, ...errors } = createRequire(from)('openai');
+export const { OpenAI, ...errors } = createRequire(path.join(HOME, 'package.json'))('openai');
 
 /** The binary under test: `CONDUIT_BIN`, else the newest kind of build there is. */
 function binary() {
@@ -140,23 +139,11 @@ export class Gateway {
     return made.secret;
   }
 
-  /** Nano-dollars over all rows of the usage report. */
+  /** Nano-dollars over all rows of the usage report. Never waited for: the receipt of a call is in
+   * the ledger before the client has seen the end of its answer. */
   billed() {
     const report = JSON.parse(this.command('admin', 'usage', '--json'));
-    const rows = report.rows ?? report;
-    return rows.reduce((sum, row) => sum + nano(row.cost_usd), 0n);
-  }
-
-  /** The bill, once it is `expected` or there is no more point in waiting: a receipt is posted
-   * after the last byte of the answer went out, so a client can be quicker. */
-  async billedSoon(expected) {
-    const deadline = Date.now() + SETTLE_MS;
-    let bill = this.billed();
-    while (bill !== expected && Date.now() < deadline) {
-      await sleep(50);
-      bill = this.billed();
-    }
-    return bill;
+    return report.rows.reduce((sum, row) => sum + nano(row.cost_usd), 0n);
   }
 
   /** The requests the provider received, for one model or all. */

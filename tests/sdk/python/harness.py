@@ -173,18 +173,21 @@ class Gateway:
         return made["secret"]
 
     def billed(self) -> Decimal:
-        """Dollars over all rows of the usage report."""
+        """Dollars over all rows of the usage report.
+
+        Never waited for after an answer that came to its end: its receipt is in the ledger before
+        the client has seen the last of it.
+        """
         report = json.loads(self.command("admin", "usage", "--json"))
-        rows = report["rows"] if isinstance(report, dict) else report
-        return sum((Decimal(row["cost_usd"]) for row in rows), Decimal(0))
+        return sum((Decimal(row["cost_usd"]) for row in report["rows"]), Decimal(0))
 
-    def billed_soon(self, expected) -> Decimal:
-        """The bill, once `expected` holds for it or there is no more point in waiting.
+    def billed_above(self, before: Decimal) -> Decimal:
+        """The bill, once it is above `before` or there is no more point in waiting.
 
-        A receipt is posted after the last byte of the answer went out, so a client can be quicker.
+        Only for a client that left early: the gateway has to notice that it did.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
-        while not expected(bill := self.billed()) and time.monotonic() < deadline:
+        while (bill := self.billed()) <= before and time.monotonic() < deadline:
             time.sleep(0.05)
         return bill
 

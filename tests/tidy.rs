@@ -1,0 +1,236 @@
+//! The rules of the house, read from the source itself: who may name which crate and which layer,
+//! and what every file begins with. A rule that only a reader enforces is soon no rule.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+use std::fs;
+use std::path::Path;
+
+/// Crates and parts of the standard library that belong to some files only: a path is allowed if it
+/// begins with one of these.
+const BELONGS: [(&str, &[&str]); 16] = [
+    ("redb", &["src/store"]),
+    ("awc", &["src/gateway/forward.rs", "src/gateway/upstreams.rs"]),
+    ("actix_web", &["src/gateway", "src/error.rs", "src/server.rs", "src/admin/socket.rs"]),
+    ("rustls", &["src/gateway.rs", "src/gateway/upstreams.rs", "src/server.rs", "src/cli.rs"]),
+    ("notify", &["src/config"]),
+    ("toml", &["src/config"]),
+    ("clap", &["src/cli"]),
+    ("comfy_table", &["src/cli"]),
+    ("getrandom", &["src/clock.rs"]),
+    ("jiff", &["src/domain/window.rs", "src/config/check.rs"]),
+    ("sd_notify", &["src/server.rs"]),
+    ("tracing_subscriber", &["src/logging", "src/config/check.rs"]),
+    ("SystemTime", &["src/clock.rs"]),
+    ("std::env", &["src/config.rs", "src/cli", "src/logging"]),
+    ("std::process", &["src/cli", "src/main.rs", "src/admin/socket.rs"]),
+    ("anyhow", &[]),
+];
+
+/// What would be input, output, time or chance.
+const OUTSIDE: [&str; 12] = [
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::io",
+    "std::thread",
+    "std::process",
+    "std::time",
+    "Instant",
+    "tokio",
+    "tracing",
+    "println",
+    "clock",
+];
+/// Layers that decide and never act.
+const PURE: [&str; 2] = ["src/domain", "src/provider"];
+
+/// The layers that each layer may name. What is not listed here may name all.
+const BELOW: [(&str, &[&str]); 8] = [
+    ("domain", &["domain"]),
+    ("provider", &["domain", "provider"]),
+    ("catalogue", &["domain", "catalogue"]),
+    ("config", &["domain", "provider", "config"]),
+    ("store", &["domain", "store", "clock"]),
+    ("ledger", &["domain", "store", "ledger", "clock"]),
+    (
+        "gateway",
+        &[
+            "domain",
+            "provider",
+            "catalogue",
+            "config",
+            "store",
+            "ledger",
+            "error",
+            "gateway",
+            "clock",
+        ],
+    ),
+    ("admin", &["domain", "provider", "catalogue", "config", "store", "ledger", "admin", "clock"]),
+];
+
+const OWNERLESS: [&str; 6] =
+    ["mod.rs", "utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];
+
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    /// Its lines without comments and without its tests, which stand at the end.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let is_test = self.path.ends_with("tests.rs");
+        self.text
+            .lines()
+            .enumerate()
+            .take_while(move |(_, line)| !is_test && *line != "#[cfg(test)]")
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            .map(|(number, line)| (number + 1, line))
+    }
+
+    fn is_below(&self, folder: &str) -> bool {
+        self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(['/', '.']))
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<File>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+            let (path, text) =
+                (name.to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap());
+            files.push(File { path, text });
+        }
+    }
+}
+
+fn files(folder: &str) -> Vec<File> {
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    assert!(!files.is_empty());
+    files
+}
+
+/// Whether a line names a crate, a path or a type: as a word, and not as a part of another path.
+fn names(line: &str, wanted: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(wanted).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + wanted.len()..]);
+        let is_path = wanted.contains("::") || wanted.starts_with(char::is_uppercase);
+        // A crate is followed by a path or ends a `use`; a module or a text of its name is not meant.
+        let is_used = is_path || after.starts_with("::") || after.starts_with('!');
+        let is_own = before.ends_with("crate::")
+            || before.ends_with("self::")
+            || before.ends_with("super::");
+        !before.ends_with(is_word) && !after.starts_with(is_word) && is_used && !is_own
+    })
+}
+
+fn fail_with(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn each_crate_is_named_where_it_belongs() {
+    let mut complaints = Vec::new();
+    for file in files("src") {
+        for (number, line) in file.code() {
+            for (name, places) in BELONGS {
+                let is_allowed = places.iter().any(|place| file.path.starts_with(place));
+                if !is_allowed && names(line, name) {
+                    complaints
+                        .push(format!("{}:{number}: `{name}` belongs to {places:?}", file.path));
+                }
+            }
+        }
+    }
+    fail_with(&complaints);
+}
+
+#[test]
+fn what_decides_neither_acts_nor_looks_at_the_clock() {
+    let mut complaints = Vec::new();
+    for file in files("src").iter().filter(|file| PURE.iter().any(|layer| file.is_below(layer))) {
+        for (number, line) in file.code() {
+            for name in OUTSIDE.iter().filter(|name| names(line, name)) {
+                complaints.push(format!("{}:{number}: `{name}` has no place here", file.path));
+            }
+        }
+    }
+    fail_with(&complaints);
+}
+
+#[test]
+fn a_layer_names_only_those_below_it() {
+    let mut complaints = Vec::new();
+    for file in files("src") {
+        let layer = BELOW.iter().find(|(layer, _)| file.is_below(&format!("src/{layer}")));
+        let Some((layer, below)) = layer else { continue };
+        for (number, line) in file.code() {
+            let named = line
+                .split("crate::")
+                .skip(1)
+                .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+            for other in named.filter(|other| !other.is_empty() && !below.contains(other)) {
+                complaints.push(format!("{}:{number}: {layer} must not name {other}", file.path));
+            }
+        }
+    }
+    fail_with(&complaints);
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_has_an_owner() {
+    let mut complaints = Vec::new();
+    for file in files("src").iter().chain(&files("tests")) {
+        if !file.text.starts_with("//! ") {
+            complaints.push(format!("{}: does not begin by saying what it is for", file.path));
+        }
+        let name = file.path.rsplit('/').next().unwrap();
+        if OWNERLESS.contains(&name) {
+            complaints.push(format!("{}: name it for what it does", file.path));
+        }
+        for (number, line) in file.text.lines().enumerate() {
+            // Written apart, so that this line is none.
+            for mark in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")] {
+                if line.contains(mark) {
+                    complaints.push(format!("{}:{}: {mark}", file.path, number + 1));
+                }
+            }
+            if line.contains("#[allow") || line.contains("#![allow") {
+                let said = !line.contains("contains(");
+                if said {
+                    complaints.push(format!(
+                        "{}:{}: `expect` says when it is over",
+                        file.path,
+                        number + 1
+                    ));
+                }
+            }
+        }
+    }
+    fail_with(&complaints);
+}
+
+#[test]
+fn a_name_is_found_where_it_is_used_and_not_where_it_is_a_part() {
+    for (line, name, expected) in [
+        ("use redb::Database;", "redb", true),
+        ("    redb::Database::create(p)", "redb", true),
+        ("let redb = 5;", "redb", false),
+        ("use crate::redb::X;", "redb", false),
+        ("\"data/conduit.redb\"", "redb", false),
+        ("sd_notify::notify(&[])", "notify", false),
+        ("use std::{fs, io};", "std::fs", false),
+        ("use std::fs::File;", "std::fs", true),
+        ("let t: Instant = x;", "Instant", true),
+        ("let t: Instantly = x;", "Instant", false),
+    ] {
+        assert_eq!(names(line, name), expected, "{line}");
+    }
+}
