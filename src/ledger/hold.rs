@@ -161,7 +161,7 @@ impl InLine<'_> {
             // A window that rolls frees money too, and nobody else may come by to notice.
             let roll = Instant::now() + Duration::from_millis(self.to_next_roll().max(1));
             match tokio::time::timeout_at(deadline.min(roll), &mut self.answer).await {
-                Ok(Ok(Served::Granted(granted))) => return Ok(Some((granted, self.team.take()))),
+                Ok(Ok(Served::Granted(granted))) => return Ok(Some((granted, self.team.clone()))),
                 Ok(Ok(Served::Turned(refusal))) => return Err(refusal),
                 Ok(Ok(Served::Elsewhere)) => return Ok(None),
                 Ok(Err(_)) => return Err(Refusal::Reserved),
@@ -197,6 +197,8 @@ impl Drop for InLine<'_> {
             }
             None => self.account.leave_line(ticket, &mut self.answer, ceiling, enforcement),
         }
+        // Money of a key that has moved meanwhile is waited for elsewhere.
+        self.account.serve_elsewhere(self.team.as_deref(), enforcement);
     }
 }
 
@@ -259,12 +261,7 @@ impl Hold {
             let starts = team.settle(&share.starts, amount, cost, enforcement);
             Share { starts, ..share }
         });
-        // The key may have moved while the call ran: its money is waited for in its present team.
-        let moved_to =
-            self.account.team().filter(|now| self.open.share.is_none_or(|s| s.team != now.id()));
-        if let Some(team) = moved_to {
-            team.serve(enforcement);
-        }
+        self.account.serve_elsewhere(self.team.as_deref(), enforcement);
         (starts, share)
     }
 

@@ -266,7 +266,7 @@ fn is_within(limit: Option<u64>, (posted, held): (u64, u64)) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn keys_and_teams_agree_with_a_naive_list(steps in steps()) {
@@ -410,6 +410,7 @@ fn a_team_s_limit_is_a_ceiling_from_all_threads_and_nobody_waits_for_ever() {
             let mut round = 0;
             while !is_over.load(Ordering::Relaxed) {
                 round += 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
                 let to = [Some(teams[0].id()), Some(teams[1].id()), None][round % 3];
                 move_to(&ledger, &keys[round % 2 * 3], to);
                 for team in &teams {
@@ -420,10 +421,9 @@ fn a_team_s_limit_is_a_ceiling_from_all_threads_and_nobody_waits_for_ever() {
                 }
             }
         });
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
         is_over.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
     });
     assert_eq!(admitted.into_inner(), THREADS * CALLS);
     assert_eq!(ledger.held(), Money::ZERO);
