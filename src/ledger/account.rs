@@ -121,20 +121,26 @@ impl Account {
         state.serve(&record.limits, enforcement);
     }
 
-    /// Ends a hold at `cost` and serves the line. Returns the windows the cost belongs to.
+    /// The windows that the cost of a hold made in the windows `starts` belongs to.
+    pub(super) fn windows_of(&self, starts: &Starts) -> Starts {
+        // On a copy: nothing is given back yet.
+        let mut balance = self.state().balance;
+        balance.settle(starts, Money::ZERO, Money::ZERO)
+    }
+
+    /// Ends a hold at `cost` and serves the line.
     pub(super) fn settle(
         &self,
         starts: &Starts,
         amount: Money,
         cost: Money,
         enforcement: Enforcement,
-    ) -> Starts {
+    ) {
         let record = self.record.load();
         let mut state = self.state();
         state.open_holds -= 1;
-        let counted = state.balance.settle(starts, amount, cost);
+        state.balance.settle(starts, amount, cost);
         state.serve(&record.limits, enforcement);
-        counted
     }
 
     /// Posts a cost that was held by an earlier process.

@@ -78,7 +78,12 @@ impl Ledger {
             Asked::LineFull => return Err(Refusal::Reserved),
             Asked::Queued { ticket, answer } => {
                 let place = InLine { ledger: self, account, ticket, answer, ceiling, enforcement };
-                place.wait(policy.max_wait_ms).await?
+                let starts = place.wait(policy.max_wait_ms).await?;
+                if let Some(trouble) = self.store().journal().trouble() {
+                    account.settle(&starts, ceiling, Money::ZERO, enforcement);
+                    return Err(Refusal::Unsafe(trouble));
+                }
+                starts
             }
         };
         Ok(self.open_hold(account, ceiling, starts, call, enforcement))
@@ -208,8 +213,11 @@ impl Hold {
                 "a call cost more than its ceiling: the provider did not keep the cap it was given"
             );
         }
-        let counted = self.account.settle(starts, amount, receipt.cost, self.enforcement);
+        // Written before what is left over is given to others: were it the other way about, a crash in
+        // between would find their holds beside the whole of this one, above the limit.
+        let counted = self.account.windows_of(starts);
         self.ledger.store().journal().post(&counted, receipt);
+        self.account.settle(starts, amount, receipt.cost, self.enforcement);
     }
 }
 
