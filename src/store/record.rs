@@ -32,19 +32,13 @@ pub struct OpenHold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     Hold(OpenHold),
-    Post {
-        starts: Starts,
-        receipt: Receipt,
-    },
+    Post { starts: Starts, receipt: Receipt },
     Void(RequestId),
-    /// The holds that were open when the earlier part of the journal was put away.
-    Carry(Vec<OpenHold>),
 }
 
 const HOLD: u64 = 1;
 const POST: u64 = 2;
 const VOID: u64 = 3;
-const CARRY: u64 = 4;
 
 /// Bytes before a record: its length and its CRC-32, both little-endian.
 const FRAME: usize = 8;
@@ -77,7 +71,7 @@ pub fn read_frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record, Deco
 }
 
 impl Record {
-    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(match input.number()? {
             HOLD => Self::Hold(OpenHold::decode(input)?),
             POST => {
@@ -85,13 +79,6 @@ impl Record {
                 Self::Post { starts, receipt: Receipt::decode(input)? }
             }
             VOID => Self::Void(RequestId::from_bits(u128::from_be_bytes(input.fixed()?))),
-            CARRY => {
-                let mut holds = Vec::new();
-                for _ in 0..input.number()? {
-                    holds.push(OpenHold::decode(input)?);
-                }
-                Self::Carry(holds)
-            }
             other => return Err(DecodeError::Unknown(other)),
         })
     }
@@ -111,14 +98,6 @@ pub fn encode_post(starts: &Starts, receipt: &Receipt, out: &mut Encoder) {
 pub fn encode_void(id: RequestId, out: &mut Encoder) {
     out.number(VOID);
     out.fixed(id.bits().to_be_bytes());
-}
-
-pub fn encode_carry<'h>(holds: impl ExactSizeIterator<Item = &'h OpenHold>, out: &mut Encoder) {
-    out.number(CARRY);
-    out.number(holds.len() as u64);
-    for hold in holds {
-        hold.encode(out);
-    }
 }
 
 fn encode_starts(starts: &Starts, out: &mut Encoder) {
@@ -189,11 +168,11 @@ mod tests {
     fn journal() -> (Vec<Record>, Vec<u8>) {
         let mut bytes = Vec::new();
         frame(&mut bytes, |out| encode_hold(&hold(1), out));
-        frame(&mut bytes, |out| encode_carry([hold(2), hold(3)].iter(), out));
+        frame(&mut bytes, |out| encode_hold(&hold(2), out));
         frame(&mut bytes, |out| encode_void(RequestId::from_bits(2), out));
         let records = vec![
             Record::Hold(hold(1)),
-            Record::Carry(vec![hold(2), hold(3)]),
+            Record::Hold(hold(2)),
             Record::Void(RequestId::from_bits(2)),
         ];
         (records, bytes)

@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::TableDefinition;
 
 use super::StoreError;
+use super::vault::Vault;
 use crate::domain::budget::Remembered;
 use crate::domain::codec::{DecodeError, Decoder, Encoder};
 use crate::domain::money::Money;
@@ -28,21 +29,24 @@ pub(super) const RECEIPTS: TableDefinition<'_, (u64, u64), &[u8]> =
 /// (hour, key id, provider and model) → [`super::Totals`].
 pub(super) const HOURS: TableDefinition<'_, (u64, u64, &str), &[u8]> =
     TableDefinition::new("hours");
+/// Request id → the hold of a call that had not ended when the journal was last put away, as a record
+/// of the journal.
+pub(super) const OPEN: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("open_holds");
 
 const FORMAT_KEY: &str = "format";
 /// The last journal segment whose records are in the tables.
 pub(super) const STORED_KEY: &str = "journal_stored";
 
 /// Checks that the file is ours and of a format this program knows, and makes its tables.
-pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
-    if let Some(found) = format(db)? {
+pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
+    if let Some(found) = format(vault)? {
         return if found > FORMAT {
             Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT })
         } else {
             Ok(())
         };
     }
-    let write = db.begin_write()?;
+    let write = vault.begin_write()?;
     if write.list_tables()?.next().is_some() {
         let reason = "it is a redb database of another program".to_owned();
         return Err(StoreError::Foreign { path: path.to_owned(), reason });
@@ -52,12 +56,13 @@ pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
     write.open_table(ACCOUNTS)?;
     write.open_table(RECEIPTS)?;
     write.open_table(HOURS)?;
+    write.open_table(OPEN)?;
     write.commit()?;
     Ok(())
 }
 
-fn format(db: &Database) -> Result<Option<u64>, StoreError> {
-    let read = db.begin_read()?;
+fn format(vault: &Vault) -> Result<Option<u64>, StoreError> {
+    let read = vault.begin_read()?;
     match read.open_table(META) {
         Ok(meta) => Ok(meta.get(FORMAT_KEY)?.map(|format| format.value())),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
