@@ -15,7 +15,7 @@ use crate::machine::{Crash, Faults, Image, Machine, Op};
 
 const WORKERS: u64 = 3;
 const CALLS: u64 = 60;
-const IMAGES: usize = 400;
+const IMAGES: usize = 250;
 
 /// Calls of one worker: held, posted, voided or left open, waited for or not.
 fn call_often(machine: &Machine<Note>, store: &Store, mut chance: Chance) {
