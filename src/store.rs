@@ -14,13 +14,14 @@ pub mod report;
 mod schema;
 mod teams;
 mod totals;
+mod vault;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{Database, DatabaseError, ReadableTable, StorageBackend};
 
 pub use error::StoreError;
 pub use report::{Grouping, UsageFilter, UsageRow};
@@ -32,15 +33,16 @@ use disk::{Disk, Folder};
 use journal::Journal;
 use record::OpenHold;
 use recovery::Cabinet;
+use vault::Vault;
 
 /// Memory for redb's pages; its own default of 1 GiB is too much for a small machine.
 const CACHE_BYTES: usize = 64 << 20;
 
 /// The open store.
 pub struct Store {
-    // Before `db`: closing the journal puts everything away, which needs the database.
+    // Before `vault`: closing the journal puts everything away, which needs the database.
     journal: Journal,
-    db: Arc<Database>,
+    vault: Arc<Vault>,
     path: PathBuf,
 }
 
@@ -64,39 +66,47 @@ impl Store {
             make_private_folder(folder).map_err(|e| StoreError::unusable(folder, e))?;
         }
         let is_new = !path.exists();
-        let db = Database::builder().set_cache_size(CACHE_BYTES).create(path);
-        let db = db.map_err(|e| StoreError::opening(path, e))?;
-        make_private(path).map_err(|e| StoreError::unusable(path, e))?;
-        let journal = Folder::beside(path).map_err(|e| StoreError::unusable(path, e))?;
-        Self::start(db, Arc::new(journal), path, is_new)
+        if is_new {
+            make(path)?;
+        }
+        let file = path.to_owned();
+        let open = move || Database::builder().set_cache_size(CACHE_BYTES).create(&file);
+        let vault = Vault::open(open).map_err(|e| StoreError::opening(path, e))?;
+        let unusable = |e| StoreError::unusable(path, e);
+        let journal = Folder::beside(path).map_err(unusable)?;
+        sync_folder_of(path).map_err(unusable)?;
+        Self::start(vault, Arc::new(journal), path, is_new)
     }
 
-    /// Opens a store in memory or on a disk made for a test.
+    /// Opens a store in memory or on a disk made for a test. `backend` is asked for once more each
+    /// time the database has failed.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_with(
-        backend: impl StorageBackend,
+    pub fn open_with<B: StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, Found), StoreError> {
         let path = Path::new("memory");
-        let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        let db = db.map_err(|e| StoreError::opening(path, e))?;
-        Self::start(db, disk, path, false)
+        let open = move || -> Result<Database, DatabaseError> {
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend())
+        };
+        let vault = Vault::open(open).map_err(|e| StoreError::opening(path, e))?;
+        Self::start(vault, disk, path, false)
     }
 
     fn start(
-        db: Database,
+        vault: Vault,
         disk: Arc<dyn Disk>,
         path: &Path,
         is_new: bool,
     ) -> Result<(Self, Found), StoreError> {
-        schema::prepare(&db, path)?;
-        let db = Arc::new(db);
-        let mut cabinet = Cabinet::new(Arc::clone(&db), Arc::clone(&disk));
+        schema::prepare(&vault, path)?;
+        let vault = Arc::new(vault);
+        let mut cabinet = Cabinet::new(Arc::clone(&vault), Arc::clone(&disk));
         let (last, open) = cabinet.recover()?;
-        let journal = Journal::start(disk, last + 1, &open, cabinet)?;
-        Ok((Self { journal, db, path: path.to_owned() }, Found { is_new, open }))
+        let journal = Journal::start(disk, last + 1, cabinet)?;
+        Ok((Self { journal, vault, path: path.to_owned() }, Found { is_new, open }))
     }
 
     pub const fn journal(&self) -> &Journal {
@@ -109,7 +119,7 @@ impl Store {
 
     /// What each account has posted in its latest windows.
     pub fn accounts(&self) -> Result<HashMap<KeyId, Remembered>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let table = read.open_table(schema::ACCOUNTS)?;
         let mut accounts = HashMap::new();
         for row in table.iter()? {
@@ -126,6 +136,33 @@ impl Store {
     }
 }
 
+/// Makes an empty store under another name and gives it its own when it is whole: a file that a crash
+/// left half-made would be in the way for ever.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".new-{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    let unusable = |e| StoreError::unusable(path, e);
+    let _ = fs::remove_file(&draft);
+    {
+        let file = draft.clone();
+        let vault = Vault::open(move || Database::create(&file));
+        let vault = vault.map_err(|e| StoreError::opening(path, e))?;
+        make_private(&draft).map_err(unusable)?;
+        schema::prepare(&vault, path)?;
+    }
+    fs::File::open(&draft).and_then(|file| file.sync_all()).map_err(unusable)?;
+    // Unlike a rename, a link never takes the place of a store that another process made meanwhile.
+    match fs::hard_link(&draft, path) {
+        Ok(()) => fs::remove_file(&draft).map_err(unusable),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&draft).map_err(unusable)
+        }
+        // Not every file system knows links.
+        Err(_) => fs::rename(&draft, path).map_err(unusable),
+    }
+}
+
 /// Folders made for the store are its owner's alone; one that was there keeps its mode.
 fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -133,6 +170,12 @@ fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+/// Makes the names of what was just made beside `path` outlive the machine.
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 #[cfg(unix)]

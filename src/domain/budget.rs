@@ -79,7 +79,8 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// The windows that `now` is in, with what is remembered of them.
+    /// The windows that `now` is in, with what is remembered of them. Where the clock has been set
+    /// back since, they are the remembered ones: what was spent in them must not be forgotten.
     pub fn restore(
         remembered: &Remembered,
         rule: &WindowRule,
@@ -88,7 +89,7 @@ impl Balance {
     ) -> Self {
         let mut balance = Self::default();
         for period in Period::ALL {
-            let window = rule.window(period, anchor, now);
+            let window = rule.window(period, anchor, now.max(remembered.starts[period.index()]));
             let is_same = remembered.starts[period.index()] == window.start;
             let posted = if is_same { remembered.posted[period.index()] } else { Money::ZERO };
             balance.spends[period.index()] = Spend { window, posted, ..Spend::default() };
@@ -274,6 +275,15 @@ mod tests {
         let later = Balance::restore(&remembered, &WindowRule::Rolling, at(0), at(2 * DAY));
         assert_eq!(later.spend(Period::Daily).posted, usd(0));
         assert_eq!(later.spend(Period::Monthly).posted, usd(7));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_between_two_runs_forgets_nothing() {
+        let mut remembered = Remembered::default();
+        remembered.post(&[at(2 * DAY), at(0), at(0)], usd(3));
+        let balance = Balance::restore(&remembered, &WindowRule::Rolling, at(0), at(DAY));
+        assert_eq!(balance.spend(Period::Daily).posted, usd(3));
+        assert_eq!(balance.spend(Period::Daily).window.start, at(2 * DAY));
     }
 
     #[derive(Clone, Debug)]

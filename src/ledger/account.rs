@@ -227,7 +227,14 @@ impl Account {
         self.serve(&mut state, enforcement);
     }
 
-    /// Ends a hold at `cost` and serves the line. Returns the windows the cost belongs to.
+    /// The windows that the cost of a hold made in the windows `starts` belongs to.
+    pub(super) fn windows_of(&self, starts: &Starts) -> Starts {
+        // On a copy: nothing is given back yet.
+        let mut balance = self.state().balance;
+        balance.settle(starts, Money::ZERO, Money::ZERO)
+    }
+
+    /// Ends a hold at `cost` and serves the line.
     pub(super) fn settle(
         &self,
         starts: &Starts,

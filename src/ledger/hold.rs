@@ -15,7 +15,6 @@ use super::team::Team;
 use super::traffic::Pass;
 use super::{Ledger, whole_hold_receipt};
 use crate::clock;
-use crate::domain::budget::Starts;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
@@ -99,7 +98,12 @@ impl Ledger {
                     let end = *deadline.get_or_insert_with(|| Instant::now() + patience);
                     let place = InLine { ledger: self, account, team, ticket, answer, ceiling };
                     if let Some((granted, team)) = place.wait(end).await? {
-                        return Ok(self.open_hold(account, team, ceiling, granted, call));
+                        let hold = self.open_hold(account, team, ceiling, granted, call);
+                        if let Some(trouble) = self.store().journal().trouble() {
+                            hold.void();
+                            return Err(Refusal::Unsafe(trouble));
+                        }
+                        return Ok(hold);
                     }
                 }
             }
@@ -250,19 +254,16 @@ impl Hold {
     }
 
     /// Ends the hold in memory and serves whoever waits for its money: first the key's part, then
-    /// its team's. Returns the windows that the cost belongs to.
-    fn release(&self, cost: Money) -> (Starts, Option<Share>) {
+    /// its team's.
+    fn release(&self, cost: Money) {
         let enforcement = self.ledger.policy.load().enforcement;
         let (open, amount) = (&self.open, self.open.amount);
         let settled = self.account.settle(&open.starts, amount, cost, enforcement);
-        let starts = settled.starts;
         self.ledger.alert(&self.account, &settled, cost);
-        let share = self.team.as_ref().zip(open.share).map(|(team, share)| {
-            let starts = team.settle(&share.starts, amount, cost, enforcement);
-            Share { starts, ..share }
-        });
+        if let Some((team, share)) = self.team.as_ref().zip(open.share) {
+            team.settle(&share.starts, amount, cost, enforcement);
+        }
         self.account.serve_elsewhere(self.team.as_deref(), enforcement);
-        (starts, share)
     }
 
     fn finish(&mut self, receipt: &Receipt) {
@@ -274,12 +275,20 @@ impl Hold {
                 "a call cost more than its ceiling: the provider did not keep the cap it was given"
             );
         }
-        let (starts, share) = self.release(receipt.cost);
+        // Written before what is left over is given to others: were it the other way about, a crash in
+        // between would find their holds beside the whole of this one, above the limit.
+        let starts = self.account.windows_of(&self.open.starts);
+        let share = self
+            .team
+            .as_ref()
+            .zip(self.open.share)
+            .map(|(team, share)| Share { starts: team.windows_of(&share.starts), ..share });
         let journal = self.ledger.store().journal();
         match &share {
             Some(share) => journal.post_shared(&starts, share, receipt),
             None => journal.post(&starts, receipt),
         };
+        self.release(receipt.cost);
         if let Some(pass) = self.pass.take() {
             pass.settle(receipt);
         }

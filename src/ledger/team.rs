@@ -138,20 +138,26 @@ impl Team {
         state.serve(&self.record.load().limits, enforcement);
     }
 
+    /// The windows that the cost of a hold made in the windows `starts` belongs to.
+    pub(super) fn windows_of(&self, starts: &Starts) -> Starts {
+        // On a copy: nothing is given back yet.
+        let mut balance = self.state().balance;
+        balance.settle(starts, Money::ZERO, Money::ZERO)
+    }
+
     /// Ends the team's part of a hold at `cost` and serves the line; the key's part must have ended
-    /// before. Returns the windows the cost belongs to.
+    /// before.
     pub(super) fn settle(
         &self,
         starts: &Starts,
         amount: Money,
         cost: Money,
         enforcement: Enforcement,
-    ) -> Starts {
+    ) {
         let mut state = self.state();
         state.open_holds -= 1;
-        let counted = state.balance.settle(starts, amount, cost);
+        state.balance.settle(starts, amount, cost);
         state.serve(&self.record.load().limits, enforcement);
-        counted
     }
 
     /// Posts a cost that was held by an earlier process.

@@ -50,7 +50,7 @@ impl Segment for Nowhere {
 }
 
 fn ledger() -> Arc<Ledger> {
-    let (store, found) = Store::open_with(InMemoryBackend::new(), Arc::new(Nowhere)).unwrap();
+    let (store, found) = Store::open_with(InMemoryBackend::new, Arc::new(Nowhere)).unwrap();
     Ledger::load(Arc::new(store), found.open, Policy::default(), clock::now()).unwrap()
 }
 

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use redb::ReadableDatabase;
-
 use super::schema::{HOURS, RECEIPTS};
 use super::{Store, StoreError, Totals};
 use crate::domain::codec::Decoder;
@@ -57,7 +55,7 @@ const DAY_MS: u64 = 86_400_000;
 impl Store {
     /// Adds up hourly totals. What the journal holds must have been put away before.
     pub fn usage(&self, filter: &UsageFilter, by: Grouping) -> Result<Vec<UsageRow>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let table = read.open_table(HOURS)?;
         let mut rows: BTreeMap<(u64, u64, String), UsageRow> = BTreeMap::new();
         for row in table.range((filter.since.hour().millis(), 0, "")..)? {
@@ -106,7 +104,7 @@ impl Store {
         since: Timestamp,
         mut each: impl FnMut(Receipt) -> bool,
     ) -> Result<(), StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let table = read.open_table(RECEIPTS)?;
         for row in table.range((since.millis(), 0)..)? {
             let (_, run) = row?;
@@ -123,9 +121,24 @@ impl Store {
 
     /// The receipt of one call.
     pub fn receipt(&self, id: RequestId) -> Result<Option<Receipt>, StoreError> {
-        let mut found = None;
         let latest = id.began().plus_millis(LONGEST_CALL_MS);
-        self.receipts(id.began(), |receipt| {
+        let found = self.find(id, id.began(), latest)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // The clock may have been set back during the call.
+        let earliest = id.began().millis().saturating_sub(LONGEST_CALL_MS);
+        self.find(id, Timestamp::from_millis(earliest), id.began())
+    }
+
+    fn find(
+        &self,
+        id: RequestId,
+        since: Timestamp,
+        latest: Timestamp,
+    ) -> Result<Option<Receipt>, StoreError> {
+        let mut found = None;
+        self.receipts(since, |receipt| {
             let (is_it, at) = (receipt.id == id, receipt.at);
             if is_it {
                 found = Some(receipt);

@@ -5,18 +5,17 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::TableDefinition;
 
 use super::StoreError;
+use super::vault::Vault;
 use crate::domain::budget::Remembered;
 use crate::domain::codec::{DecodeError, Decoder, Encoder};
 use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
 /// The format this program writes. Raised whenever an older program could misread a newer file.
-///
-/// Format 2 added the tables about teams.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 1;
 
 /// Names and numbers of the store itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -30,6 +29,9 @@ pub(super) const RECEIPTS: TableDefinition<'_, (u64, u64), &[u8]> =
 /// (hour, key id, provider and model) → [`super::Totals`].
 pub(super) const HOURS: TableDefinition<'_, (u64, u64, &str), &[u8]> =
     TableDefinition::new("hours");
+/// Request id → the hold of a call that had not ended when the journal was last put away, as a record
+/// of the journal.
+pub(super) const OPEN: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("open_holds");
 
 /// Team id → [`crate::domain::team::TeamRecord`].
 pub(super) const TEAMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("teams");
@@ -45,18 +47,16 @@ const FORMAT_KEY: &str = "format";
 pub(super) const STORED_KEY: &str = "journal_stored";
 
 /// Checks that the file is ours and of a format this program knows, and makes its tables.
-pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
-    let found = format(db)?;
-    match found {
-        Some(FORMAT) => return Ok(()),
-        Some(found) if found > FORMAT => {
-            return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
-        }
-        // An earlier format had fewer tables, and the same ones.
-        Some(_) | None => {}
+pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
+    if let Some(found) = format(vault)? {
+        return if found > FORMAT {
+            Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT })
+        } else {
+            Ok(())
+        };
     }
-    let write = db.begin_write()?;
-    if found.is_none() && write.list_tables()?.next().is_some() {
+    let write = vault.begin_write()?;
+    if write.list_tables()?.next().is_some() {
         let reason = "it is a redb database of another program".to_owned();
         return Err(StoreError::Foreign { path: path.to_owned(), reason });
     }
@@ -65,6 +65,7 @@ pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
     write.open_table(ACCOUNTS)?;
     write.open_table(RECEIPTS)?;
     write.open_table(HOURS)?;
+    write.open_table(OPEN)?;
     write.open_table(TEAMS)?;
     write.open_table(TEAM_ACCOUNTS)?;
     write.open_table(TEAM_HOURS)?;
@@ -72,8 +73,8 @@ pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn format(db: &Database) -> Result<Option<u64>, StoreError> {
-    let read = db.begin_read()?;
+fn format(vault: &Vault) -> Result<Option<u64>, StoreError> {
+    let read = vault.begin_read()?;
     match read.open_table(META) {
         Ok(meta) => Ok(meta.get(FORMAT_KEY)?.map(|format| format.value())),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
 use super::schema::{Account, KEYS, TEAM_ACCOUNTS, TEAM_HOURS, TEAMS};
 use super::{Store, StoreError};
@@ -14,7 +14,7 @@ use crate::domain::window::Timestamp;
 
 impl Store {
     pub fn teams(&self) -> Result<Vec<TeamRecord>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let mut teams = Vec::new();
         for row in read.open_table(TEAMS)?.iter()? {
             teams.push(TeamRecord::decode(row?.1.value())?);
@@ -24,7 +24,7 @@ impl Store {
 
     /// What each team has posted in its latest windows.
     pub fn team_accounts(&self) -> Result<HashMap<TeamId, Remembered>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let mut accounts = HashMap::new();
         for row in read.open_table(TEAM_ACCOUNTS)?.iter()? {
             let (team, value) = row?;
@@ -36,7 +36,7 @@ impl Store {
 
     /// What a team posted since `since`, counted from the start of that hour: never too little.
     pub fn team_spent_since(&self, team: TeamId, since: Timestamp) -> Result<Money, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let table = read.open_table(TEAM_HOURS)?;
         let hours = (team.bits(), since.hour().millis())..=(team.bits(), u64::MAX);
         let mut spent = Money::ZERO;
@@ -51,7 +51,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::TeamNameTaken`] if there is one of this name.
     pub fn insert_team(&self, team: &TeamRecord) -> Result<(), StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.vault.begin_write()?;
         {
             let mut table = write.open_table(TEAMS)?;
             for row in table.iter()? {
@@ -74,7 +74,7 @@ impl Store {
         id: TeamId,
         change: impl FnOnce(&mut TeamRecord),
     ) -> Result<TeamRecord, StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.vault.begin_write()?;
         let changed = {
             let mut table = write.open_table(TEAMS)?;
             let row = table.get(id.bits())?.ok_or(StoreError::NoSuchTeam)?;
@@ -93,7 +93,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::TeamInUse`] while a key is in it that is not revoked; [`StoreError::NoSuchTeam`].
     pub fn delete_team(&self, id: TeamId) -> Result<(), StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.vault.begin_write()?;
         let mut keys = 0;
         for row in write.open_table(KEYS)?.iter()? {
             let key = KeyRecord::decode(row?.1.value())?;
