@@ -433,6 +433,34 @@ fn a_team_s_limit_is_a_ceiling_from_all_threads_and_nobody_waits_for_ever() {
 }
 
 #[test]
+fn who_came_first_to_a_full_team_goes_first_and_a_full_key_keeps_nobody_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _inside = runtime.enter();
+    let ledger = ledger();
+    let team = team(&ledger, 1, daily(Some(100)));
+    let controls = || Controls { team: Some(team.id()), ..Controls::default() };
+    let keys = [1, 2, 3].map(|n| key(&ledger, n, daily(Some(60)), controls()));
+    let first = poll(&mut ask(&ledger, &keys[0], 60)).unwrap().unwrap();
+    let mut of_full_key = ask(&ledger, &keys[0], 30);
+    assert!(poll(&mut of_full_key).is_none());
+    let passes_by = poll(&mut ask(&ledger, &keys[1], 10)).unwrap().unwrap();
+    let mut large = ask(&ledger, &keys[1], 45);
+    assert!(poll(&mut large).is_none());
+    let mut small = ask(&ledger, &keys[2], 5);
+    assert!(
+        poll(&mut small).is_none(),
+        "it would fit, but must not go past who waits for the team"
+    );
+    passes_by.void();
+    assert!(poll(&mut large).is_none() && poll(&mut small).is_none());
+    first.void();
+    for mut asking in [of_full_key, large, small] {
+        poll(&mut asking).expect("there is money for all").unwrap().void();
+    }
+    assert_eq!(team.in_flight(), (0, 0));
+}
+
+#[test]
 fn a_refusal_leaves_nothing_behind_and_a_pass_ends_with_its_hold() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let ledger = ledger();
