@@ -3,9 +3,10 @@
 //!
 //! A call never waits for any of this: what does not fit into the queue is only logged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use awc::Client;
+use awc::{Client, Connector};
 use ring::hmac;
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -76,11 +77,13 @@ impl Alarm {
 
 impl Alerts {
     /// Sends what comes to the webhook that the configuration names by then, one after the other.
-    pub async fn deliver(mut self, live: &Live, client: &Client) {
+    pub async fn deliver(mut self, live: &Live, tls: Arc<rustls::ClientConfig>) {
+        let connector = Connector::new().rustls_0_23(tls);
+        let client = Client::builder().connector(connector).disable_redirects().finish();
         while let Some(alert) = self.0.recv().await {
             let webhook = live.load().config.alerts.webhook.clone();
             if let Some(webhook) = webhook {
-                send(client, &webhook, &alert).await;
+                send(&client, &webhook, &alert).await;
             }
         }
     }

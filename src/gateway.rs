@@ -144,6 +144,11 @@ async fn serve_key(
         began,
     };
     let mut settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
+    if edge.stopping.is_stopping() {
+        // It stood in line while the order to stop came.
+        settlement.void();
+        return Err(ApiError::ShuttingDown);
+    }
 
     let answer = forward(edge, &destination, &call, &body, cap, head, id, &mut settlement).await?;
     let mut response = deliver(answer, &destination, &call, settlement).await?;

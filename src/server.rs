@@ -228,11 +228,7 @@ fn tell_alerts(
     let (alarm, queue) = alerts::queue();
     ledger.set_alarm(alarm);
     let (live, tls) = (Arc::clone(live), Arc::clone(tls));
-    actix_web::rt::spawn(async move {
-        let connector = awc::Connector::new().rustls_0_23(tls);
-        let client = awc::Client::builder().connector(connector).disable_redirects().finish();
-        queue.deliver(&live, &client).await;
-    })
+    actix_web::rt::spawn(async move { queue.deliver(&live, tls).await })
 }
 
 async fn shut_down(stopping: &Stopping, gateway: &ServerHandle, admin: &ServerHandle) {

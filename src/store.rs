@@ -18,6 +18,7 @@ mod retention;
 mod schema;
 mod teams;
 mod totals;
+mod vault;
 mod verify;
 mod windows;
 
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableTable, StorageBackend, WriteTransaction,
 };
 
 pub use backup::{BackedUp, Restored, restore};
@@ -44,18 +45,18 @@ use crate::domain::key::KeyId;
 use disk::{Disk, Folder};
 use journal::Journal;
 use record::OpenHold;
-use recovery::{Cabinet, OpenHolds};
+use recovery::Cabinet;
+use vault::Vault;
 
 /// Memory for redb's pages; its own default of 1 GiB is too much for a small machine.
 const CACHE_BYTES: usize = 64 << 20;
 
 /// The open store.
 pub struct Store {
-    // Before `db`: closing the journal puts everything away, which needs the database.
+    // Before `vault`: closing the journal puts everything away, which needs the database.
     journal: Journal,
-    db: Arc<Database>,
+    vault: Arc<Vault>,
     path: PathBuf,
-    open: OpenHolds,
 }
 
 /// What was found when the store was opened.
@@ -78,41 +79,47 @@ impl Store {
             make_private_folder(folder).map_err(|e| StoreError::unusable(folder, e))?;
         }
         let is_new = !path.exists();
-        let db = Database::builder().set_cache_size(CACHE_BYTES).create(path);
-        let db = db.map_err(|e| StoreError::opening(path, e))?;
-        make_private(path).map_err(|e| StoreError::unusable(path, e))?;
-        let journal = Folder::beside(path).map_err(|e| StoreError::unusable(path, e))?;
-        Self::start(db, Arc::new(journal), path, is_new)
+        if is_new {
+            make(path)?;
+        }
+        let file = path.to_owned();
+        let open = move || Database::builder().set_cache_size(CACHE_BYTES).create(&file);
+        let vault = Vault::open(open).map_err(|e| StoreError::opening(path, e))?;
+        let unusable = |e| StoreError::unusable(path, e);
+        let journal = Folder::beside(path).map_err(unusable)?;
+        sync_folder_of(path).map_err(unusable)?;
+        Self::start(vault, Arc::new(journal), path, is_new)
     }
 
-    /// Opens a store in memory or on a disk made for a test.
+    /// Opens a store in memory or on a disk made for a test. `backend` is asked for once more each
+    /// time the database has failed.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_with(
-        backend: impl StorageBackend,
+    pub fn open_with<B: StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, Found), StoreError> {
         let path = Path::new("memory");
-        let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        let db = db.map_err(|e| StoreError::opening(path, e))?;
-        Self::start(db, disk, path, false)
+        let open = move || -> Result<Database, DatabaseError> {
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend())
+        };
+        let vault = Vault::open(open).map_err(|e| StoreError::opening(path, e))?;
+        Self::start(vault, disk, path, false)
     }
 
     fn start(
-        db: Database,
+        vault: Vault,
         disk: Arc<dyn Disk>,
         path: &Path,
         is_new: bool,
     ) -> Result<(Self, Found), StoreError> {
-        schema::prepare(&db, path)?;
-        let db = Arc::new(db);
-        let mut cabinet = Cabinet::new(Arc::clone(&db), Arc::clone(&disk));
-        let open_holds = cabinet.open_holds();
+        schema::prepare(&vault, path)?;
+        let vault = Arc::new(vault);
+        let mut cabinet = Cabinet::new(Arc::clone(&vault), Arc::clone(&disk));
         let (last, open) = cabinet.recover()?;
-        let journal = Journal::start(disk, last + 1, &open, cabinet)?;
-        let store = Self { journal, db, path: path.to_owned(), open: open_holds };
-        Ok((store, Found { is_new, open }))
+        let journal = Journal::start(disk, last + 1, cabinet)?;
+        Ok((Self { journal, vault, path: path.to_owned() }, Found { is_new, open }))
     }
 
     pub const fn journal(&self) -> &Journal {
@@ -125,12 +132,21 @@ impl Store {
 
     /// All tables as they are at this instant, whatever is written meanwhile.
     fn read(&self) -> Result<ReadTransaction, StoreError> {
-        Ok(self.db.begin_read()?)
+        self.vault.begin_read()
     }
 
-    /// The one transaction that may write; waits for the journal's, should it be putting away.
-    fn write(&self) -> Result<WriteTransaction, StoreError> {
-        Ok(self.db.begin_write()?)
+    /// Makes a change in one transaction and returns when it outlives the machine. Waits for the
+    /// journal's transaction, should it be putting away.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let changed = self.vault.begin_write().and_then(|write| {
+            let changed = change(&write)?;
+            write.commit()?;
+            Ok(changed)
+        });
+        self.vault.watched(changed)
     }
 
     /// Puts everything away, or says why that cannot be done now.
@@ -145,7 +161,7 @@ impl Store {
     /// The holds that are open now. Blocks until the journal was read.
     pub fn open_holds(&self) -> Result<Vec<OpenHold>, StoreError> {
         self.bring_up_to_date()?;
-        Ok(self.open.list())
+        recovery::open_holds(&self.read()?)
     }
 
     /// What each account has posted in all and in its latest windows.
@@ -167,6 +183,33 @@ impl Store {
     }
 }
 
+/// Makes an empty store under another name and gives it its own when it is whole: a file that a crash
+/// left half-made would be in the way for ever.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".new-{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    let unusable = |e| StoreError::unusable(path, e);
+    let _ = fs::remove_file(&draft);
+    {
+        let file = draft.clone();
+        let vault = Vault::open(move || Database::create(&file));
+        let vault = vault.map_err(|e| StoreError::opening(path, e))?;
+        make_private(&draft).map_err(unusable)?;
+        schema::prepare(&vault, path)?;
+    }
+    fs::File::open(&draft).and_then(|file| file.sync_all()).map_err(unusable)?;
+    // Unlike a rename, a link never takes the place of a store that another process made meanwhile.
+    match fs::hard_link(&draft, path) {
+        Ok(()) => fs::remove_file(&draft).map_err(unusable),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&draft).map_err(unusable)
+        }
+        // Not every file system knows links.
+        Err(_) => fs::rename(&draft, path).map_err(unusable),
+    }
+}
+
 /// Folders made for the store are its owner's alone; one that was there keeps its mode.
 fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -174,6 +217,12 @@ fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+/// Makes the names of what was just made beside `path` outlive the machine.
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 #[cfg(unix)]

@@ -448,33 +448,6 @@ fn verify_names_what_does_not_add_up() {
 }
 
 #[test]
-fn a_store_of_the_first_format_is_taken_on() {
-    const META: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-    let (_folder, store) = folder();
-    {
-        let books = open(&store, Policy::default());
-        books.call(&books.key("a"), 5);
-    }
-    {
-        let db = redb::Database::open(&store).unwrap();
-        let write = db.begin_write().unwrap();
-        let table = |name| redb::TableDefinition::<u64, &[u8]>::new(name);
-        write.delete_table(redb::TableDefinition::<u128, &[u8]>::new("adjustments")).unwrap();
-        write.delete_table(table("pruned")).unwrap();
-        let mut meta = write.open_table(META).unwrap();
-        meta.insert("format", 1).unwrap();
-        meta.remove("window_rule").unwrap();
-        drop(meta);
-        write.commit().unwrap();
-    }
-    assert!(verify_file(&store).unwrap().differences.is_empty(), "read as it is");
-    let books = open(&store, Policy::default());
-    books.adjust("a", "-0.000000001");
-    assert_eq!(books.spent(&books.named("a")), [4; 3]);
-    books.verify();
-}
-
-#[test]
 fn a_backup_under_load_is_whole_and_comes_back() {
     let (folder, store) = folder();
     let backup = folder.path().join("backup");

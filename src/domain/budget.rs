@@ -117,7 +117,8 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// The windows that `now` is in, with what is remembered of them.
+    /// The windows that `now` is in, with what is remembered of them. Where the clock has been set
+    /// back since, they are the remembered ones: what was spent in them must not be forgotten.
     pub fn restore(
         remembered: &Remembered,
         rule: &WindowRule,
@@ -126,7 +127,7 @@ impl Balance {
     ) -> Self {
         let mut balance = Self { total: remembered.total, ..Self::default() };
         for period in Period::ALL {
-            let window = rule.window(period, anchor, now);
+            let window = rule.window(period, anchor, now.max(remembered.starts[period.index()]));
             let spend = &mut balance.spends[period.index()];
             *spend = Spend { window, ..Spend::default() };
             if remembered.starts[period.index()] == window.start {
@@ -196,9 +197,11 @@ impl Balance {
 
     /// Moves to the windows of another rule, in which the store knows of what is `remembered`.
     pub fn move_to(&mut self, windows: &[Window; 3], remembered: &Remembered) {
-        // What was posted in the meantime is not in the store's tables yet.
-        let since = self.total.saturating_sub(remembered.total);
-        let spent = Period::ALL.map(|period| remembered.spent(period).saturating_add(since));
+        // Some of what was posted is not in the store's tables yet, or is not here yet.
+        let ahead = self.total.saturating_sub(remembered.total);
+        let behind = remembered.total.saturating_sub(self.total);
+        let spent = Period::ALL
+            .map(|period| remembered.spent(period).saturating_add(ahead).saturating_sub(behind));
         self.rebase(windows, &spent);
     }
 
@@ -354,6 +357,15 @@ mod tests {
         let later = Balance::restore(&remembered, &WindowRule::Rolling, at(0), at(2 * DAY));
         assert_eq!(later.spend(Period::Daily).posted, usd(0));
         assert_eq!(later.spend(Period::Monthly).posted, usd(7));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_between_two_runs_forgets_nothing() {
+        let mut remembered = Remembered::default();
+        remembered.post(&[at(2 * DAY), at(0), at(0)], usd(3));
+        let balance = Balance::restore(&remembered, &WindowRule::Rolling, at(0), at(DAY));
+        assert_eq!(balance.spend(Period::Daily).posted, usd(3));
+        assert_eq!(balance.spend(Period::Daily).window.start, at(2 * DAY));
     }
 
     #[derive(Clone, Debug)]

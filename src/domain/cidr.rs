@@ -1,7 +1,7 @@
 //! A range of network addresses, such as `10.0.0.0/8`.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -4,8 +4,8 @@
 //! scanners find it and a typo is refused without a look-up. Its text can be revealed once and its
 //! types have no `Debug` that shows it.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::LazyLock;
 

@@ -1,11 +1,14 @@
 //! The way back: an answer goes on as it comes while the meter reads along, and the call ends exactly
 //! once, before the client can have seen the last of it.
 
+use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::rt::task::JoinHandle;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep};
@@ -22,6 +25,8 @@ use crate::provider::meter::{Forward, StreamMeter};
 const GATHER_LIMIT: usize = 16 << 20;
 /// What is read at most of an answer whose client has left, where its exact usage is wanted.
 const DRAIN_BYTES: u64 = 64 << 20;
+/// How much later than its end a call is ended from outside: a client that reads is told by then.
+const GRACE: Duration = Duration::from_secs(1);
 const DRAIN_TIME: Duration = Duration::from_mins(5);
 
 /// Ends a silence and a call that take too long. The timer is made when there is something to wait
@@ -107,9 +112,12 @@ pub(super) async fn gather(
 /// The body of a streamed answer.
 pub(super) struct Relay {
     /// Absent once the call has ended.
-    flow: Option<Flow>,
+    flow: Rc<RefCell<Option<Flow>>>,
     /// Read but not sent yet.
     ready: <Forward as IntoIterator>::IntoIter,
+    /// The end was seen here, and not by the guard.
+    is_over: bool,
+    guard: JoinHandle<()>,
 }
 
 /// A call under way: what comes, who reads along, and how it ends.
@@ -134,7 +142,7 @@ impl Relay {
         let meter = Some(meter);
         let mut flow = Flow { body, patience, meter, settlement, between_events: true };
         let ready = flow.take(first);
-        Self { flow: Some(flow), ready: ready.into_iter() }
+        Self::new(flow, ready)
     }
 
     /// Relays an answer that the meter cannot read: `first`, and what is still to come.
@@ -146,7 +154,14 @@ impl Relay {
     ) -> Self {
         settlement.metered(Metering::unreadable());
         let flow = Flow { body, patience, meter: None, settlement, between_events: false };
-        Self { flow: Some(flow), ready: Forward::from(first).into_iter() }
+        Self::new(flow, Forward::from(first))
+    }
+
+    fn new(flow: Flow, ready: Forward) -> Self {
+        let end = flow.patience.total;
+        let flow = Rc::new(RefCell::new(Some(flow)));
+        let guard = actix_web::rt::spawn(end_in_time(Rc::clone(&flow), end));
+        Self { flow, ready: ready.into_iter(), is_over: false, guard }
     }
 }
 
@@ -172,7 +187,7 @@ impl Flow {
         let mut forward = meter.finish();
         let report = *meter.report();
         self.settlement.metered(&report);
-        let is_whole = report.done || report.finished || report.usage.is_some();
+        let is_whole = report.done || report.finished;
         let ending = match (report.error, is_whole) {
             (true, _) => Ending::UpstreamError,
             (false, true) => Ending::Done,
@@ -222,27 +237,25 @@ impl MessageBody for Relay {
             if let Some(bytes) = relay.ready.next() {
                 return Poll::Ready(Some(Ok(bytes)));
             }
-            let Some(flow) = &mut relay.flow else { return Poll::Ready(None) };
+            if relay.is_over {
+                return Poll::Ready(None);
+            }
+            // An aborted connection says what an orderly end would hide.
+            let cut = || Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionAborted.into())));
+            let mut slot = relay.flow.borrow_mut();
+            let Some(flow) = slot.as_mut() else { return cut() };
             let item = ready!(flow.patience.poll_chunk(&mut flow.body, context));
+            relay.is_over = !matches!(item, Some(Ok(_)));
             let next = match item {
-                Some(Ok(chunk)) => flow.take(chunk),
-                None => {
-                    let last = flow.finish();
-                    relay.flow = None;
-                    last
-                }
-                Some(Err(error)) => {
-                    let last = flow.fail(error);
-                    relay.flow = None;
-                    let Ok(forward) = last else {
-                        // An aborted connection says what an orderly end would hide.
-                        let cut = std::io::ErrorKind::ConnectionAborted;
-                        return Poll::Ready(Some(Err(cut.into())));
-                    };
-                    forward
-                }
+                Some(Ok(chunk)) => Ok(flow.take(chunk)),
+                None => Ok(flow.finish()),
+                Some(Err(error)) => flow.fail(error),
             };
-            relay.ready = next.into_iter();
+            if relay.is_over {
+                *slot = None;
+            }
+            let Ok(forward) = next else { return cut() };
+            relay.ready = forward.into_iter();
         }
     }
 }
@@ -251,11 +264,22 @@ impl Drop for Relay {
     /// The client has left. What was used until now is charged, or the rest is read first, so that it
     /// is known exactly.
     fn drop(&mut self) {
-        let Some(flow) = self.flow.take() else { return };
+        self.guard.abort();
+        let Some(flow) = self.flow.borrow_mut().take() else { return };
         let wants_rest = flow.settlement.call().provider.on_client_gone == ClientGone::Drain;
         if wants_rest && flow.settlement.is_open() && flow.meter.is_some() {
             actix_web::rt::spawn(drain(flow));
         }
+    }
+}
+
+/// Ends a call at the end of its time also when its client does not read and nobody asks for more: a
+/// hold must not last as long as somebody's patience.
+async fn end_in_time(flow: Rc<RefCell<Option<Flow>>>, end: Instant) {
+    tokio::time::sleep_until(end + GRACE).await;
+    let late = flow.borrow_mut().take();
+    if let Some(mut flow) = late {
+        flow.settlement.end(Ending::Timeout);
     }
 }
 

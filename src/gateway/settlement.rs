@@ -145,6 +145,13 @@ impl Settlement {
         cost
     }
 
+    /// Ends a call that was never sent, as if it had not been made.
+    pub(super) fn void(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            hold.void();
+        }
+    }
+
     fn receipt(&self, hold: &Hold, ending: Ending) -> Receipt {
         let (bill, metered) = self.bill(hold.amount(), ending);
         let call = &self.call;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::hold::Refusal;
-use super::line::{Granted, Line, Served, Turn};
+use super::line::{Granted, Line, Served};
 use super::team::Team;
 use super::traffic::Traffic;
 use crate::domain::adjustment::Correction;
@@ -21,7 +21,8 @@ use crate::domain::window::{Period, Timestamp, WindowRule};
 
 pub(super) struct State {
     pub(super) balance: Balance,
-    line: Line<()>,
+    line: Line,
+    tickets: u64,
     pub(super) open_holds: u64,
 }
 
@@ -121,7 +122,7 @@ impl Account {
             id: record.id,
             record: ArcSwap::from_pointee(record),
             team: ArcSwapOption::new(team),
-            state: Mutex::new(State { balance, line: Line::default(), open_holds: 0 }),
+            state: Mutex::new(State { balance, line: Line::default(), tickets: 0, open_holds: 0 }),
             traffic: Mutex::default(),
         }
     }
@@ -188,11 +189,13 @@ impl Account {
             let starts = state.balance.hold(ceiling);
             return Asked::Granted(Granted { starts, team: None });
         }
-        let queued = state.line.join((), ceiling);
+        state.tickets += 1;
+        let ticket = state.tickets;
+        let queued = state.line.join(ticket, ceiling);
         // The line may have been standing still only because nobody had come by since a window
         // rolled.
         state.serve(&record.limits, own);
-        queued.map_or(Asked::LineFull, |(ticket, answer)| Asked::Queued { ticket, answer })
+        queued.map_or(Asked::LineFull, |answer| Asked::Queued { ticket, answer })
     }
 
     /// Gives up a place in line, and what was granted to it if it was served in the meantime.
@@ -211,7 +214,14 @@ impl Account {
         self.serve(&mut state, enforcement);
     }
 
-    /// Ends a hold at `cost` and serves the line. Returns the windows the cost belongs to.
+    /// The windows that the cost of a hold made in the windows `starts` belongs to.
+    pub(super) fn windows_of(&self, starts: &Starts) -> Starts {
+        // On a copy: nothing is given back yet.
+        let mut balance = self.state().balance;
+        balance.settle(starts, Money::ZERO, Money::ZERO)
+    }
+
+    /// Ends a hold at `cost` and serves the line.
     pub(super) fn settle(
         &self,
         starts: &Starts,
@@ -275,7 +285,7 @@ impl Account {
         // sent away now, or finds the new one.
         let mut state = self.state();
         if !is_same {
-            state.line.send_away(|()| true);
+            state.line.send_away();
         }
         self.serve(&mut state, enforcement);
         drop(state);
@@ -284,6 +294,17 @@ impl Account {
         }
         if let Some(team) = team {
             team.serve(enforcement);
+        }
+    }
+
+    /// Serves the line that the key's calls stand in now, unless that is the one of `served`: a key may
+    /// have moved while money of it was held.
+    pub(super) fn serve_elsewhere(&self, served: Option<&Team>, enforcement: Enforcement) {
+        match (self.team(), served) {
+            (None, None) => {}
+            (None, Some(_)) => self.serve(&mut self.state(), enforcement),
+            (Some(present), Some(served)) if std::ptr::eq(served, Arc::as_ptr(&present)) => {}
+            (Some(present), _) => present.serve(enforcement),
         }
     }
 
@@ -378,26 +399,20 @@ impl State {
     }
 
     fn serve(&mut self, limits: &Limits, enforcement: Enforcement) {
-        if self.line.is_empty() {
-            return;
+        while let Some((_, ceiling)) = self.line.first() {
+            let verdict = self.balance.decide(limits, enforcement, ceiling);
+            let served = match refusal(&self.balance, verdict) {
+                Some(refusal) => Served::Turned(refusal),
+                None if verdict == Verdict::Waits => return,
+                None => {
+                    self.open_holds += 1;
+                    let starts = self.balance.hold(ceiling);
+                    Served::Granted(Granted { starts, team: None })
+                }
+            };
+            if let Some(granted) = self.line.serve_first(served) {
+                self.give_back(&granted.starts, ceiling);
+            }
         }
-        let mut line = std::mem::take(&mut self.line);
-        line.serve(
-            self,
-            |state, (), ceiling| {
-                let verdict = state.balance.decide(limits, enforcement, ceiling);
-                if let Some(refusal) = refusal(&state.balance, verdict) {
-                    return Turn::Served(Served::Turned(refusal));
-                }
-                if verdict == Verdict::Waits {
-                    return Turn::Last;
-                }
-                state.open_holds += 1;
-                let starts = state.balance.hold(ceiling);
-                Turn::Served(Served::Granted(Granted { starts, team: None }))
-            },
-            |state, (), ceiling, granted| state.give_back(&granted.starts, ceiling),
-        );
-        self.line = line;
     }
 }

@@ -15,7 +15,6 @@ use super::team::Team;
 use super::traffic::Pass;
 use super::{Ledger, whole_hold_receipt};
 use crate::clock;
-use crate::domain::budget::Starts;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
@@ -99,7 +98,12 @@ impl Ledger {
                     let end = *deadline.get_or_insert_with(|| Instant::now() + patience);
                     let place = InLine { ledger: self, account, team, ticket, answer, ceiling };
                     if let Some((granted, team)) = place.wait(end).await? {
-                        return Ok(self.open_hold(account, team, ceiling, granted, call));
+                        let hold = self.open_hold(account, team, ceiling, granted, call);
+                        if let Some(trouble) = self.store().journal().trouble() {
+                            hold.void();
+                            return Err(Refusal::Unsafe(trouble));
+                        }
+                        return Ok(hold);
                     }
                 }
             }
@@ -161,7 +165,7 @@ impl InLine<'_> {
             // A window that rolls frees money too, and nobody else may come by to notice.
             let roll = Instant::now() + Duration::from_millis(self.to_next_roll().max(1));
             match tokio::time::timeout_at(deadline.min(roll), &mut self.answer).await {
-                Ok(Ok(Served::Granted(granted))) => return Ok(Some((granted, self.team.take()))),
+                Ok(Ok(Served::Granted(granted))) => return Ok(Some((granted, self.team.clone()))),
                 Ok(Ok(Served::Turned(refusal))) => return Err(refusal),
                 Ok(Ok(Served::Elsewhere)) => return Ok(None),
                 Ok(Err(_)) => return Err(Refusal::Reserved),
@@ -197,6 +201,8 @@ impl Drop for InLine<'_> {
             }
             None => self.account.leave_line(ticket, &mut self.answer, ceiling, enforcement),
         }
+        // Money of a key that has moved meanwhile is waited for elsewhere.
+        self.account.serve_elsewhere(self.team.as_deref(), enforcement);
     }
 }
 
@@ -248,24 +254,16 @@ impl Hold {
     }
 
     /// Ends the hold in memory and serves whoever waits for its money: first the key's part, then
-    /// its team's. Returns the windows that the cost belongs to.
-    fn release(&self, cost: Money) -> (Starts, Option<Share>) {
+    /// its team's.
+    fn release(&self, cost: Money) {
         let enforcement = self.ledger.policy.load().enforcement;
         let (open, amount) = (&self.open, self.open.amount);
         let settled = self.account.settle(&open.starts, amount, cost, enforcement);
-        let starts = settled.starts;
         self.ledger.alert(&self.account, &settled, cost);
-        let share = self.team.as_ref().zip(open.share).map(|(team, share)| {
-            let starts = team.settle(&share.starts, amount, cost, enforcement);
-            Share { starts, ..share }
-        });
-        // The key may have moved while the call ran: its money is waited for in its present team.
-        let moved_to =
-            self.account.team().filter(|now| self.open.share.is_none_or(|s| s.team != now.id()));
-        if let Some(team) = moved_to {
-            team.serve(enforcement);
+        if let Some((team, share)) = self.team.as_ref().zip(open.share) {
+            team.settle(&share.starts, amount, cost, enforcement);
         }
-        (starts, share)
+        self.account.serve_elsewhere(self.team.as_deref(), enforcement);
     }
 
     fn finish(&mut self, receipt: &Receipt) {
@@ -277,12 +275,20 @@ impl Hold {
                 "a call cost more than its ceiling: the provider did not keep the cap it was given"
             );
         }
-        let (starts, share) = self.release(receipt.cost);
+        // Written before what is left over is given to others: were it the other way about, a crash in
+        // between would find their holds beside the whole of this one, above the limit.
+        let starts = self.account.windows_of(&self.open.starts);
+        let share = self
+            .team
+            .as_ref()
+            .zip(self.open.share)
+            .map(|(team, share)| Share { starts: team.windows_of(&share.starts), ..share });
         let journal = self.ledger.store().journal();
         match &share {
             Some(share) => journal.post_shared(&starts, share, receipt),
             None => journal.post(&starts, receipt),
         };
+        self.release(receipt.cost);
         if let Some(pass) = self.pass.take() {
             pass.settle(receipt);
         }

@@ -1,4 +1,4 @@
-//! The waiting line of an account or a team: calls that will fit once other calls' holds have ended,
+//! The waiting line of a key: calls that will fit once other calls' holds have ended,
 //! first come, first served.
 //!
 //! Whoever ends a hold serves the line; who stands in it sleeps. A place that is given up, because the
@@ -30,19 +30,8 @@ pub(super) enum Served {
     Elsewhere,
 }
 
-/// What serving a place comes to.
-pub(super) enum Turn {
-    Served(Served),
-    /// It must wait, which is nothing to who stands behind it.
-    Skipped,
-    /// It must wait, and so must everybody behind it.
-    Last,
-}
-
-/// A place; `who` tells the calls of a team's keys apart.
-struct Place<W> {
+struct Place {
     ticket: u64,
-    who: W,
     ceiling: Money,
     answer: oneshot::Sender<Served>,
 }
@@ -50,18 +39,14 @@ struct Place<W> {
 /// How many may stand in one line; who comes after them is told to come back later.
 const LONGEST: usize = 10_000;
 
-pub(super) struct Line<W> {
-    places: VecDeque<Place<W>>,
-    tickets: u64,
+/// The calls of one key that wait.
+#[derive(Default)]
+pub(super) struct Line {
+    /// Tickets grow from front to back.
+    places: VecDeque<Place>,
 }
 
-impl<W> Default for Line<W> {
-    fn default() -> Self {
-        Self { places: VecDeque::new(), tickets: 0 }
-    }
-}
-
-impl<W> Line<W> {
+impl Line {
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -73,59 +58,43 @@ impl<W> Line<W> {
     /// Takes a place at the end; `None` when the line is as long as it may be.
     pub(super) fn join(
         &mut self,
-        who: W,
+        ticket: u64,
         ceiling: Money,
-    ) -> Option<(u64, oneshot::Receiver<Served>)> {
+    ) -> Option<oneshot::Receiver<Served>> {
         if self.places.len() >= LONGEST {
             return None;
         }
-        self.tickets += 1;
         let (answer, receiver) = oneshot::channel();
-        self.places.push_back(Place { ticket: self.tickets, who, ceiling, answer });
-        Some((self.tickets, receiver))
+        self.places.push_back(Place { ticket, ceiling, answer });
+        Some(receiver)
     }
 
     /// Gives a place up; does nothing if it was served already.
     pub(super) fn leave(&mut self, ticket: u64) {
-        // Tickets grow from front to back.
         if let Ok(index) = self.places.binary_search_by_key(&ticket, |place| place.ticket) {
             self.places.remove(index);
         }
     }
 
-    /// Sends those whom `moves` names to another line.
-    pub(super) fn send_away(&mut self, moves: impl Fn(&W) -> bool) {
-        for place in std::mem::take(&mut self.places) {
-            if moves(&place.who) {
-                let _ = place.answer.send(Served::Elsewhere);
-            } else {
-                self.places.push_back(place);
-            }
+    /// Whoever stands first, and what they ask for.
+    pub(super) fn first(&self) -> Option<(u64, Money)> {
+        self.places.front().map(|place| (place.ticket, place.ceiling))
+    }
+
+    /// Answers whoever stands first. Returns what was granted to somebody who had just left.
+    #[must_use = "what is not taken must be given back"]
+    pub(super) fn serve_first(&mut self, served: Served) -> Option<Granted> {
+        let place = self.places.pop_front()?;
+        match place.answer.send(served) {
+            Err(Served::Granted(granted)) => Some(granted),
+            Ok(()) | Err(Served::Turned(_) | Served::Elsewhere) => None,
         }
     }
 
-    /// Serves from the front as far as `serve` says. `refund` takes back what was granted to somebody
-    /// who had just left.
-    pub(super) fn serve<B>(
-        &mut self,
-        books: &mut B,
-        mut serve: impl FnMut(&mut B, &W, Money) -> Turn,
-        refund: impl Fn(&mut B, &W, Money, Granted),
-    ) {
-        let mut index = 0;
-        while let Some(place) = self.places.get(index) {
-            let served = match serve(books, &place.who, place.ceiling) {
-                Turn::Served(served) => served,
-                Turn::Skipped => {
-                    index += 1;
-                    continue;
-                }
-                Turn::Last => return,
-            };
-            let Some(place) = self.places.remove(index) else { return };
-            if let Err(Served::Granted(granted)) = place.answer.send(served) {
-                refund(books, &place.who, place.ceiling, granted);
-            }
+    /// Sends everybody to another line.
+    pub(super) fn send_away(&mut self) {
+        for place in self.places.drain(..) {
+            let _ = place.answer.send(Served::Elsewhere);
         }
     }
 }

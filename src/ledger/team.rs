@@ -1,19 +1,23 @@
-//! A team's account: what its keys spend together, and the line of their calls.
+//! A team's account: what its keys spend together, and the lines of their calls.
 //!
 //! A call of a key in a team is decided under two locks, the team's and then the key's, so that it is
-//! held in all windows of both or in none. All calls of its keys wait in the team's one line: one
-//! that only its own key keeps back is passed by, one that the team keeps back is not. Whatever frees
-//! money of the team or of one of its keys must serve this line afterwards.
+//! held in all windows of both or in none. The calls of its keys wait at the team, a line for each
+//! key, and who came first is served first over all lines: one that only its own key keeps back is
+//! passed by, one that the team keeps back is not. Whatever frees money of the team or of one of its
+//! keys must serve these lines afterwards.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::account::{Account, Asked, Standing, enforcement_of, refusal, standing};
+use super::account::{
+    Account, Asked, Standing, State as KeyState, enforcement_of, refusal, standing,
+};
 use super::hold::Refusal;
-use super::line::{Granted, Line, Served, Turn};
+use super::line::{Granted, Line, Served};
 use crate::domain::adjustment::Correction;
 use crate::domain::budget::{Balance, Enforcement, Remembered, Starts, Verdict};
 use crate::domain::key::{KeyId, Limits};
@@ -23,7 +27,10 @@ use crate::domain::window::{Period, Timestamp, WindowRule};
 
 struct State {
     balance: Balance,
-    line: Line<Arc<Account>>,
+    /// Of the keys whose calls wait.
+    lines: HashMap<KeyId, (Arc<Account>, Line)>,
+    /// Drawn for all lines, so that their order over all is known.
+    tickets: u64,
     open_holds: u64,
 }
 
@@ -37,6 +44,8 @@ pub struct Team {
 /// What the limits of a key and of its team say to a call together.
 enum Outcome {
     Held(Granted),
+    /// It would be held.
+    Fits,
     /// Other holds of the key are in the way.
     KeyIsFull,
     /// Other holds of the team are in the way.
@@ -55,7 +64,7 @@ impl Team {
         Self {
             id: record.id,
             record: ArcSwap::from_pointee(record),
-            state: Mutex::new(State { balance, line: Line::default(), open_holds: 0 }),
+            state: Mutex::new(State { balance, lines: HashMap::new(), tickets: 0, open_holds: 0 }),
         }
     }
 
@@ -86,19 +95,28 @@ impl Team {
             return Asked::Elsewhere;
         }
         let record = self.record.load();
-        state.balance.roll(rule, record.created, now);
-        account.state().balance.roll(rule, account.peek().created, now);
-        if state.line.is_empty() {
-            match state.attempt(&record.limits, account, ceiling, enforcement) {
-                Outcome::Held(granted) => return Asked::Granted(granted),
-                Outcome::Refused(refusal) => return Asked::Refused(refusal),
-                Outcome::KeyIsFull | Outcome::TeamIsFull => {}
-            }
+        let has_rolled = state.roll(&record, account, rule, now);
+        let outcome = if state.lines.is_empty() {
+            state.attempt(&record.limits, account, ceiling, enforcement)
+        } else {
+            state.judge(&record.limits, account, &account.state(), ceiling, enforcement)
+        };
+        match outcome {
+            Outcome::Held(granted) => return Asked::Granted(granted),
+            Outcome::Refused(refusal) => return Asked::Refused(refusal),
+            Outcome::Fits | Outcome::KeyIsFull | Outcome::TeamIsFull => {}
         }
-        let queued = state.line.join(Arc::clone(account), ceiling);
-        // Some may be passed by, and windows may have rolled since anybody looked.
-        state.serve(&record.limits, enforcement);
-        queued.map_or(Asked::LineFull, |(ticket, answer)| Asked::Queued { ticket, answer })
+        state.tickets += 1;
+        let ticket = state.tickets;
+        let mine = state.lines.entry(account.id());
+        let (_, line) = mine.or_insert_with(|| (Arc::clone(account), Line::default()));
+        let is_first = line.is_empty();
+        let queued = line.join(ticket, ceiling);
+        // The first of its key may go past those that wait for their own keys.
+        if is_first || has_rolled {
+            state.serve(&record.limits, enforcement);
+        }
+        queued.map_or(Asked::LineFull, |answer| Asked::Queued { ticket, answer })
     }
 
     /// Gives up a place in line, and what was granted to it if it was served in the meantime.
@@ -111,27 +129,35 @@ impl Team {
         enforcement: Enforcement,
     ) {
         let mut state = self.state();
-        state.line.leave(ticket);
+        if let Some((_, line)) = state.lines.get_mut(&account.id()) {
+            line.leave(ticket);
+        }
         if let Ok(Served::Granted(granted)) = answer.try_recv() {
             state.give_back(account, ceiling, granted);
         }
         state.serve(&self.record.load().limits, enforcement);
     }
 
+    /// The windows that the cost of a hold made in the windows `starts` belongs to.
+    pub(super) fn windows_of(&self, starts: &Starts) -> Starts {
+        // On a copy: nothing is given back yet.
+        let mut balance = self.state().balance;
+        balance.settle(starts, Money::ZERO, Money::ZERO)
+    }
+
     /// Ends the team's part of a hold at `cost` and serves the line; the key's part must have ended
-    /// before. Returns the windows the cost belongs to.
+    /// before.
     pub(super) fn settle(
         &self,
         starts: &Starts,
         amount: Money,
         cost: Money,
         enforcement: Enforcement,
-    ) -> Starts {
+    ) {
         let mut state = self.state();
         state.open_holds -= 1;
-        let counted = state.balance.settle(starts, amount, cost);
+        state.balance.settle(starts, amount, cost);
         state.serve(&self.record.load().limits, enforcement);
-        counted
     }
 
     /// Posts a cost that was held by an earlier process.
@@ -155,15 +181,16 @@ impl Team {
     ) {
         let mut state = self.state();
         let record = self.record.load();
-        state.balance.roll(rule, record.created, now);
-        account.state().balance.roll(rule, account.peek().created, now);
+        state.roll(&record, account, rule, now);
         state.serve(&record.limits, enforcement);
     }
 
     /// Sends the calls of a key away that has left the team.
     pub(super) fn send_away(&self, key: KeyId, enforcement: Enforcement) {
         let mut state = self.state();
-        state.line.send_away(|account| account.id() == key);
+        if let Some((_, mut line)) = state.lines.remove(&key) {
+            line.send_away();
+        }
         state.serve(&self.record.load().limits, enforcement);
     }
 
@@ -240,11 +267,60 @@ impl Team {
     /// How many calls of its keys are under way, and how many stand in line.
     pub fn in_flight(&self) -> (u64, usize) {
         let state = self.state();
-        (state.open_holds, state.line.len())
+        (state.open_holds, state.lines.values().map(|(_, line)| line.len()).sum())
     }
 }
 
 impl State {
+    /// Opens the windows of `now`, the team's and a key's; says whether any were over.
+    fn roll(
+        &mut self,
+        record: &TeamRecord,
+        account: &Account,
+        rule: &WindowRule,
+        now: Timestamp,
+    ) -> bool {
+        let mut key = account.state();
+        let is_over = now >= self.balance.next_roll() || now >= key.balance.next_roll();
+        if is_over {
+            self.balance.roll(rule, record.created, now);
+            key.balance.roll(rule, account.peek().created, now);
+        }
+        is_over
+    }
+
+    /// What the limits of the key and of the team say.
+    fn judge(
+        &self,
+        limits: &Limits,
+        account: &Account,
+        key: &KeyState,
+        ceiling: Money,
+        enforcement: Enforcement,
+    ) -> Outcome {
+        let record = account.peek();
+        let own = enforcement_of(&record, enforcement);
+        let by_key = key.balance.decide(&record.limits, own, ceiling);
+        let by_team = self.balance.decide(limits, enforcement, ceiling);
+        // What leaves less says it, so that nobody who asks for that much is turned away again.
+        let team_first = match (by_key, by_team) {
+            (Verdict::TooLarge { left, .. }, Verdict::TooLarge { left: of_team, .. }) => {
+                of_team < left
+            }
+            (_, Verdict::Spent(_)) => !matches!(by_key, Verdict::Spent(_)),
+            _ => false,
+        };
+        let of_key = refusal(&key.balance, by_key).filter(|_| !team_first);
+        if let Some(refusal) = of_key.or_else(|| refusal(&self.balance, by_team)) {
+            return Outcome::Refused(refusal);
+        }
+        match (by_key, by_team) {
+            (Verdict::Waits, _) => Outcome::KeyIsFull,
+            (_, Verdict::Waits) => Outcome::TeamIsFull,
+            _ => Outcome::Fits,
+        }
+    }
+
     /// Holds `ceiling` for the key and for the team, or for neither.
     fn attempt(
         &mut self,
@@ -253,31 +329,10 @@ impl State {
         ceiling: Money,
         enforcement: Enforcement,
     ) -> Outcome {
-        let record = account.peek();
-        let own = enforcement_of(&record, enforcement);
         let mut key = account.state();
-        let by_key = key.balance.decide(&record.limits, own, ceiling);
-        let by_team = self.balance.decide(limits, enforcement, ceiling);
-        let refused = match (by_key, by_team) {
-            // Whoever asks for less must not be turned away twice.
-            (Verdict::TooLarge { left, .. }, Verdict::TooLarge { left: of_team, .. })
-                if of_team < left =>
-            {
-                refusal(&self.balance, by_team)
-            }
-            (Verdict::Fits | Verdict::Waits | Verdict::TooLarge { .. }, Verdict::Spent(_)) => {
-                refusal(&self.balance, by_team)
-            }
-            _ => refusal(&key.balance, by_key).or_else(|| refusal(&self.balance, by_team)),
-        };
-        if let Some(refusal) = refused {
-            return Outcome::Refused(refusal);
-        }
-        if by_key == Verdict::Waits {
-            return Outcome::KeyIsFull;
-        }
-        if by_team == Verdict::Waits {
-            return Outcome::TeamIsFull;
+        let outcome = self.judge(limits, account, &key, ceiling, enforcement);
+        if !matches!(outcome, Outcome::Fits) {
+            return outcome;
         }
         key.open_holds += 1;
         self.open_holds += 1;
@@ -293,31 +348,29 @@ impl State {
         }
     }
 
+    /// Serves the lines in the order of their tickets, until the team is full.
     fn serve(&mut self, limits: &Limits, enforcement: Enforcement) {
-        if self.line.is_empty() {
+        if self.lines.is_empty() {
             return;
         }
-        let mut line = std::mem::take(&mut self.line);
-        // Who comes behind a call of the same key must not overtake it.
-        let mut full: HashSet<KeyId> = HashSet::new();
-        line.serve(
-            self,
-            |state, account, ceiling| {
-                if full.contains(&account.id()) {
-                    return Turn::Skipped;
-                }
-                match state.attempt(limits, account, ceiling, enforcement) {
-                    Outcome::Held(granted) => Turn::Served(Served::Granted(granted)),
-                    Outcome::Refused(refusal) => Turn::Served(Served::Turned(refusal)),
-                    Outcome::TeamIsFull => Turn::Last,
-                    Outcome::KeyIsFull => {
-                        full.insert(account.id());
-                        Turn::Skipped
-                    }
-                }
-            },
-            |state, account, ceiling, granted| state.give_back(account, ceiling, granted),
-        );
-        self.line = line;
+        let mut lines = std::mem::take(&mut self.lines);
+        let first = |(key, (_, line)): (&KeyId, &(_, Line))| Some(Reverse((line.first()?.0, *key)));
+        let mut next: BinaryHeap<Reverse<(u64, KeyId)>> = lines.iter().filter_map(first).collect();
+        while let Some(Reverse((_, key))) = next.pop() {
+            let Some((account, line)) = lines.get_mut(&key) else { continue };
+            let Some((_, ceiling)) = line.first() else { continue };
+            let served = match self.attempt(limits, account, ceiling, enforcement) {
+                Outcome::Held(granted) => Served::Granted(granted),
+                Outcome::Refused(refusal) => Served::Turned(refusal),
+                Outcome::KeyIsFull => continue,
+                Outcome::TeamIsFull | Outcome::Fits => break,
+            };
+            if let Some(granted) = line.serve_first(served) {
+                self.give_back(account, ceiling, granted);
+            }
+            next.extend(line.first().map(|(ticket, _)| Reverse((ticket, key))));
+        }
+        lines.retain(|_, (_, line)| !line.is_empty());
+        self.lines = lines;
     }
 }

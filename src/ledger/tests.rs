@@ -50,7 +50,7 @@ impl Segment for Nowhere {
 }
 
 fn ledger() -> Arc<Ledger> {
-    let (store, found) = Store::open_with(InMemoryBackend::new(), Arc::new(Nowhere)).unwrap();
+    let (store, found) = Store::open_with(InMemoryBackend::new, Arc::new(Nowhere)).unwrap();
     Ledger::load(Arc::new(store), found.open, Policy::default(), clock::now()).unwrap()
 }
 
@@ -266,7 +266,7 @@ fn is_within(limit: Option<u64>, (posted, held): (u64, u64)) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn keys_and_teams_agree_with_a_naive_list(steps in steps()) {
@@ -410,6 +410,7 @@ fn a_team_s_limit_is_a_ceiling_from_all_threads_and_nobody_waits_for_ever() {
             let mut round = 0;
             while !is_over.load(Ordering::Relaxed) {
                 round += 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
                 let to = [Some(teams[0].id()), Some(teams[1].id()), None][round % 3];
                 move_to(&ledger, &keys[round % 2 * 3], to);
                 for team in &teams {
@@ -420,16 +421,43 @@ fn a_team_s_limit_is_a_ceiling_from_all_threads_and_nobody_waits_for_ever() {
                 }
             }
         });
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
         is_over.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
     });
     assert_eq!(admitted.into_inner(), THREADS * CALLS);
     assert_eq!(ledger.held(), Money::ZERO);
     for team in &teams {
         assert_eq!(team.in_flight(), (0, 0));
     }
+}
+
+#[test]
+fn who_came_first_to_a_full_team_goes_first_and_a_full_key_keeps_nobody_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _inside = runtime.enter();
+    let ledger = ledger();
+    let team = team(&ledger, 1, daily(Some(100)));
+    let controls = || Controls { team: Some(team.id()), ..Controls::default() };
+    let keys = [1, 2, 3].map(|n| key(&ledger, n, daily(Some(60)), controls()));
+    let first = poll(&mut ask(&ledger, &keys[0], 60)).unwrap().unwrap();
+    let mut of_full_key = ask(&ledger, &keys[0], 30);
+    assert!(poll(&mut of_full_key).is_none());
+    let passes_by = poll(&mut ask(&ledger, &keys[1], 10)).unwrap().unwrap();
+    let mut large = ask(&ledger, &keys[1], 45);
+    assert!(poll(&mut large).is_none());
+    let mut small = ask(&ledger, &keys[2], 5);
+    assert!(
+        poll(&mut small).is_none(),
+        "it would fit, but must not go past who waits for the team"
+    );
+    passes_by.void();
+    assert!(poll(&mut large).is_none() && poll(&mut small).is_none());
+    first.void();
+    for mut asking in [of_full_key, large, small] {
+        poll(&mut asking).expect("there is money for all").unwrap().void();
+    }
+    assert_eq!(team.in_flight(), (0, 0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use redb::{ReadTransaction, ReadableTable, Table};
 
-use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, TEAM_ACCOUNTS, table};
+use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, TEAM_ACCOUNTS};
 use super::{Store, StoreError};
 use crate::domain::adjustment::Adjustment;
 use crate::domain::key::KeyId;
@@ -13,8 +13,7 @@ impl Store {
     /// Enters an adjustment and returns when it outlives the machine. One that was entered under the
     /// same id before is returned instead, and nothing is changed.
     pub fn adjust(&self, adjustment: &Adjustment) -> Result<Option<Adjustment>, StoreError> {
-        let write = self.write()?;
-        {
+        self.change(|write| {
             let mut entries = write.open_table(ADJUSTMENTS)?;
             if let Some(earlier) = entries.get(adjustment.id.bits())? {
                 return Ok(Some(Adjustment::decode(earlier.value())?));
@@ -26,9 +25,8 @@ impl Store {
                 let mut accounts = write.open_table(TEAM_ACCOUNTS)?;
                 correct(&mut accounts, part.team.bits(), Owner::Team(part.team), adjustment)?;
             }
-        }
-        write.commit()?;
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// The latest adjustments, newest first.
@@ -64,10 +62,8 @@ fn correct(
 /// All adjustments in the order they were made: a few, because people make them.
 pub(super) fn adjustments(read: &ReadTransaction) -> Result<Vec<Adjustment>, StoreError> {
     let mut all = Vec::new();
-    if let Some(entries) = table(read, ADJUSTMENTS)? {
-        for row in entries.iter()? {
-            all.push(Adjustment::decode(row?.1.value())?);
-        }
+    for row in read.open_table(ADJUSTMENTS)?.iter()? {
+        all.push(Adjustment::decode(row?.1.value())?);
     }
     all.sort_by_key(|adjustment| (adjustment.at, adjustment.id));
     Ok(all)

@@ -1,6 +1,7 @@
 //! A copy of the store in a file of its own, made while calls go on, and its way back.
 //!
-//! A backup holds what was put away at one instant: every table, no journal. Restoring never lets the
+//! A backup holds what was put away at one instant: every table, no journal. Calls that were under way
+//! are in it as open holds, which a restored store posts like those of a crash. Restoring never lets the
 //! journal of one store reach the tables of another, and never throws a store away.
 
 use std::fs::{self, File, OpenOptions};
@@ -14,8 +15,8 @@ use redb::{
 
 use super::disk::{Disk, Folder, journal_of};
 use super::schema::{
-    self, ACCOUNTS, ADJUSTMENTS, HOURS, KEYS, META, PRUNED, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS,
-    TEAM_HOURS, TEAMS, table,
+    ACCOUNTS, ADJUSTMENTS, HOURS, KEYS, META, OPEN, PRUNED, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS,
+    TEAM_HOURS, TEAMS,
 };
 use super::verify::{Books, audit_file};
 use super::{Store, StoreError, make_private_folder};
@@ -129,7 +130,6 @@ fn copy_checked(backup: &Path, incoming: &Path, force: bool) -> Result<Books, St
         let differences = books.differences.len();
         return Err(StoreError::DoesNotAddUp { path: backup.to_owned(), differences });
     }
-    schema::prepare(&db, backup)?;
     Ok(books)
 }
 
@@ -183,6 +183,7 @@ fn copy_tables(read: &ReadTransaction, to: &Path) -> Result<(), StoreError> {
     copy(read, &write, ACCOUNTS)?;
     copy(read, &write, RECEIPTS)?;
     copy(read, &write, HOURS)?;
+    copy(read, &write, OPEN)?;
     copy(read, &write, ADJUSTMENTS)?;
     copy(read, &write, PRUNED)?;
     copy(read, &write, TEAMS)?;
@@ -198,11 +199,9 @@ fn copy<K: Key + 'static, V: Value + 'static>(
     definition: TableDefinition<'_, K, V>,
 ) -> Result<(), StoreError> {
     let mut to = write.open_table(definition)?;
-    if let Some(from) = table(read, definition)? {
-        for row in from.iter()? {
-            let (place, value) = row?;
-            to.insert(place.value(), value.value())?;
-        }
+    for row in read.open_table(definition)?.iter()? {
+        let (place, value) = row?;
+        to.insert(place.value(), value.value())?;
     }
     Ok(())
 }

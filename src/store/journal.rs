@@ -37,6 +37,8 @@ const PUT_AWAY_AFTER: Duration = Duration::from_secs(2);
 const PUT_AWAY_ABOVE: u64 = 8 << 20;
 /// The pause before a disk that refused is tried again.
 const RETRY: Duration = Duration::from_millis(200);
+/// How often a disk that refuses is tried again before the journal closes without it.
+const TRIES_AT_CLOSE: u32 = 10;
 
 /// A place in the journal: the number of bytes appended before and with a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,18 +54,27 @@ pub(super) fn records_of(segment: &[u8]) -> Option<&[u8]> {
 
 /// What puts finished segments away: the store.
 pub(super) trait PutAway: Send + 'static {
-    /// Puts everything up to and with segment `last` away, all at once, and says which holds are open
-    /// after it. A record that stands in two of the segments counts once.
-    fn put_away(&mut self, last: u64) -> Result<Vec<OpenHold>, super::StoreError>;
+    /// Puts everything up to and with segment `last` away, all at once. A record that stands in two of
+    /// the segments counts once.
+    fn put_away(&mut self, last: u64) -> Result<(), super::StoreError>;
     /// Deletes what was put away.
     fn forget(&mut self, last: u64);
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state among others"
+)]
 struct Tail {
     segment: Arc<dyn Segment>,
     number: u64,
     /// Appended by calls but not taken by the operating system yet.
     pending: Vec<u8>,
+    /// The operating system did not take all of it when it was last asked to.
+    refused: bool,
+    /// A sync failed: what `unsynced` holds must be written to a new segment, because a second sync
+    /// of the same file may succeed without having saved anything.
+    doubtful: bool,
     /// Taken by the operating system but not synced yet: what a failed sync leaves in doubt.
     unsynced: Vec<u8>,
     /// Bytes of this segment that the operating system has taken.
@@ -88,8 +99,16 @@ struct Shared {
     /// Wakes those who asked for everything to be put away.
     done: Condvar,
     durable: AtomicU64,
-    announce: watch::Sender<u64>,
+    announce: watch::Sender<Progress>,
     trouble: ArcSwapOption<String>,
+}
+
+/// What the thread tells those who wait for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    durable: u64,
+    /// Nothing becomes durable any more.
+    ended: bool,
 }
 
 /// The handle that calls append through; cheap to share.
@@ -99,18 +118,18 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins segment `number` with `carry` and starts the thread.
+    /// Begins segment `number` and starts the thread.
     pub(super) fn start(
         disk: Arc<dyn Disk>,
         number: u64,
-        carry: &[OpenHold],
         put_away: impl PutAway,
     ) -> io::Result<Self> {
-        let segment = begin_segment(&*disk, number, carry)?;
         let tail = Tail {
-            segment,
+            segment: begin_segment(&*disk, number)?,
             number,
             pending: Vec::new(),
+            refused: false,
+            doubtful: false,
             unsynced: Vec::new(),
             length: 0,
             appended: 0,
@@ -126,13 +145,14 @@ impl Journal {
             work: Condvar::new(),
             done: Condvar::new(),
             durable: AtomicU64::new(0),
-            announce: watch::Sender::new(0),
+            announce: watch::Sender::default(),
             trouble: ArcSwapOption::empty(),
         });
         let keeper = Keeper {
             shared: Arc::clone(&shared),
             disk,
             put_away,
+            newest: number,
             finished: number - 1,
             behind: false,
         };
@@ -169,7 +189,7 @@ impl Journal {
         let mut tail = self.shared.lock();
         let position = tail.append(write);
         tail.endings += 1;
-        if self.shared.trouble.load().is_none() {
+        if !tail.refused {
             // A refusal is the thread's to notice: it tries again at once.
             let _ = tail.write_pending();
         }
@@ -189,7 +209,8 @@ impl Journal {
             return true;
         }
         let mut announced = self.shared.announce.subscribe();
-        announced.wait_for(|durable| *durable >= position.0).await.is_ok()
+        let reached = announced.wait_for(|so_far| so_far.durable >= position.0 || so_far.ended);
+        reached.await.is_ok_and(|so_far| so_far.durable >= position.0)
     }
 
     /// Why the disk does not take what is written, while it does not.
@@ -212,8 +233,9 @@ impl Journal {
         }
     }
 
-    /// Syncs, puts everything away and ends the thread. What is appended later reaches the file but
-    /// is looked after only at the next start.
+    /// Syncs, puts everything away and ends the thread, whether the disk takes it or not: one that
+    /// refuses is given a few tries. What is appended later reaches the file but is looked after only
+    /// at the next start.
     pub fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
@@ -270,6 +292,7 @@ impl Tail {
                 Err(error) => break Err(error),
             }
         };
+        self.refused = result.is_err();
         self.unsynced.extend_from_slice(&self.pending[..taken]);
         self.pending.drain(..taken);
         self.length += taken as u64;
@@ -277,15 +300,10 @@ impl Tail {
     }
 }
 
-fn begin_segment(disk: &dyn Disk, number: u64, carry: &[OpenHold]) -> io::Result<Arc<dyn Segment>> {
+fn begin_segment(disk: &dyn Disk, number: u64) -> io::Result<Arc<dyn Segment>> {
     let segment = disk.create(number)?;
-    let mut bytes = MAGIC.to_vec();
-    if !carry.is_empty() {
-        record::frame(&mut bytes, |out| record::encode_carry(carry.iter(), out));
-    }
-    let filled = write_all(&*segment, &bytes).and_then(|()| segment.sync());
+    let filled = write_all(&*segment, MAGIC).and_then(|()| segment.sync());
     if let Err(error) = filled {
-        // Its number must be free for the next try.
         let _ = disk.remove(number);
         return Err(error);
     }
@@ -308,6 +326,9 @@ struct Keeper<P> {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     put_away: P,
+    /// The highest number that a segment was to have. One that could not be begun may still be there,
+    /// so no number is tried twice.
+    newest: u64,
     /// The last segment that nothing is appended to any more.
     finished: u64,
     /// A finished segment could not be put away yet.
@@ -316,23 +337,27 @@ struct Keeper<P> {
 
 impl<P: PutAway> Keeper<P> {
     fn run(mut self) {
+        let mut tries = TRIES_AT_CLOSE;
         loop {
-            let closing = self.wait_for_work();
-            let outcome = self.sync().map_err(|e| format!("the journal cannot be written: {e}"));
+            let (closing, asked) = self.wait_for_work();
+            let written = self.sync().map_err(|e| format!("the journal cannot be written: {e}"));
+            let is_written = written.is_ok();
             let outcome =
-                outcome.and_then(|()| if self.is_due(closing) { self.turn_over() } else { Ok(()) });
-            self.answer();
+                written.and_then(|()| if self.is_due(closing) { self.turn_over() } else { Ok(()) });
+            self.answer(asked);
             let pause = if outcome.is_ok() { GATHER } else { RETRY };
             self.report(outcome);
-            if closing {
+            if closing && (is_written || tries == 0) {
                 return;
             }
+            tries -= u32::from(closing);
             std::thread::sleep(pause);
         }
     }
 
-    /// Sleeps until something was appended, somebody asks, or there is something to put away.
-    fn wait_for_work(&self) -> bool {
+    /// Sleeps until something was appended, somebody asks, or there is something to put away. Returns
+    /// whether the journal closes, and how often it was asked to put everything away.
+    fn wait_for_work(&self) -> (bool, u64) {
         let mut tail = self.shared.lock();
         loop {
             let durable = self.shared.durable.load(Ordering::Relaxed);
@@ -341,7 +366,7 @@ impl<P: PutAway> Keeper<P> {
             let has_work = tail.appended > durable || tail.asked > tail.answered || is_old;
             let is_troubled = self.behind || self.shared.trouble.load().is_some();
             if tail.closing || has_work || is_troubled {
-                return tail.closing;
+                return (tail.closing, tail.asked);
             }
             let nap = if tail.endings > 0 {
                 PUT_AWAY_AFTER.saturating_sub(age)
@@ -356,7 +381,10 @@ impl<P: PutAway> Keeper<P> {
     }
 
     /// Writes what is pending and syncs the segment.
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
+        if self.shared.lock().doubtful {
+            self.start_over()?;
+        }
         let (segment, up_to, in_doubt) = {
             let mut tail = self.shared.lock();
             tail.write_pending()?;
@@ -365,33 +393,47 @@ impl<P: PutAway> Keeper<P> {
         if up_to == self.shared.durable.load(Ordering::Relaxed) {
             return Ok(());
         }
+        self.sync_segment(&*segment, up_to, in_doubt)
+    }
+
+    /// Syncs a segment and announces that everything up to `up_to`, of which `in_doubt` bytes were
+    /// not yet, is durable.
+    fn sync_segment(
+        &mut self,
+        segment: &dyn Segment,
+        up_to: u64,
+        in_doubt: usize,
+    ) -> io::Result<()> {
         if let Err(error) = segment.sync() {
+            self.shared.lock().doubtful = true;
             self.start_over()?;
             return Err(error);
         }
-        self.settle(up_to, in_doubt);
-        Ok(())
-    }
-
-    /// Announces that everything up to `up_to`, of which `in_doubt` bytes were not yet, is durable.
-    fn settle(&self, up_to: u64, in_doubt: usize) {
         self.shared.lock().unsynced.drain(..in_doubt);
         self.shared.durable.store(up_to, Ordering::Release);
-        self.shared.announce.send_replace(up_to);
+        self.shared.announce.send_modify(|so_far| so_far.durable = up_to);
+        Ok(())
     }
 
     /// Goes on in a new segment after a failed sync, with everything the failure left in doubt:
     /// nobody knows which of the unsynced pages are on the disk, so they are written once more.
-    fn start_over(&self) -> io::Result<()> {
+    fn start_over(&mut self) -> io::Result<()> {
+        let (number, segment) = self.begin_another()?;
         let mut tail = self.shared.lock();
-        let number = tail.number + 1;
-        tail.segment = begin_segment(&*self.disk, number, &[])?;
+        tail.segment = segment;
         tail.number = number;
         tail.length = 0;
+        tail.doubtful = false;
+        tail.refused = false;
         let mut doubtful = std::mem::take(&mut tail.unsynced);
         doubtful.append(&mut tail.pending);
         tail.pending = doubtful;
         Ok(())
+    }
+
+    fn begin_another(&mut self) -> io::Result<(u64, Arc<dyn Segment>)> {
+        self.newest += 1;
+        Ok((self.newest, begin_segment(&*self.disk, self.newest)?))
     }
 
     /// A disk that refused is tried with something real before calls are served again.
@@ -403,65 +445,51 @@ impl<P: PutAway> Keeper<P> {
         is_troubled || closing || is_full || is_old || tail.asked > tail.answered
     }
 
-    /// Puts what is finished away in the store, then deletes it. The segment at hand is finished
-    /// first, unless an earlier one is still waiting.
+    /// Puts what is still waiting away, then finishes the segment at hand and puts that away.
     fn turn_over(&mut self) -> Result<(), String> {
-        let failed = |what: &str, error: String| format!("{what}: {error}");
-        if !self.behind {
-            let next = self.begin_next();
-            self.finished =
-                next.map_err(|e| failed("the journal cannot be written", e.to_string()))?;
+        if self.behind {
+            self.put_finished_away()?;
         }
-        self.behind = true;
-        let open = self.put_away.put_away(self.finished);
-        let open = open.map_err(|e| failed("the store cannot be written", e.to_string()))?;
-        let carried = self.carry_over(&open);
-        carried.map_err(|e| failed("the journal cannot be written", e.to_string()))?;
+        self.begin_next().map_err(|e| format!("the journal cannot be written: {e}"))?;
+        self.put_finished_away()
+    }
+
+    fn put_finished_away(&mut self) -> Result<(), String> {
+        let stored = self.put_away.put_away(self.finished);
+        stored.map_err(|e| format!("the store cannot be written: {e}"))?;
         self.behind = false;
         self.put_away.forget(self.finished);
         Ok(())
     }
 
-    /// Swaps in a new segment and syncs the old one; returns the old one's number.
-    fn begin_next(&self) -> io::Result<u64> {
-        let number = self.shared.lock().number + 1;
-        let next = begin_segment(&*self.disk, number, &[])?;
-        let (finished, up_to, in_doubt) = {
+    /// Swaps in a new segment and syncs the old one, which is finished then.
+    fn begin_next(&mut self) -> io::Result<()> {
+        let (number, next) = self.begin_another()?;
+        let (finished, segment, up_to, in_doubt) = {
             let mut tail = self.shared.lock();
             if let Err(error) = tail.write_pending() {
                 drop(tail);
                 let _ = self.disk.remove(number);
                 return Err(error);
             }
-            tail.number = number;
+            let finished = std::mem::replace(&mut tail.number, number);
+            let segment = std::mem::replace(&mut tail.segment, next);
             tail.length = 0;
             tail.endings = 0;
             tail.began = Instant::now();
-            let finished = std::mem::replace(&mut tail.segment, next);
-            (finished, tail.appended, tail.unsynced.len())
+            (finished, segment, tail.appended, tail.unsynced.len())
         };
-        if let Err(error) = finished.sync() {
-            self.start_over()?;
-            return Err(error);
-        }
-        self.settle(up_to, in_doubt);
-        Ok(number - 1)
+        self.sync_segment(&*segment, up_to, in_doubt)?;
+        self.finished = finished;
+        self.behind = true;
+        Ok(())
     }
 
-    /// Writes the open holds into the present segment, so that the earlier ones may go.
-    fn carry_over(&self, open: &[OpenHold]) -> io::Result<()> {
-        if open.is_empty() {
-            return Ok(());
-        }
-        self.shared.lock().append(|out| record::encode_carry(open.iter(), out));
-        self.sync()
-    }
-
-    /// Lets those go on who asked for everything to be put away, whether it could be or not.
-    fn answer(&self) {
+    /// Lets those go on who had asked for everything to be put away, whether it could be or not.
+    fn answer(&self, asked: u64) {
         let mut tail = self.shared.lock();
-        if tail.answered < tail.asked || tail.closing {
-            tail.answered = tail.asked;
+        if tail.answered < asked {
+            tail.answered = asked;
             drop(tail);
             self.shared.done.notify_all();
         }
@@ -480,5 +508,19 @@ impl<P: PutAway> Keeper<P> {
             }
             Ok(()) | Err(_) => {}
         }
+    }
+}
+
+impl<P> Drop for Keeper<P> {
+    /// Nobody may wait for a thread that has ended, in whatever way.
+    fn drop(&mut self) {
+        let mut tail = self.shared.lock();
+        if !std::mem::replace(&mut tail.closing, true) {
+            let problem = "the thread that looks after the journal broke off".to_owned();
+            self.shared.trouble.store(Some(Arc::new(problem)));
+        }
+        drop(tail);
+        self.shared.done.notify_all();
+        self.shared.announce.send_modify(|so_far| so_far.ended = true);
     }
 }

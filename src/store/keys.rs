@@ -1,6 +1,6 @@
 //! Keys in the store: made, read, changed. A key is never deleted, so that a bill keeps its name.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 use super::schema::KEYS;
 use super::teams::check_team;
@@ -9,7 +9,7 @@ use crate::domain::key::{KeyId, KeyRecord};
 
 impl Store {
     pub fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let table = read.open_table(KEYS)?;
         let mut keys = Vec::new();
         for row in table.iter()? {
@@ -23,7 +23,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NameTaken`] if a key that is not revoked has its name; [`StoreError::NoSuchTeam`].
     pub fn insert_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
-        let write = self.db.begin_write()?;
+        self.vault.watched(self.try_insert_key(key))
+    }
+
+    fn try_insert_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        let write = self.vault.begin_write()?;
         {
             let mut table = write.open_table(KEYS)?;
             check_name(&table, key)?;
@@ -43,7 +47,7 @@ impl Store {
         id: KeyId,
         change: impl FnOnce(&mut KeyRecord) -> Result<(), E>,
     ) -> Result<KeyRecord, E> {
-        let write = self.db.begin_write().map_err(StoreError::from)?;
+        let write = self.vault.begin_write()?;
         let changed = {
             let mut table = write.open_table(KEYS).map_err(StoreError::from)?;
             let mut key = match table.get(id.bits()).map_err(StoreError::from)? {
@@ -60,7 +64,7 @@ impl Store {
             key
         };
         check_team(&write, &changed)?;
-        write.commit().map_err(StoreError::from)?;
+        self.vault.watched(write.commit().map_err(StoreError::from))?;
         Ok(changed)
     }
 }

@@ -159,10 +159,7 @@ impl Store {
         if !is_any_old {
             return Ok(Pruned { receipts: 0, is_done: true });
         }
-        let write = self.write()?;
-        let pruned = prune(&write, end, most)?;
-        write.commit()?;
-        Ok(pruned)
+        self.change(|write| prune(write, end, most))
     }
 }
 

@@ -35,24 +35,16 @@ pub struct OpenHold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     Hold(OpenHold),
-    Post {
-        starts: Starts,
-        share: Option<Share>,
-        receipt: Receipt,
-    },
+    Post { starts: Starts, share: Option<Share>, receipt: Receipt },
     Void(RequestId),
-    /// The holds that were open when the earlier part of the journal was put away.
-    Carry(Vec<OpenHold>),
 }
 
 const HOLD: u64 = 1;
 const POST: u64 = 2;
 const VOID: u64 = 3;
-const CARRY: u64 = 4;
-// The same with the part of a team; what has none is written as before there were teams.
-const SHARED_HOLD: u64 = 5;
-const SHARED_POST: u64 = 6;
-const SHARED_CARRY: u64 = 7;
+// The same with the part of a team.
+const SHARED_HOLD: u64 = 4;
+const SHARED_POST: u64 = 5;
 
 /// Bytes before a record: its length and its CRC-32, both little-endian.
 const FRAME: usize = 8;
@@ -85,7 +77,7 @@ pub fn read_frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record, Deco
 }
 
 impl Record {
-    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(match input.number()? {
             HOLD => Self::Hold(OpenHold::decode(input)?),
             SHARED_HOLD => Self::Hold(OpenHold::decode_shared(input)?),
@@ -99,22 +91,6 @@ impl Record {
                 Self::Post { starts, share, receipt: Receipt::decode(input)? }
             }
             VOID => Self::Void(RequestId::from_bits(u128::from_be_bytes(input.fixed()?))),
-            CARRY => {
-                let mut holds = Vec::new();
-                for _ in 0..input.number()? {
-                    holds.push(OpenHold::decode(input)?);
-                }
-                Self::Carry(holds)
-            }
-            SHARED_CARRY => {
-                let mut holds = Vec::new();
-                for _ in 0..input.number()? {
-                    let is_shared = input.flag()?;
-                    let read = if is_shared { OpenHold::decode_shared } else { OpenHold::decode };
-                    holds.push(read(input)?);
-                }
-                Self::Carry(holds)
-            }
             other => return Err(DecodeError::Unknown(other)),
         })
     }
@@ -141,21 +117,6 @@ pub fn encode_shared_post(starts: &Starts, share: &Share, receipt: &Receipt, out
 pub fn encode_void(id: RequestId, out: &mut Encoder) {
     out.number(VOID);
     out.fixed(id.bits().to_be_bytes());
-}
-
-pub fn encode_carry<'h>(
-    holds: impl ExactSizeIterator<Item = &'h OpenHold> + Clone,
-    out: &mut Encoder,
-) {
-    let any_shared = holds.clone().any(|hold| hold.share.is_some());
-    out.number(if any_shared { SHARED_CARRY } else { CARRY });
-    out.number(holds.len() as u64);
-    for hold in holds {
-        if any_shared {
-            out.flag(hold.share.is_some());
-        }
-        hold.encode(out);
-    }
 }
 
 fn encode_starts(starts: &Starts, out: &mut Encoder) {
@@ -250,15 +211,11 @@ mod tests {
     fn journal() -> (Vec<Record>, Vec<u8>) {
         let mut bytes = Vec::new();
         frame(&mut bytes, |out| encode_hold(&hold(1), out));
-        frame(&mut bytes, |out| encode_carry([hold(2), hold(3)].iter(), out));
-        frame(&mut bytes, |out| encode_carry([hold(1), hold(3)].iter(), out));
-        frame(&mut bytes, |out| encode_hold(&hold(4), out));
+        frame(&mut bytes, |out| encode_hold(&hold(2), out));
         frame(&mut bytes, |out| encode_void(RequestId::from_bits(2), out));
         let records = vec![
             Record::Hold(hold(1)),
-            Record::Carry(vec![hold(2), hold(3)]),
-            Record::Carry(vec![hold(1), hold(3)]),
-            Record::Hold(hold(4)),
+            Record::Hold(hold(2)),
             Record::Void(RequestId::from_bits(2)),
         ];
         (records, bytes)

@@ -1,20 +1,25 @@
 //! Putting the journal away: the same code brings the tables up to date every few seconds and after
 //! a crash, so what a crash needs is tried all day long.
+//!
+//! One transaction takes in everything up to a segment: receipts, totals, accounts, and which holds
+//! are open. From then on those segments mean nothing any more, whether they are deleted, deleted in
+//! part, or come back after the power failed: they must never be read again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::disk::Disk;
 use super::journal::{PutAway, records_of};
-use super::record::{OpenHold, Record, read_frames};
+use super::record::{OpenHold, Record, encode_hold, read_frames};
 use super::schema::{
-    ACCOUNTS, Account, HOURS, META, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS, TEAM_HOURS,
+    ACCOUNTS, Account, HOURS, META, OPEN, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS, TEAM_HOURS,
 };
+use super::vault::Vault;
 use super::{StoreError, Totals};
 use crate::domain::budget::Starts;
-use crate::domain::codec::Encoder;
+use crate::domain::codec::{Decoder, Encoder};
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
@@ -30,24 +35,8 @@ pub(super) const RUN_SPAN_MS: u64 = 60_000;
 
 /// Puts segments into the tables.
 pub(super) struct Cabinet {
-    db: Arc<Database>,
+    vault: Arc<Vault>,
     disk: Arc<dyn Disk>,
-    open: OpenHolds,
-}
-
-/// The holds that were open after the last segment that was put away: written by the journal's thread,
-/// read by whoever asks the store.
-#[derive(Clone, Default)]
-pub(super) struct OpenHolds(Arc<Mutex<HashMap<RequestId, OpenHold>>>);
-
-impl OpenHolds {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, OpenHold>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn list(&self) -> Vec<OpenHold> {
-        self.lock().values().cloned().collect()
-    }
 }
 
 /// What some segments say.
@@ -61,68 +50,66 @@ struct Digest {
 }
 
 impl Cabinet {
-    pub(super) fn new(db: Arc<Database>, disk: Arc<dyn Disk>) -> Self {
-        Self { db, disk, open: OpenHolds::default() }
-    }
-
-    pub(super) fn open_holds(&self) -> OpenHolds {
-        self.open.clone()
+    pub(super) const fn new(vault: Arc<Vault>, disk: Arc<dyn Disk>) -> Self {
+        Self { vault, disk }
     }
 
     /// Brings the tables up to date after a start. Returns the last segment's number and the holds
-    /// that are open; the segments stay until those are written down anew.
+    /// that are open.
     pub(super) fn recover(&mut self) -> Result<(u64, Vec<OpenHold>), StoreError> {
-        let stored = self.stored()?;
-        let segments = self.disk.list()?;
-        // A segment that was put away but not deleted yet still says which holds were open.
-        for number in segments.iter().filter(|number| **number <= stored) {
-            let mut digest = Digest::default();
-            digest.read(&self.disk.read(*number)?)?;
-            self.take_over(digest);
-        }
-        let last = segments.last().copied().unwrap_or(0).max(stored);
-        let open = self.put_away(last)?;
-        Ok((last, open))
+        let last = self.disk.list()?.last().copied().unwrap_or(0).max(self.stored()?);
+        self.put_away(last)?;
+        self.forget(last);
+        Ok((last, open_holds(&self.vault.begin_read()?)?))
     }
 
     fn stored(&self) -> Result<u64, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let stored = read.open_table(META)?.get(STORED_KEY)?;
         Ok(stored.map_or(0, |number| number.value()))
     }
 
-    fn take_over(&self, digest: Digest) {
-        let mut open = self.open.lock();
-        open.extend(digest.holds);
-        open.retain(|id, _| !digest.ended.contains(id));
-    }
-
     fn write(&self, digest: &Digest, last: u64) -> Result<(), StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.vault.begin_write()?;
         write.open_table(META)?.insert(STORED_KEY, last)?;
         write_receipts(&write, &digest.posts, last)?;
         write_hours(&write, &digest.posts)?;
         write_accounts(&write, &digest.posts)?;
         write_teams(&write, &digest.shares)?;
+        write_open(&write, digest)?;
         write.commit()?;
         Ok(())
     }
-}
 
-impl PutAway for Cabinet {
-    fn put_away(&mut self, last: u64) -> Result<Vec<OpenHold>, StoreError> {
+    fn try_put_away(&self, last: u64) -> Result<(), StoreError> {
         let stored = self.stored()?;
+        if last <= stored {
+            return Ok(());
+        }
         let mut digest = Digest::default();
         for number in self.disk.list()? {
             if stored < number && number <= last {
                 digest.read(&self.disk.read(number)?)?;
             }
         }
-        if last > stored {
-            self.write(&digest, last)?;
+        self.write(&digest, last)
+    }
+}
+
+/// The holds that were open when the journal was last put away.
+pub(super) fn open_holds(read: &ReadTransaction) -> Result<Vec<OpenHold>, StoreError> {
+    let mut open = Vec::new();
+    for row in read.open_table(OPEN)?.iter()? {
+        if let Record::Hold(hold) = Record::decode(&mut Decoder::new(row?.1.value()))? {
+            open.push(hold);
         }
-        self.take_over(digest);
-        Ok(self.open.list())
+    }
+    Ok(open)
+}
+
+impl PutAway for Cabinet {
+    fn put_away(&mut self, last: u64) -> Result<(), StoreError> {
+        self.vault.watched(self.try_put_away(last))
     }
 
     fn forget(&mut self, last: u64) {
@@ -143,9 +130,6 @@ impl Digest {
             match record? {
                 Record::Hold(hold) => {
                     self.holds.insert(hold.id, hold);
-                }
-                Record::Carry(holds) => {
-                    self.holds.extend(holds.into_iter().map(|hold| (hold.id, hold)));
                 }
                 Record::Void(id) => {
                     self.ended.insert(id);
@@ -263,6 +247,21 @@ fn write_teams(write: &WriteTransaction, shares: &[(Share, u64, Money)]) -> Resu
     for (place, sum) in sums {
         let earlier = hours.get(place)?.map_or(0, |row| row.value());
         hours.insert(place, sum.saturating_add(Money::from_nano(earlier)).nano())?;
+    }
+    Ok(())
+}
+
+fn write_open(write: &WriteTransaction, digest: &Digest) -> Result<(), StoreError> {
+    let mut table = write.open_table(OPEN)?;
+    if !table.is_empty()? {
+        for id in &digest.ended {
+            table.remove(id.bits())?;
+        }
+    }
+    for hold in digest.holds.values().filter(|hold| !digest.ended.contains(&hold.id)) {
+        let mut row = Encoder::new();
+        encode_hold(hold, &mut row);
+        table.insert(hold.id.bits(), row.as_slice())?;
     }
     Ok(())
 }

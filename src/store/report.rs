@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use redb::ReadableDatabase;
-
 use super::adjust::adjustments;
 use super::schema::{HOURS, RECEIPTS};
 use super::{Store, StoreError, Totals};
@@ -53,12 +51,14 @@ pub struct UsageRow {
     pub corrected: Corrected,
 }
 
+/// The longest a call can last, and so how far a clock that was set back can have a receipt before it.
+const LONGEST_CALL_MS: u64 = 25 * 3_600_000;
 const DAY_MS: u64 = 86_400_000;
 
 impl Store {
     /// Adds up hourly totals. What the journal holds must have been put away before.
     pub fn usage(&self, filter: &UsageFilter, by: Grouping) -> Result<Vec<UsageRow>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let table = read.open_table(HOURS)?;
         let mut rows: BTreeMap<(u64, u64, String), UsageRow> = BTreeMap::new();
         for row in table.range((filter.since.hour().millis(), 0, "")..)? {
@@ -123,7 +123,7 @@ impl Store {
         since: Timestamp,
         mut each: impl FnMut(Receipt) -> bool,
     ) -> Result<(), StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let table = read.open_table(RECEIPTS)?;
         for row in table.range((since.millis(), 0)..)? {
             let (_, run) = row?;
@@ -141,13 +141,28 @@ impl Store {
     /// The receipt of one call, which may have been posted long after the call began: at the start that
     /// found its hold open.
     pub fn receipt(&self, id: RequestId) -> Result<Option<Receipt>, StoreError> {
+        let found = self.find(id, id.began(), Timestamp::MAX)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // The clock may have been set back during the call.
+        let earliest = id.began().millis().saturating_sub(LONGEST_CALL_MS);
+        self.find(id, Timestamp::from_millis(earliest), id.began())
+    }
+
+    fn find(
+        &self,
+        id: RequestId,
+        since: Timestamp,
+        latest: Timestamp,
+    ) -> Result<Option<Receipt>, StoreError> {
         let mut found = None;
-        self.receipts(id.began(), |receipt| {
-            let is_it = receipt.id == id;
+        self.receipts(since, |receipt| {
+            let (is_it, at) = (receipt.id == id, receipt.at);
             if is_it {
                 found = Some(receipt);
             }
-            !is_it
+            !is_it && at <= latest
         })?;
         Ok(found)
     }

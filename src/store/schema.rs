@@ -5,12 +5,10 @@
 
 use std::path::Path;
 
-use redb::{
-    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
-    Value,
-};
+use redb::{ReadTransaction, TableDefinition};
 
 use super::StoreError;
+use super::vault::Vault;
 use crate::domain::adjustment::Corrected;
 use crate::domain::budget::Remembered;
 use crate::domain::codec::{DecodeError, Decoder, Encoder};
@@ -18,10 +16,7 @@ use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
 /// The format this program writes. Raised whenever an older program could misread a newer file.
-///
-/// Format 2 added the tables about teams; format 3 adjustments, the sums of deleted receipts and the
-/// open holds.
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 1;
 
 /// Names and numbers of the store itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -40,6 +35,9 @@ pub(super) const ADJUSTMENTS: TableDefinition<'_, u128, &[u8]> =
     TableDefinition::new("adjustments");
 /// Key id → [`super::Totals`] of the receipts that were deleted because of their age.
 pub(super) const PRUNED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pruned");
+/// Request id → the hold of a call that had not ended when the journal was last put away, as a record
+/// of the journal.
+pub(super) const OPEN: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("open_holds");
 
 /// Team id → [`crate::domain::team::TeamRecord`].
 pub(super) const TEAMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("teams");
@@ -58,18 +56,35 @@ pub(super) const PRUNED_KEY: &str = "pruned_through";
 /// A mark of the rule that the accounts' windows follow.
 pub(super) const RULE_KEY: &str = "window_rule";
 
-/// Checks that the file is ours and of a format this program knows, and makes the tables that it does
-/// not have yet: an earlier format had fewer tables, and the same ones.
-pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
-    let found = check(&db.begin_read()?, path)?;
-    if found == Some(FORMAT) { Ok(()) } else { make_tables(db) }
+/// Checks that the file is ours and of a format this program knows, and makes the tables of a new one.
+pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
+    if check(&vault.begin_read()?, path)?.is_some() {
+        return Ok(());
+    }
+    let write = vault.begin_write()?;
+    write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    write.open_table(KEYS)?;
+    write.open_table(ACCOUNTS)?;
+    write.open_table(RECEIPTS)?;
+    write.open_table(HOURS)?;
+    write.open_table(ADJUSTMENTS)?;
+    write.open_table(PRUNED)?;
+    write.open_table(OPEN)?;
+    write.open_table(TEAMS)?;
+    write.open_table(TEAM_ACCOUNTS)?;
+    write.open_table(TEAM_HOURS)?;
+    write.commit()?;
+    Ok(())
 }
 
 /// The format of a file that this program can read; `None` if there is nothing in it.
 pub(super) fn check(read: &ReadTransaction, path: &Path) -> Result<Option<u64>, StoreError> {
-    let meta = table(read, META)?;
-    let found = meta.map(|meta| meta.get(FORMAT_KEY)).transpose()?.flatten();
-    match found.map(|format| format.value()) {
+    let found = match read.open_table(META) {
+        Ok(meta) => meta.get(FORMAT_KEY)?.map(|format| format.value()),
+        Err(redb::TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match found {
         Some(found) if found > FORMAT => {
             Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT })
         }
@@ -78,34 +93,6 @@ pub(super) fn check(read: &ReadTransaction, path: &Path) -> Result<Option<u64>, 
             Err(StoreError::Foreign { path: path.to_owned(), reason })
         }
         found => Ok(found),
-    }
-}
-
-fn make_tables(db: &Database) -> Result<(), StoreError> {
-    let write = db.begin_write()?;
-    write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
-    write.open_table(KEYS)?;
-    write.open_table(ACCOUNTS)?;
-    write.open_table(RECEIPTS)?;
-    write.open_table(HOURS)?;
-    write.open_table(ADJUSTMENTS)?;
-    write.open_table(PRUNED)?;
-    write.open_table(TEAMS)?;
-    write.open_table(TEAM_ACCOUNTS)?;
-    write.open_table(TEAM_HOURS)?;
-    write.commit()?;
-    Ok(())
-}
-
-/// A table that a file of an earlier format may not have.
-pub(super) fn table<K: Key + 'static, V: Value + 'static>(
-    read: &ReadTransaction,
-    definition: TableDefinition<'_, K, V>,
-) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
-    match read.open_table(definition) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -118,8 +105,7 @@ pub(super) struct Account {
     pub(super) windows: Remembered,
 }
 
-/// Version 1 had no corrections and no change of rule.
-const ACCOUNT_VERSION: u64 = 2;
+const ACCOUNT_VERSION: u64 = 1;
 
 impl Account {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -143,7 +129,7 @@ impl Account {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Decoder::new(bytes);
-        let version = input.version(ACCOUNT_VERSION)?;
+        input.version(ACCOUNT_VERSION)?;
         let mut account = Self::default();
         let windows = &mut account.windows;
         windows.total = Money::from_nano(input.number()?);
@@ -151,9 +137,6 @@ impl Account {
         for (start, posted) in windows.starts.iter_mut().zip(&mut windows.posted) {
             *start = Timestamp::from_millis(input.number()?);
             *posted = Money::from_nano(input.number()?);
-        }
-        if version < 2 {
-            return Ok(account);
         }
         account.corrected.charged = Money::from_nano(input.number()?);
         account.corrected.credited = Money::from_nano(input.number()?);
@@ -170,17 +153,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_reads_back_and_one_of_the_first_format_is_understood() {
+    fn an_account_reads_back() {
         let nano = Money::from_nano;
         let mut account = Account { calls: 3, ..Account::default() };
         account.windows.total = nano(70);
         account.windows.starts = [Timestamp::from_millis(9); 3];
         account.windows.posted = [nano(60); 3];
-        let mut first = Encoder::new();
-        for number in [1, 70, 3, 9, 60, 9, 60, 9, 60] {
-            first.number(number);
-        }
-        assert_eq!(Account::decode(first.as_slice()), Ok(account));
         account.corrected = Corrected { charged: nano(1), credited: nano(2) };
         account.windows.credited = [nano(2), nano(1), nano(0)];
         account.windows.replaced = [None, Some(Timestamp::from_millis(0)), None];

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
 use super::schema::{Account, KEYS, TEAM_ACCOUNTS, TEAMS};
 use super::{Store, StoreError};
@@ -12,7 +12,7 @@ use crate::domain::team::{TeamId, TeamRecord};
 
 impl Store {
     pub fn teams(&self) -> Result<Vec<TeamRecord>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let mut teams = Vec::new();
         for row in read.open_table(TEAMS)?.iter()? {
             teams.push(TeamRecord::decode(row?.1.value())?);
@@ -22,7 +22,7 @@ impl Store {
 
     /// What each team has posted in its latest windows.
     pub fn team_accounts(&self) -> Result<HashMap<TeamId, Remembered>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.vault.begin_read()?;
         let mut accounts = HashMap::new();
         for row in read.open_table(TEAM_ACCOUNTS)?.iter()? {
             let (team, value) = row?;
@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::TeamNameTaken`] if there is one of this name.
     pub fn insert_team(&self, team: &TeamRecord) -> Result<(), StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.vault.begin_write()?;
         {
             let mut table = write.open_table(TEAMS)?;
             for row in table.iter()? {
@@ -60,7 +60,7 @@ impl Store {
         id: TeamId,
         change: impl FnOnce(&mut TeamRecord),
     ) -> Result<TeamRecord, StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.vault.begin_write()?;
         let changed = {
             let mut table = write.open_table(TEAMS)?;
             let row = table.get(id.bits())?.ok_or(StoreError::NoSuchTeam)?;
@@ -79,7 +79,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::TeamInUse`] while a key is in it that is not revoked; [`StoreError::NoSuchTeam`].
     pub fn delete_team(&self, id: TeamId) -> Result<(), StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.vault.begin_write()?;
         let mut keys = 0;
         for row in write.open_table(KEYS)?.iter()? {
             let key = KeyRecord::decode(row?.1.value())?;

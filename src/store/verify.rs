@@ -12,7 +12,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use super::adjust::adjustments;
 use super::schema::{
     self, ACCOUNTS, Account, HOURS, KEYS, META, PRUNED, PRUNED_KEY, RECEIPTS, TEAM_ACCOUNTS,
-    TEAM_HOURS, table,
+    TEAM_HOURS,
 };
 use super::{CACHE_BYTES, Store, StoreError, Totals};
 use crate::domain::adjustment::{Adjustment, Corrected, Correction};
@@ -199,8 +199,7 @@ impl Audit {
     }
 
     fn read_pruned(&mut self, read: &ReadTransaction) -> Result<(), StoreError> {
-        let Some(pruned) = table(read, PRUNED)? else { return Ok(()) };
-        for row in pruned.iter()? {
+        for row in read.open_table(PRUNED)?.iter()? {
             let (key, totals) = row?;
             let totals = Totals::decode(totals.value())?;
             self.books.pruned += totals.calls;
@@ -277,25 +276,21 @@ impl Audit {
     }
 
     fn read_teams(&mut self, read: &ReadTransaction) -> Result<(), StoreError> {
-        if let Some(accounts) = table(read, TEAM_ACCOUNTS)? {
-            for row in accounts.iter()? {
-                let (team, account) = row?;
-                let account = Account::decode(account.value())?;
-                let owner = Owner::Team(TeamId::from_bits(team.value()));
-                self.books.accounts.insert(owner, account.windows);
-                let sums = Sums { account, has_account: true, ..Sums::default() };
-                self.teams.insert(team.value(), sums);
-            }
+        for row in read.open_table(TEAM_ACCOUNTS)?.iter()? {
+            let (team, account) = row?;
+            let account = Account::decode(account.value())?;
+            let owner = Owner::Team(TeamId::from_bits(team.value()));
+            self.books.accounts.insert(owner, account.windows);
+            let sums = Sums { account, has_account: true, ..Sums::default() };
+            self.teams.insert(team.value(), sums);
         }
-        if let Some(hours) = table(read, TEAM_HOURS)? {
-            for row in hours.iter()? {
-                let (place, cost) = row?;
-                let (team, hour) = place.value();
-                let cost = Money::from_nano(cost.value());
-                let sums = self.teams.entry(team).or_default();
-                add(&mut sums.hours.cost, cost);
-                sums.take_hour(hour, cost);
-            }
+        for row in read.open_table(TEAM_HOURS)?.iter()? {
+            let (place, cost) = row?;
+            let (team, hour) = place.value();
+            let cost = Money::from_nano(cost.value());
+            let sums = self.teams.entry(team).or_default();
+            add(&mut sums.hours.cost, cost);
+            sums.take_hour(hour, cost);
         }
         Ok(())
     }

@@ -105,13 +105,12 @@ impl Store {
         mark: u64,
         moves: &[Move],
     ) -> Result<HashMap<Owner, Remembered>, StoreError> {
-        let write = self.write()?;
-        write.open_table(META)?.insert(RULE_KEY, mark)?;
-        let mut remembered = HashMap::new();
-        {
+        self.change(|write| {
+            write.open_table(META)?.insert(RULE_KEY, mark)?;
+            let mut remembered = HashMap::new();
             let first = moves.iter().flat_map(|change| change.starts).min().unwrap_or_default();
-            let costs = costs_since(&write, first.hour().millis(), moves)?;
-            let adjustments = adjustments(&write)?;
+            let costs = costs_since(write, first.hour().millis(), moves)?;
+            let adjustments = adjustments(write)?;
             let mut keys = write.open_table(ACCOUNTS)?;
             let mut teams = write.open_table(TEAM_ACCOUNTS)?;
             for change in moves {
@@ -129,9 +128,8 @@ impl Store {
                 };
                 remembered.insert(owner, moved);
             }
-        }
-        write.commit()?;
-        Ok(remembered)
+            Ok(remembered)
+        })
     }
 }
 

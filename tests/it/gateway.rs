@@ -36,7 +36,8 @@ pub(crate) const OUTPUT_RATE: u64 = 2_000;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A configuration to begin with: one provider, `model` with a price, `unpriced` without.
+/// A configuration to begin with: one provider, `model` with a price, `by-output` whose prompts are
+/// free, so that what is set aside for a call is known to the token, and `unpriced` without a price.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     server: String,
@@ -92,6 +93,8 @@ impl Setup {
              base_url = \"http://{upstream}/v1\"\napi_key_env = \"SCRIPTED_KEY\"\n{provider}\n\
              [models.model]\nprovider = \"scripted\"\nmax_output_tokens = 1000\n\
              price = {{ input = 1, output = 2 }}\n\
+             [models.by-output]\nprovider = \"scripted\"\nmax_output_tokens = 1000\n\
+             price = {{ input = 0, output = 2 }}\n\
              [models.unpriced]\nprovider = \"scripted\"\n{models}\n"
         )
     }
@@ -405,4 +408,9 @@ pub(crate) const fn cost(prompt: u64, completion: u64) -> u64 {
 pub(crate) fn estimate(content_bytes: u64, events: u64) -> u64 {
     let prompt = (MESSAGES.len() as u64).div_ceil(4);
     cost(prompt, content_bytes.div_ceil(4).max(events))
+}
+
+/// The body of a call whose cost is that of its output alone.
+pub(crate) fn by_output(more: &str) -> String {
+    format!(r#"{{"model":"by-output","messages":{MESSAGES}{more}}}"#)
 }

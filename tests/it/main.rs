@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod client;
+mod controls;
 mod gateway;
 mod headers;
 mod limits;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use conduit::domain::receipt::{Ending, Metered};
 
 use crate::client::{Client, get};
-use crate::gateway::{Gateway, Key, Setup, body, chat, cost, estimate};
+use crate::gateway::{Gateway, Key, Setup, body, by_output, chat, cost, estimate};
 use crate::upstream::{
     DONE, END, STREAM_HEAD, Step, Upstream, chunked, millis, send, usage_event, word,
 };
@@ -103,8 +103,8 @@ fn a_stream_past_the_deadline_is_cut_and_posted() {
 fn a_call_that_waits_in_line_is_let_go() {
     let upstream = Upstream::start();
     let mut gateway = Setup::to(&upstream).deadline("1s").start();
-    let call = body(r#","max_completion_tokens":500"#);
-    let key = gateway.limited("narrow", cost(call.len() as u64, 500));
+    let call = by_output(r#","max_completion_tokens":500"#);
+    let key = gateway.limited("narrow", cost(0, 500));
     upstream.then([Step::Pause(millis(9000))]);
     let first = gateway.begin(&key, &call);
     upstream.wait_for_calls(1);

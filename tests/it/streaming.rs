@@ -376,6 +376,22 @@ fn a_call_ends_at_its_total_time_even_if_the_provider_never_pauses() {
 }
 
 #[test]
+fn a_client_that_does_not_read_at_all_does_not_stretch_a_calls_total_time() {
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream).provider("total_timeout = \"700ms\"").start();
+    let event = chunked(word(&"x".repeat(60_000)));
+    upstream.then([send(STREAM_HEAD), Step::Flood(event, Duration::from_secs(20))]);
+    let key = gateway.key();
+    let mut client = gateway.begin(&key, &body(STREAM));
+    client.head().unwrap();
+    upstream.wait_for_leavers(1);
+    let receipt = gateway.receipt(1);
+    assert_eq!(receipt.ending, Ending::Timeout);
+    assert_eq!(gateway.in_flight(&key), (0, 0));
+    assert!(receipt.total_ms < 5_000, "{}", receipt.total_ms);
+}
+
+#[test]
 fn a_client_that_reads_slowly_does_not_stretch_a_calls_total_time() {
     let upstream = Upstream::start();
     let gateway = Setup::to(&upstream).provider("total_timeout = \"700ms\"").start();
