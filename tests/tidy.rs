@@ -32,7 +32,7 @@ const BELONGS: [(&str, &[&str]); 16] = [
     ("tracing_subscriber", &["src/logging", "src/config/check.rs"]),
     ("SystemTime", &["src/clock.rs"]),
     ("std::env", &["src/config.rs", "src/cli", "src/logging"]),
-    ("std::process", &["src/cli", "src/main.rs", "src/admin/socket.rs"]),
+    ("std::process", &["src/cli", "src/main.rs", "src/admin/socket.rs", "src/store.rs"]),
     ("anyhow", &[]),
 ];
 
