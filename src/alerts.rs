@@ -98,12 +98,10 @@ async fn send(client: &Client, webhook: &Webhook, alert: &Alert) {
             Ok(()) => return,
             Err(problem) => problem,
         };
-        match pause {
-            Some(pause) => tokio::time::sleep(*pause).await,
-            None => tracing::error!(
-                key.id = %alert.key_id,
-                "the webhook did not take an alert: {problem}"
-            ),
+        if let Some(pause) = pause {
+            tokio::time::sleep(*pause).await;
+        } else {
+            tracing::error!(key.id = %alert.key_id, "the webhook did not take an alert: {problem}");
         }
     }
 }

@@ -234,7 +234,7 @@ impl Books {
 }
 
 /// Lets everybody go on who can, and writes down what was granted.
-fn settle_down<'a>(books: &mut Books, waiting: &mut Vec<Waiting<'a>>) {
+fn settle_down(books: &mut Books, waiting: &mut Vec<Waiting<'_>>) {
     let mut granted = false;
     loop {
         let before = waiting.len();
@@ -421,7 +421,7 @@ fn a_team_s_limit_is_a_ceiling_from_all_threads_and_nobody_waits_for_ever() {
                 }
             }
         });
-        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        let ended: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::Relaxed);
         assert!(ended.iter().all(Result::is_ok));
     });

@@ -8,7 +8,7 @@ use conduit::admin::keys::{Change, CreateKey, RevokeKey, SetKey};
 use conduit::admin::teams::{CreateTeam, DeleteTeam, SetTeamLimits, ShowTeam, TeamView};
 use conduit::admin::{AdminError, Verb};
 use conduit::domain::budget::Enforcement;
-use conduit::domain::key::Limits;
+use conduit::domain::key::{Controls, Limits};
 use conduit::domain::money::Money;
 use serde_json::{Value, json};
 
@@ -515,7 +515,7 @@ fn what_cannot_be_set_is_refused_and_changes_nothing() {
         assert!(verb.run(gateway.desk()).is_err(), "{what}");
     }
     let record = gateway.desk().ledger.directory().by_id(key.id).unwrap().record();
-    assert_eq!((&*record.name, &record.controls), ("steady", &Default::default()));
+    assert_eq!((&*record.name, &record.controls), ("steady", &Controls::default()));
     set(&gateway, &key, name("renamed"));
     assert_eq!(gateway.call(&key, &body("")).status, 200);
 }
