@@ -3,9 +3,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
@@ -17,8 +17,11 @@ use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
-use crate::store::{Retention, Store, StoreError};
+use crate::store::{Found, Retention, Store, StoreError};
 use crate::{alerts, clock, logging};
+
+/// How long a command may have the store open while the server starts.
+const COMMAND_TIME: Duration = Duration::from_secs(3);
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,7 @@ impl Server {
     pub fn bind(live: Arc<Live>) -> Result<Self, ServeError> {
         let snapshot = live.snapshot();
         let config = &snapshot.config;
-        let (store, found) = Store::open(&config.store.path)?;
+        let (store, found) = open_store(&config.store.path)?;
         if found.is_new {
             tracing::info!(store = %config.store.path.display(), "a new store was made");
         }
@@ -160,6 +163,20 @@ impl Server {
         ledger.store().journal().close();
         tracing::info!("conduit has stopped");
         served.and(administered).map_err(ServeError::from)
+    }
+}
+
+/// Opens the store, and waits a little where a command has it open just then: a service must not fail
+/// to start because somebody looked at the bill.
+fn open_store(path: &Path) -> Result<(Store, Found), StoreError> {
+    let end = Instant::now() + COMMAND_TIME;
+    loop {
+        match Store::open(path) {
+            Err(StoreError::InUse(_)) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            opened => return opened,
+        }
     }
 }
 

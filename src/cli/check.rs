@@ -46,12 +46,17 @@ impl Check {
             output::note(&format!("warning: {warning}"));
         }
         output::answer(&format!(
-            "{} is good: {} providers, {} models\n",
+            "{} is good: {}, {}\n",
             path.display(),
-            config.providers.len(),
-            config.routes.list().len()
+            count(config.providers.len(), "provider"),
+            count(config.routes.list().len(), "model")
         ))
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// The names that lead to a model without a price, with what follows from that.
