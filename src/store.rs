@@ -48,8 +48,9 @@ use record::OpenHold;
 use recovery::Cabinet;
 use vault::Vault;
 
-/// Memory for redb's pages; its own default of 1 GiB is too much for a small machine.
-const CACHE_BYTES: usize = 64 << 20;
+/// Memory for redb's pages, which it fills with what was written last. Its own default of 1 GiB is too
+/// much for a small machine, and what is read often is small.
+const CACHE_BYTES: usize = 16 << 20;
 
 /// The open store.
 pub struct Store {
