@@ -37,7 +37,10 @@ fn call_often(machine: &Machine<Note>, store: &Store, mut chance: Chance) {
             _ => {
                 let receipt = receipt(&held, chance.below(1_000));
                 machine.note(Note::Post(receipt.clone()));
-                let position = store.journal().post(&held.starts, &receipt);
+                let position = match &held.share {
+                    Some(share) => store.journal().post_shared(&held.starts, share, &receipt),
+                    None => store.journal().post(&held.starts, &receipt),
+                };
                 ended(machine, held.id, position, &mut waiting);
             }
         }
