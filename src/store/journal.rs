@@ -346,8 +346,10 @@ impl<P: PutAway> Keeper<P> {
                 written.and_then(|()| if self.is_due(closing) { self.turn_over() } else { Ok(()) });
             self.answer(asked);
             let pause = if outcome.is_ok() { GATHER } else { RETRY };
+            // What comes while the last segment is put away shall be put away too.
+            let is_done = is_written && (outcome.is_err() || self.is_quiet());
             self.report(outcome);
-            if closing && (is_written || tries == 0) {
+            if closing && (is_done || tries == 0) {
                 return;
             }
             tries -= u32::from(closing);
@@ -434,6 +436,11 @@ impl<P: PutAway> Keeper<P> {
     fn begin_another(&mut self) -> io::Result<(u64, Arc<dyn Segment>)> {
         self.newest += 1;
         Ok((self.newest, begin_segment(&*self.disk, self.newest)?))
+    }
+
+    /// Whether nothing was appended since the last sync.
+    fn is_quiet(&self) -> bool {
+        self.shared.lock().appended == self.shared.durable.load(Ordering::Relaxed)
     }
 
     /// A disk that refused is tried with something real before calls are served again.

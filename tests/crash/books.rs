@@ -7,6 +7,7 @@ use conduit::domain::key::{Controls, KeyHash, KeyId, KeyRecord, Limits};
 use conduit::domain::money::Money;
 use conduit::domain::receipt::{Ending, Metered, Receipt};
 use conduit::domain::request_id::RequestId;
+use conduit::domain::team::{Share, TeamId, TeamRecord};
 use conduit::domain::usage::ServiceTier;
 use conduit::domain::window::Timestamp;
 use conduit::ledger::{Ledger, Policy};
@@ -20,6 +21,13 @@ pub(crate) const BEGAN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 /// Within the first hour, so that all windows are the first.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_001_000);
 
+const TEAM: TeamId = TeamId::from_bits(9);
+
+/// Whether a key's calls count for the team too.
+const fn is_shared(key: KeyId) -> bool {
+    key.bits() >= 2
+}
+
 /// What a workload writes beside what it does.
 #[derive(Clone, Debug)]
 pub(crate) enum Note {
@@ -27,7 +35,7 @@ pub(crate) enum Note {
     Hold(OpenHold),
     Post(Receipt),
     Void(RequestId),
-    /// The ending was appended: it outlives the process.
+    /// The ending was appended to a disk that takes it: it outlives the process.
     Returned(RequestId),
     /// Reported durable: they outlive the machine.
     HoldDurable(RequestId),
@@ -41,7 +49,7 @@ pub(crate) fn hold(id: RequestId, key: KeyId, amount: u64) -> OpenHold {
         key,
         amount: Money::from_nano(amount),
         starts: [BEGAN; 3],
-        share: None,
+        share: is_shared(key).then_some(Share { team: TEAM, starts: [BEGAN; 3] }),
         model: "m".into(),
         provider: "p".into(),
         upstream_model: "m".into(),
@@ -99,6 +107,10 @@ pub(crate) fn key(id: KeyId) -> KeyRecord {
     }
 }
 
+pub(crate) fn team() -> TeamRecord {
+    TeamRecord { id: TEAM, name: "team".to_owned(), created: BEGAN, limits: Limits::default() }
+}
+
 /// What had been done and promised at some instant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Books {
@@ -122,7 +134,11 @@ impl Books {
                 Note::Void(id) => drop(books.voids.insert(id)),
                 Note::Returned(id) => drop(books.returned.insert(id)),
                 Note::HoldDurable(id) => drop(books.durable_holds.insert(id)),
-                Note::EndDurable(id) => drop(books.durable_ends.insert(id)),
+                Note::EndDurable(id) => {
+                    books.durable_ends.insert(id);
+                    // What outlives the machine outlives the process.
+                    books.returned.insert(id);
+                }
                 Note::Key(id) => drop(books.keys.insert(id)),
             }
         }
@@ -148,7 +164,7 @@ impl Books {
         let receipts = read(&store);
         self.check_receipts(&receipts, crash, &BTreeMap::new());
         self.check_open(&found.open, &receipts, crash);
-        check_totals(&store, &receipts);
+        check_books(&store, &receipts);
         let keys: BTreeSet<_> = store.keys().unwrap().iter().map(|key| key.id).collect();
         assert!(keys.is_superset(&self.keys), "a key that was promised is gone");
         drop(store);
@@ -166,7 +182,7 @@ impl Books {
             let receipt = receipts.get(id).expect("an open hold is posted");
             assert_eq!((receipt.cost, receipt.metered), (*amount, Metered::Recovered));
         }
-        check_totals(ledger.store(), &receipts);
+        check_books(ledger.store(), &receipts);
         assert_eq!(ledger.held(), Money::ZERO);
         drop(ledger);
         let (store, found) = machine.open().unwrap();
@@ -201,7 +217,7 @@ impl Books {
                 assert!(receipts.contains_key(id), "recovered once, then lost");
             }
         }
-        check_totals(ledger.store(), &receipts);
+        check_books(ledger.store(), &receipts);
     }
 
     fn check_receipts(
@@ -259,6 +275,17 @@ pub(crate) fn read(store: &Store) -> BTreeMap<RequestId, Receipt> {
         })
         .unwrap();
     receipts
+}
+
+/// All sums agree, and the team's with the receipts of its keys.
+fn check_books(store: &Store, receipts: &BTreeMap<RequestId, Receipt>) {
+    check_totals(store, receipts);
+    let shared = receipts.values().filter(|receipt| is_shared(receipt.key));
+    let sum = shared.fold(Money::ZERO, |sum, receipt| sum.checked_add(receipt.cost).unwrap());
+    let posted = store.team_accounts().unwrap().get(&TEAM).map_or([Money::ZERO; 3], |t| t.posted);
+    assert_eq!(posted, [sum; 3], "a team's account differs from its receipts");
+    let differences = store.verify().unwrap().differences;
+    assert!(differences.is_empty(), "{differences:?}");
 }
 
 /// Accounts, hourly totals and receipts agree.

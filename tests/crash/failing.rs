@@ -218,6 +218,23 @@ fn closing_does_not_hang_on_a_disk_that_refuses_and_waits_for_one_that_recovers(
 }
 
 #[test]
+fn what_ends_while_the_journal_closes_is_put_away_too() {
+    let mut chance = Chance::new(10);
+    let machine = Machine::<()>::new(Image::default());
+    let (store, _) = machine.open().unwrap();
+    post(&store, &mut chance, 1);
+    machine.break_it(Faults { db_delay: Duration::from_millis(100), ..Faults::default() });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            post(&store, &mut chance, 1);
+        });
+        store.journal().close();
+    });
+    assert_eq!(calls(&store), 2);
+}
+
+#[test]
 fn money_is_given_on_only_after_the_ending_that_frees_it_is_written() {
     const ROUNDS: usize = 1_000;
     let mut chance = Chance::new(8);

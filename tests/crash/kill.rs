@@ -254,6 +254,8 @@ impl Received {
     fn check(&self, store: &Store) -> usize {
         let receipts = read(store);
         check_totals(store, &receipts);
+        let differences = store.verify().unwrap().differences;
+        assert!(differences.is_empty(), "{differences:?}");
         let bills = self.bills.lock().unwrap();
         for (id, cost) in &*bills {
             let receipt = receipts.get(id).unwrap_or_else(|| panic!("{id} is not on the bill"));

@@ -9,19 +9,20 @@ use conduit::domain::request_id::RequestId;
 use conduit::store::Store;
 use conduit::store::journal::Position;
 
-use crate::books::{Books, Note, hold, key, new_id, receipt};
+use crate::books::{Books, Note, hold, key, new_id, receipt, team};
 use crate::chance::Chance;
 use crate::machine::{Crash, Faults, Image, Machine, Op};
 
 const WORKERS: u64 = 3;
 const CALLS: u64 = 60;
+const KEYS: u64 = 4;
 const IMAGES: usize = 250;
 
 /// Calls of one worker: held, posted, voided or left open, waited for or not.
-fn call_often(machine: &Machine<Note>, store: &Store, mut chance: Chance) {
+fn call_often(machine: &Machine<Note>, store: &Store, mut chance: Chance, faulty: bool) {
     let mut waiting: Vec<(Position, Note)> = Vec::new();
     for _ in 0..CALLS {
-        let held = hold(new_id(&mut chance), KeyId::from_bits(chance.below(4)), 1_000);
+        let held = hold(new_id(&mut chance), KeyId::from_bits(chance.below(KEYS)), 1_000);
         machine.note(Note::Hold(held.clone()));
         waiting.push((store.journal().hold(&held), Note::HoldDurable(held.id)));
         if chance.one_in(3) {
@@ -32,13 +33,16 @@ fn call_often(machine: &Machine<Note>, store: &Store, mut chance: Chance) {
             1 => {
                 machine.note(Note::Void(held.id));
                 let position = store.journal().void(held.id);
-                ended(machine, held.id, position, &mut waiting);
+                ended(machine, held.id, position, &mut waiting, faulty);
             }
             _ => {
                 let receipt = receipt(&held, chance.below(1_000));
                 machine.note(Note::Post(receipt.clone()));
-                let position = store.journal().post(&held.starts, &receipt);
-                ended(machine, held.id, position, &mut waiting);
+                let position = match &held.share {
+                    Some(share) => store.journal().post_shared(&held.starts, share, &receipt),
+                    None => store.journal().post(&held.starts, &receipt),
+                };
+                ended(machine, held.id, position, &mut waiting, faulty);
             }
         }
         if chance.one_in(4) {
@@ -60,8 +64,12 @@ fn ended(
     id: RequestId,
     position: Position,
     waiting: &mut Vec<(Position, Note)>,
+    faulty: bool,
 ) {
-    machine.note(Note::Returned(id));
+    // While a disk refuses, an ending is in memory alone, and new calls are turned away.
+    if !faulty {
+        machine.note(Note::Returned(id));
+    }
     waiting.push((position, Note::EndDurable(id)));
 }
 
@@ -78,7 +86,12 @@ fn wait(machine: &Machine<Note>, store: &Store, waiting: &mut Vec<(Position, Not
 fn run(chance: &mut Chance, faulty: bool) -> Arc<Machine<Note>> {
     // A store is made under another name and renamed when it is whole: never is a part of it found.
     let fresh = Machine::<()>::new(Image::default());
-    fresh.open().unwrap().0.close();
+    let (store, _) = fresh.open().unwrap();
+    store.insert_team(&team()).unwrap();
+    for bits in 0..KEYS {
+        store.insert_key(&key(KeyId::from_bits(bits))).unwrap();
+    }
+    store.close();
     let machine = Machine::new(fresh.synced_image());
     let (store, _) = machine.open().unwrap();
     let busy = AtomicBool::new(true);
@@ -86,7 +99,7 @@ fn run(chance: &mut Chance, faulty: bool) -> Arc<Machine<Note>> {
         let (machine, store, busy) = (&machine, &store, &busy);
         let mut others = chance.clone();
         scope.spawn(move || {
-            for bits in 0..1_000 {
+            for bits in KEYS..1_000 {
                 let id = KeyId::from_bits(bits);
                 if store.insert_key(&key(id)).is_ok() {
                     machine.note(Note::Key(id));
@@ -110,7 +123,7 @@ fn run(chance: &mut Chance, faulty: bool) -> Arc<Machine<Note>> {
         let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
                 let chance = Chance::new(chance.next());
-                scope.spawn(move || call_often(machine, store, chance))
+                scope.spawn(move || call_often(machine, store, chance, faulty))
             })
             .collect();
         for worker in workers {
