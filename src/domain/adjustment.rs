@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::budget::Starts;
-use super::codec::{DecodeError, Decoder, Encoder, base62};
+use super::codec::{DecodeError, Decoder, Encoder, base62, timed_bits};
 use super::key::KeyId;
 use super::money::{Money, MoneyError};
 use super::team::{Owner, TeamId};
@@ -129,9 +129,7 @@ pub struct AdjustmentId(u128);
 
 impl AdjustmentId {
     pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
-        let mut low = [0u8; 16];
-        low[6..].copy_from_slice(&random);
-        Self(u128::from(now.millis()) << 80 | u128::from_be_bytes(low))
+        Self(timed_bits(now, random))
     }
 
     pub const fn from_bits(bits: u128) -> Self {

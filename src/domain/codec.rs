@@ -5,6 +5,8 @@
 
 pub mod base62;
 
+use super::window::Timestamp;
+
 /// Why bytes are not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -18,6 +20,13 @@ pub enum DecodeError {
     Unknown(u64),
     #[error("record version {found} is newer than {known}, the newest this program reads")]
     Newer { found: u64, known: u64 },
+}
+
+/// The bits of a name that sorts by time and cannot be guessed: 48 of milliseconds, 80 random.
+pub fn timed_bits(now: Timestamp, random: [u8; 10]) -> u128 {
+    let mut low = [0; 16];
+    low[6..].copy_from_slice(&random);
+    u128::from(now.millis()) << 80 | u128::from_be_bytes(low)
 }
 
 /// Appends fields to a buffer.

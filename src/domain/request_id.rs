@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::codec::base62;
+use super::codec::{base62, timed_bits};
 use super::window::Timestamp;
 
 const PREFIX: &str = "req_";
@@ -15,9 +15,7 @@ pub struct RequestId(u128);
 
 impl RequestId {
     pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
-        let mut low = [0u8; 16];
-        low[6..].copy_from_slice(&random);
-        Self(u128::from(now.millis()) << 80 | u128::from_be_bytes(low))
+        Self(timed_bits(now, random))
     }
 
     pub const fn from_bits(bits: u128) -> Self {

@@ -11,9 +11,6 @@ use serde_json::Value;
 use super::endpoint::Endpoint;
 use super::request::{Call, Edits};
 
-/// The one model it has.
-pub const MODEL: &str = "echo";
-
 /// The longest answer, in tokens: what is repeated so many times must have an end.
 pub const MAX_OUTPUT_TOKENS: u64 = 16_384;
 /// The most answers, texts to embed or texts to judge in one call, and the longest vector.
@@ -42,11 +39,6 @@ pub struct Frame {
     /// How long to wait before it is sent.
     pub delay_ms: u64,
     pub bytes: Bytes,
-}
-
-/// The names of the models, for a list of them.
-pub const fn models() -> &'static [&'static str] {
-    &[MODEL]
 }
 
 /// Answers a call that was read from `body`, as if `edits` had been made in it. `created` is in

@@ -8,7 +8,7 @@ use crate::admin::keys::{
     Change, CreateKey, KeyView, ListKeys, NewSecret, RevokeKey, RotateKey, SetDisabled, SetKey,
     SetLimits, ShowKey,
 };
-use crate::cli::{ConfigArg, Exit, Failure, output, session};
+use crate::cli::{ConfigArg, Failure, output, session};
 use crate::clock;
 use crate::domain::budget::Enforcement;
 use crate::domain::cidr::Cidr;
@@ -510,10 +510,4 @@ fn window_row(standing: &Standing) -> Vec<String> {
         or_dash(standing.remaining),
         standing.resets_at.to_string(),
     ]
-}
-
-impl From<clap::Error> for Failure {
-    fn from(error: clap::Error) -> Self {
-        Self::new(Exit::Usage, error.to_string())
-    }
 }
