@@ -182,7 +182,7 @@ fn describe(id: RequestId, call: &Call, destination: &Destination) -> Descriptio
 /// The endpoint's name, made once.
 fn endpoint_name(endpoint: Endpoint) -> Arc<str> {
     static NAMES: LazyLock<[Arc<str>; Endpoint::ALL.len()]> =
-        LazyLock::new(|| Endpoint::ALL.map(|endpoint| Arc::from(endpoint.path())));
+        LazyLock::new(|| Endpoint::ALL.map(|endpoint| Arc::from(endpoint.name())));
     Arc::clone(&NAMES[endpoint as usize])
 }
 

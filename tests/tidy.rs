@@ -55,12 +55,13 @@ const OUTSIDE: [&str; 15] = [
     "clock",
 ];
 /// Layers that decide and never act.
-const PURE: [&str; 2] = ["src/domain", "src/provider"];
+const PURE: [&str; 3] = ["src/domain", "src/provider", "src/translate"];
 
 /// The layers that each layer may name. What is not listed here may name all.
-const BELOW: [(&str, &[&str]); 9] = [
+const BELOW: [(&str, &[&str]); 10] = [
     ("domain", &["domain"]),
     ("provider", &["domain", "provider"]),
+    ("translate", &["domain", "provider", "translate"]),
     ("catalogue", &["domain", "catalogue"]),
     ("config", &["domain", "provider", "config"]),
     ("store", &["domain", "store", "clock"]),
@@ -71,6 +72,7 @@ const BELOW: [(&str, &[&str]); 9] = [
         &[
             "domain",
             "provider",
+            "translate",
             "catalogue",
             "config",
             "store",

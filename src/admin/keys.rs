@@ -160,7 +160,7 @@ fn check_controls(controls: &Controls) -> Result<(), AdminError> {
             )));
         }
     }
-    let known = Endpoint::ALL.map(Endpoint::path);
+    let known = Endpoint::ALL.map(Endpoint::name);
     if let Some(odd) = controls.endpoints.iter().find(|path| !known.contains(&path.as_str())) {
         return Err(AdminError::Invalid(format!(
             "there is no endpoint `{odd}`: the endpoints are {}",

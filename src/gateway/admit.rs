@@ -87,7 +87,7 @@ pub(super) async fn admit(
 
 /// About what the call will use.
 fn estimate(call: &Call) -> Estimate {
-    let output = if call.endpoint.can_stream() {
+    let output = if call.endpoint.generates() {
         call.output_cap.unwrap_or(USUAL_OUTPUT).saturating_mul(call.choices)
     } else {
         0
@@ -109,7 +109,7 @@ impl From<Throttled> for ApiError {
 fn ceiling(call: &Call, body: &[u8], destination: &Destination, pricing: &Pricing) -> Ceiling {
     // A token is never shorter than a byte, so the body's bytes bound its tokens.
     let input = call.body_bytes.saturating_add(media_tokens(call, body, destination));
-    let output = if call.endpoint.can_stream() {
+    let output = if call.endpoint.generates() {
         let cap = call.output_cap.or(destination.max_output_tokens).unwrap_or(LONGEST_OUTPUT);
         cap.saturating_add(call.predicted_bytes)
     } else {

@@ -31,8 +31,8 @@ pub(super) fn choose(
     endpoint: Endpoint,
     model: &str,
 ) -> Result<Destination, ApiError> {
-    if !key.may_call(endpoint.path()) {
-        return Err(ApiError::EndpointNotAllowed(endpoint.path()));
+    if !key.may_call(endpoint.name()) {
+        return Err(ApiError::EndpointNotAllowed(endpoint.name()));
     }
     let unknown = || ApiError::NoSuchModel(model.to_owned());
     let found = config.route(model).filter(|_| key.may_use(model)).ok_or_else(unknown)?;

@@ -10,14 +10,18 @@ use crate::provider::endpoint::Endpoint;
 /// OpenAI's paths, which many clients also use without the version.
 const PREFIXES: [&str; 2] = ["/v1", ""];
 
+/// The endpoints that are served below those.
+const OPENAI: [Endpoint; 4] =
+    [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings, Endpoint::Moderations];
+
 /// The routes of the gateway.
 pub fn routes(config: &mut web::ServiceConfig) {
     for prefix in PREFIXES {
-        for endpoint in Endpoint::ALL {
+        for endpoint in OPENAI {
             let call = move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
                 answer(&head, async |id| serve(&edge, endpoint, id, &head, payload).await).await
             };
-            let path = format!("{prefix}/{}", endpoint.path());
+            let path = format!("{prefix}/{}", endpoint.name());
             config.service(
                 web::resource(path).route(web::post().to(call)).default_service(only("POST")),
             );

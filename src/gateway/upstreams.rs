@@ -114,6 +114,8 @@ fn own_headers(provider: &Provider) -> HeaderMap {
         let (name, value) = match provider.key_header {
             KeyHeader::Bearer => ("authorization", format!("Bearer {}", key.expose_secret())),
             KeyHeader::ApiKey => ("api-key", key.expose_secret().to_owned()),
+            KeyHeader::XApiKey => ("x-api-key", key.expose_secret().to_owned()),
+            KeyHeader::XGoogApiKey => ("x-goog-api-key", key.expose_secret().to_owned()),
         };
         if let Ok(mut value) = HeaderValue::try_from(value) {
             value.set_sensitive(true);
@@ -125,7 +127,7 @@ fn own_headers(provider: &Provider) -> HeaderMap {
 
 fn uri(provider: &Provider, endpoint: Endpoint) -> Option<Uri> {
     let base = provider.base_url.as_ref()?;
-    let mut address = base.join(endpoint.path());
+    let mut address = base.join(endpoint.name());
     if let Some(version) = &provider.api_version {
         address.push_str("?api-version=");
         address.push_str(version);

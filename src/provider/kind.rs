@@ -3,7 +3,9 @@
 //!
 //! A kind is chosen in the configuration and never guessed from an answer.
 
-/// A kind of provider. All but [`Kind::Echo`] speak `OpenAI`'s wire over HTTP.
+use super::endpoint::Dialect;
+
+/// A kind of provider. Those that are not named otherwise speak `OpenAI`'s dialect over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `OpenAI`, and any server that speaks its wire at a `base_url` of its own.
@@ -21,8 +23,14 @@ pub enum Kind {
     DeepInfra,
     Moonshot,
     Alibaba,
-    /// Google's Gemini at its `OpenAI`-compatible address.
+    /// Anthropic's own messages.
+    Anthropic,
+    /// Google's own `generateContent`.
     Gemini,
+    /// Google's Gemini at its `OpenAI`-compatible address.
+    GeminiOpenAi,
+    /// Amazon Bedrock's Converse, each call signed.
+    Bedrock,
     Ollama,
     Vllm,
     LmStudio,
@@ -32,7 +40,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::OpenAi,
         Self::Azure,
         Self::OpenRouter,
@@ -47,7 +55,10 @@ impl Kind {
         Self::DeepInfra,
         Self::Moonshot,
         Self::Alibaba,
+        Self::Anthropic,
         Self::Gemini,
+        Self::GeminiOpenAi,
+        Self::Bedrock,
         Self::Ollama,
         Self::Vllm,
         Self::LmStudio,
@@ -63,6 +74,11 @@ impl Kind {
     /// The word in the configuration.
     pub const fn name(self) -> &'static str {
         self.preset().name
+    }
+
+    /// How it is spoken to.
+    pub const fn dialect(self) -> Dialect {
+        self.preset().dialect
     }
 
     /// The kind that a word in the configuration names.
@@ -90,6 +106,10 @@ pub enum KeyHeader {
     Bearer,
     /// `api-key: …`
     ApiKey,
+    /// `x-api-key: …`
+    XApiKey,
+    /// `x-goog-api-key: …`: never in the URL, which reaches logs.
+    XGoogApiKey,
 }
 
 /// What is filled in for a kind where the configuration says nothing.
@@ -98,7 +118,8 @@ pub struct Preset {
     pub kind: Kind,
     /// The word in the configuration.
     pub name: &'static str,
-    /// What `/chat/completions` is appended to; absent where every account has its own address.
+    pub dialect: Dialect,
+    /// What the endpoint's path is appended to; absent where every account has its own address.
     pub base_url: Option<&'static str>,
     /// The environment variable that the provider's own tools read the key from; absent where no key
     /// is needed.
@@ -113,7 +134,7 @@ pub struct Preset {
 ///
 /// Who sends usage unasked was read from recorded streams that did not ask: all of `OpenRouter`'s,
 /// Groq's, Mistral's and Perplexity's had it. Where few or none were seen the kind is asked.
-pub const PRESETS: [Preset; 20] = [
+pub const PRESETS: [Preset; 23] = [
     Preset {
         base_url: Some("https://api.openai.com/v1"),
         key_variable: Some("OPENAI_API_KEY"),
@@ -204,10 +225,36 @@ pub const PRESETS: [Preset; 20] = [
         ..Preset::plain(Kind::Alibaba, "alibaba")
     },
     Preset {
-        base_url: Some("https://generativelanguage.googleapis.com/v1beta/openai"),
+        dialect: Dialect::Anthropic,
+        key_header: KeyHeader::XApiKey,
+        stream_usage: StreamUsage::Always,
+        base_url: Some("https://api.anthropic.com/v1"),
+        key_variable: Some("ANTHROPIC_API_KEY"),
+        catalogue: Some("anthropic"),
+        ..Preset::plain(Kind::Anthropic, "anthropic")
+    },
+    Preset {
+        dialect: Dialect::Gemini,
+        key_header: KeyHeader::XGoogApiKey,
+        stream_usage: StreamUsage::Always,
+        base_url: Some("https://generativelanguage.googleapis.com/v1beta"),
         key_variable: Some("GEMINI_API_KEY"),
         catalogue: Some("gemini"),
         ..Preset::plain(Kind::Gemini, "gemini")
+    },
+    Preset {
+        base_url: Some("https://generativelanguage.googleapis.com/v1beta/openai"),
+        key_variable: Some("GEMINI_API_KEY"),
+        catalogue: Some("gemini"),
+        ..Preset::plain(Kind::GeminiOpenAi, "gemini-openai")
+    },
+    Preset {
+        dialect: Dialect::Bedrock,
+        stream_usage: StreamUsage::Always,
+        base_url: None,
+        key_variable: Some("AWS_BEARER_TOKEN_BEDROCK"),
+        catalogue: Some("bedrock"),
+        ..Preset::plain(Kind::Bedrock, "bedrock")
     },
     Preset {
         base_url: Some("http://127.0.0.1:11434/v1"),
@@ -247,6 +294,7 @@ impl Preset {
         Self {
             kind,
             name,
+            dialect: Dialect::OpenAi,
             base_url: None,
             key_variable: None,
             key_header: KeyHeader::Bearer,
@@ -274,7 +322,11 @@ mod tests {
     fn base_urls_take_a_path_after_them() {
         for preset in &PRESETS {
             let Some(url) = preset.base_url else {
-                assert!(matches!(preset.kind, Kind::Azure | Kind::Echo), "{}", preset.name);
+                assert!(
+                    matches!(preset.kind, Kind::Azure | Kind::Bedrock | Kind::Echo),
+                    "{}",
+                    preset.name
+                );
                 continue;
             };
             assert!(!url.ends_with('/'), "{url}");

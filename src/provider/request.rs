@@ -165,7 +165,7 @@ impl CapField {
     const fn binds(self, endpoint: Endpoint) -> bool {
         match self {
             Self::MaxCompletionTokens => matches!(endpoint, Endpoint::Chat),
-            Self::MaxTokens => endpoint.can_stream(),
+            Self::MaxTokens => endpoint.generates(),
             Self::MaxOutputTokens => false,
         }
     }
@@ -213,7 +213,7 @@ impl Call {
         match self.endpoint {
             Endpoint::Chat => Some(CapField::MaxCompletionTokens),
             Endpoint::Completions => Some(CapField::MaxTokens),
-            Endpoint::Embeddings | Endpoint::Moderations => None,
+            _ => None,
         }
     }
 }
@@ -225,7 +225,7 @@ pub fn rewrite(body: &Bytes, call: &Call, edits: &Edits<'_>) -> Bytes {
     if let Some(model) = edits.model.filter(|model| *model != call.model) {
         splices.push((call.model_at.clone(), quoted(model)));
     }
-    if edits.include_usage && call.stream && !call.wants_usage && call.endpoint.can_stream() {
+    if edits.include_usage && call.stream && !call.wants_usage && call.endpoint.generates() {
         splices.push(ask_for_usage(call));
     }
     if let Some(cap) = edits.output_cap {
@@ -597,7 +597,7 @@ impl<'a> Reader<'a> {
         let field = match endpoint {
             Endpoint::Chat => Field::Messages,
             Endpoint::Completions => Field::Prompt,
-            Endpoint::Embeddings | Endpoint::Moderations => Field::Input,
+            _ => Field::Input,
         };
         let param = field.name();
         let raw = self.raw(field).ok_or(RequestError::Missing(param))?;
@@ -609,7 +609,7 @@ impl<'a> Reader<'a> {
 
     fn caps(&self, endpoint: Endpoint) -> Result<[Option<Cap>; CapField::ALL.len()], RequestError> {
         let mut caps = [const { None }; CapField::ALL.len()];
-        if !endpoint.can_stream() {
+        if !endpoint.generates() {
             return Ok(caps);
         }
         for (slot, field) in caps.iter_mut().zip(CapField::ALL) {
@@ -620,7 +620,7 @@ impl<'a> Reader<'a> {
     }
 
     fn choices(&self, endpoint: Endpoint) -> Result<u64, RequestError> {
-        if !endpoint.can_stream() {
+        if !endpoint.generates() {
             return Ok(1);
         }
         let each = self.number(Field::N)?.max(self.number(Field::BestOf)?).unwrap_or(1).max(1);
@@ -641,7 +641,7 @@ impl<'a> Reader<'a> {
                     media || read.is_none()
                 })
             }
-            Endpoint::Completions => false,
+            _ => false,
         }
     }
 }

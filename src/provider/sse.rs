@@ -167,6 +167,15 @@ impl Cutter {
 }
 
 impl<'a> Event<'a> {
+    /// The last of its `event` lines, where it is text.
+    pub fn name(&self) -> Option<&'a str> {
+        let bytes = self.raw;
+        let text = if self.first { bytes.strip_prefix(BOM).unwrap_or(bytes) } else { bytes };
+        let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
+        let value = lines.filter_map(|line| line.strip_prefix(b"event:")).next_back()?;
+        std::str::from_utf8(value.strip_prefix(b" ").unwrap_or(value)).ok()
+    }
+
     /// The event's data; absent where it has no `data` line, as in a comment.
     pub fn data(&self) -> Option<Data<'a>> {
         let mut at = if self.first && self.raw.starts_with(BOM) { BOM.len() } else { 0 };
@@ -252,6 +261,19 @@ mod tests {
             note(&event);
         }
         (raws, texts, cutter.overflowed())
+    }
+
+    #[test]
+    fn an_event_has_the_name_of_its_last_event_line() {
+        let name = |raw: &[u8]| {
+            let mut cutter = Cutter::new(99);
+            match cutter.next(raw, 0) {
+                Step::Event(event) => event.name().map(str::to_owned),
+                _ => None,
+            }
+        };
+        assert_eq!(name(b"event: a\ndata: 1\nevent:b\r\n\n").as_deref(), Some("b"));
+        assert_eq!(name(b"data: event: a\n\n"), None);
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub fn bound(kind: Kind, body: &str) -> u64 {
         | Kind::DeepInfra
         | Kind::Moonshot
         | Kind::Alibaba
+        | Kind::Anthropic
         | Kind::Gemini
+        | Kind::GeminiOpenAi
+        | Kind::Bedrock
         | Kind::Ollama
         | Kind::Vllm
         | Kind::LmStudio

@@ -257,7 +257,7 @@ impl Counts {
             Kind::DeepInfra if reasoning > completion => true,
             _ => reasoning > 0 && total == named.saturating_add(reasoning),
         };
-        if kind == Kind::Gemini && !outside && total > named {
+        if kind == Kind::GeminiOpenAi && !outside && total > named {
             reasoning = total - named;
             outside = true;
         }
@@ -455,7 +455,7 @@ mod tests {
                 mixed,
                 &[(CacheRead, 15), (CacheReadAudio, 45), (InputAudio, 35), (InputImage, 5)],
             ),
-            (Kind::Gemini, thought, &[(Input, 30), (Output, 12), (Reasoning, 58)]),
+            (Kind::GeminiOpenAi, thought, &[(Input, 30), (Output, 12), (Reasoning, 58)]),
             (Kind::OpenAi, thought, &[(Input, 30), (Output, 12)]),
             (
                 Kind::OpenAi,
@@ -606,7 +606,7 @@ mod tests {
         let body = br#"{"x_groq":{"usage":{"prompt_tokens":5,"completion_tokens":1}}}"#;
         assert!(read_answer(Kind::Groq, Endpoint::Chat, body).usage.is_some());
         for body in ["", "null", "[{\"error\":{}}]", "<html>", "{\"usage\":"] {
-            let report = read_answer(Kind::Gemini, Endpoint::Chat, body.as_bytes());
+            let report = read_answer(Kind::GeminiOpenAi, Endpoint::Chat, body.as_bytes());
             assert_eq!(report.usage, None, "{body}");
         }
     }

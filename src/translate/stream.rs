@@ -1,0 +1,198 @@
+//! A stream on its way from one dialect to another: bytes to events, events to chunks, chunks to the
+//! client's events, those to bytes.
+//!
+//! An event that cannot be read is left out, and one that is too long ends the stream with an error:
+//! there are no bytes to pass on when every one of them would have to be written anew.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{About, ClientEvent, EventData, Sink, Source, Translation};
+use crate::provider::sse::{Cutter, EVENT_LIMIT, Event, Step};
+
+/// Translates one stream.
+pub struct StreamTranslation {
+    cutter: Cutter,
+    source: Option<Box<dyn Source>>,
+    sink: Box<dyn Sink>,
+    chunks: Vec<Value>,
+    events: Vec<ClientEvent>,
+    is_over: bool,
+}
+
+impl StreamTranslation {
+    pub fn new(translation: &Translation, about: &About) -> Self {
+        Self {
+            cutter: Cutter::new(EVENT_LIMIT),
+            source: translation.backend.map(|backend| backend.source(about)),
+            sink: match translation.frontend {
+                Some(frontend) => frontend.sink(about),
+                None => Box::new(ChatSink { wants_usage: about.wants_usage, failed: false }),
+            },
+            chunks: Vec::new(),
+            events: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    /// Translates what has come and says what to send for it.
+    pub fn push(&mut self, chunk: &[u8]) -> Bytes {
+        let mut at = self.cutter.leading(chunk);
+        while !self.is_over {
+            match self.cutter.next(chunk, at) {
+                Step::Event(event) => {
+                    at = event.end;
+                    read(&event, self.source.as_deref_mut(), &mut self.chunks);
+                }
+                Step::Wait => break,
+                Step::Overflow => {
+                    self.fail("The provider sent an event that is too long.");
+                }
+            }
+        }
+        self.write()
+    }
+
+    /// Ends the stream.
+    pub fn finish(&mut self) -> Bytes {
+        if !self.is_over {
+            if let Some(event) = self.cutter.last() {
+                read(&event, self.source.as_deref_mut(), &mut self.chunks);
+            }
+            self.end();
+        }
+        self.write()
+    }
+
+    /// Ends the stream with an error.
+    pub fn fail(&mut self, message: &str) -> Bytes {
+        if !self.is_over {
+            let error =
+                json!({ "message": message, "type": "api_error", "param": null, "code": null });
+            self.chunks.push(json!({ "error": error }));
+            self.end();
+        }
+        self.write()
+    }
+
+    fn end(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.finish(&mut self.chunks);
+        }
+        self.give();
+        self.sink.finish(&mut self.events);
+        self.is_over = true;
+    }
+
+    fn give(&mut self) {
+        for chunk in self.chunks.drain(..) {
+            self.sink.chunk(&chunk, &mut self.events);
+        }
+    }
+
+    fn write(&mut self) -> Bytes {
+        self.give();
+        let mut out = Vec::new();
+        for event in self.events.drain(..) {
+            if let Some(name) = event.name {
+                out.extend_from_slice(b"event: ");
+                out.extend_from_slice(name.as_bytes());
+                out.push(b'\n');
+            }
+            out.extend_from_slice(b"data: ");
+            match event.data {
+                EventData::Json(value) => out.extend_from_slice(value.to_string().as_bytes()),
+                EventData::Done => out.extend_from_slice(b"[DONE]"),
+            }
+            out.extend_from_slice(b"\n\n");
+        }
+        Bytes::from(out)
+    }
+}
+
+fn read(event: &Event<'_>, source: Option<&mut (dyn Source + 'static)>, chunks: &mut Vec<Value>) {
+    let Some(data) = event.data() else { return };
+    let Ok(value) = serde_json::from_slice::<Value>(&data.text) else { return };
+    match source {
+        Some(source) => source.event(event.name(), &value, chunks),
+        None => chunks.push(value),
+    }
+}
+
+/// Chat itself: chunks go out as they are, usage only where it was asked for.
+struct ChatSink {
+    wants_usage: bool,
+    /// What ends with an error must not look as if it were whole.
+    failed: bool,
+}
+
+impl Sink for ChatSink {
+    fn chunk(&mut self, chunk: &Value, out: &mut Vec<ClientEvent>) {
+        let mut chunk = chunk.clone();
+        self.failed |= chunk.get("error").is_some_and(|error| !error.is_null());
+        if !self.wants_usage && !self.failed {
+            if chunk.get("choices").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+                return;
+            }
+            if let Some(members) = chunk.as_object_mut() {
+                members.shift_remove("usage");
+            }
+        }
+        out.push(ClientEvent { name: None, data: EventData::Json(chunk) });
+    }
+
+    fn finish(&mut self, out: &mut Vec<ClientEvent>) {
+        if !self.failed {
+            out.push(ClientEvent { name: None, data: EventData::Done });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING_BETWEEN: Translation = Translation { frontend: None, backend: None };
+
+    fn about(wants_usage: bool) -> About {
+        About { id: "1".into(), created: 0, model: "m".into(), wants_usage }
+    }
+
+    fn through(wants_usage: bool, stream: &[u8], size: usize) -> String {
+        let mut translation = StreamTranslation::new(&NOTHING_BETWEEN, &about(wants_usage));
+        let mut out = Vec::new();
+        for piece in stream.chunks(size) {
+            out.extend_from_slice(&translation.push(piece));
+        }
+        out.extend_from_slice(&translation.finish());
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn events_come_through_whatever_the_pieces() {
+        let stream =
+            b"event: x\r\ndata: {\"b\":1,\r\ndata: \"a\":2}\r\n\r\n: no\n\ndata: nonsense\n\n\
+            data: {\"choices\":[],\"usage\":{\"n\":1}}\n\ndata: [DONE]\n\ndata: {\"c\":3}";
+        for size in 1..stream.len() {
+            assert_eq!(
+                through(true, stream, size),
+                "data: {\"b\":1,\"a\":2}\n\ndata: {\"choices\":[],\"usage\":{\"n\":1}}\n\n\
+                 data: {\"c\":3}\n\ndata: [DONE]\n\n"
+            );
+        }
+        assert_eq!(
+            through(false, stream, 7),
+            "data: {\"b\":1,\"a\":2}\n\ndata: {\"c\":3}\n\ndata: [DONE]\n\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_ends_the_stream() {
+        let mut translation = StreamTranslation::new(&NOTHING_BETWEEN, &about(false));
+        let told = translation.fail("It broke.");
+        assert!(told.starts_with(b"data: {\"error\":{\"message\":\"It broke.\""), "{told:?}");
+        assert!(!told.ends_with(b"data: [DONE]\n\n"));
+        assert!(translation.push(b"data: {}\n\n").is_empty());
+        assert!(translation.finish().is_empty());
+    }
+}
