@@ -36,7 +36,7 @@ use team::Team;
 
 pub use account::Standing;
 pub use books::Request;
-pub use hold::{Description, Hold, Refusal};
+pub use hold::{Description, Hold, Promise, Refusal};
 pub use traffic::{Estimate, Throttled};
 
 /// How limits are applied; changes with the configuration.

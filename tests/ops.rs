@@ -294,7 +294,7 @@ fn what_a_crash_broke_off_is_listed_as_recovered() {
         let key = books.key("a");
         books.call(&key, 10);
         let hold = books.hold(&key, "lost", clock::now());
-        assert!(books.runtime.block_on(hold.durable()));
+        assert!(books.runtime.block_on(hold.promise().is_durable()));
         // What a killed process leaves behind.
         fs::copy(&store, &copy).unwrap();
         let (from, to) = (journal(&store), journal(&copy));
@@ -536,7 +536,7 @@ fn a_restore_keeps_the_store_before_it_and_mixes_no_journals() {
         }
         // Left open, as by a crash: its hold is in the journal's last segment.
         let hold = books.hold(&key, "open", clock::now());
-        assert!(books.runtime.block_on(hold.durable()));
+        assert!(books.runtime.block_on(hold.promise().is_durable()));
         books.desk.ledger.store().journal().close();
         let id = hold.id();
         std::mem::forget(hold);

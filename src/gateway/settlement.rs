@@ -13,7 +13,7 @@ use crate::domain::money::Money;
 use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::usage::{Class, ServiceTier, Usage};
-use crate::ledger::{Description, Hold};
+use crate::ledger::{Description, Hold, Promise};
 use crate::provider::meter::StreamReport;
 use crate::provider::usage::AnswerReport;
 
@@ -81,6 +81,7 @@ impl Metering {
 pub(super) struct Settlement {
     call: Admitted,
     hold: Option<Hold>,
+    promise: Promise,
     stopping: Arc<Stopping>,
     status: u16,
     first_byte_ms: Option<u64>,
@@ -93,6 +94,7 @@ impl Settlement {
     pub(super) fn new(call: Admitted, hold: Hold, stopping: Arc<Stopping>) -> Self {
         Self {
             call,
+            promise: hold.promise(),
             hold: Some(hold),
             stopping,
             status: 0,
@@ -127,12 +129,10 @@ impl Settlement {
         self.metering = metering.into();
     }
 
-    /// Waits until the hold outlives the machine; `false` if it never will.
+    /// Waits until the hold outlives the machine, also when it has ended meanwhile; `false` if it
+    /// never will.
     pub(super) async fn hold_is_durable(&self) -> bool {
-        match &self.hold {
-            Some(hold) => hold.is_durable() || hold.durable().await,
-            None => true,
-        }
+        self.promise.is_durable().await
     }
 
     /// Ends the call and says what it cost. When this returns, the receipt outlives the process.

@@ -48,6 +48,21 @@ pub struct Description {
     pub price: Arc<str>,
 }
 
+/// That a hold will outlive the machine, whatever becomes of it meanwhile.
+pub struct Promise {
+    ledger: Arc<Ledger>,
+    position: Position,
+}
+
+impl Promise {
+    /// Returns once it is kept: until then nothing of the answer may be shown. `false` when the
+    /// journal was closed before.
+    pub async fn is_durable(&self) -> bool {
+        let journal = self.ledger.store().journal();
+        journal.is_durable(self.position) || journal.durable(self.position).await
+    }
+}
+
 /// Money set aside; see the module.
 #[must_use = "a hold that is dropped is posted whole"]
 pub struct Hold {
@@ -224,15 +239,9 @@ impl Hold {
         &self.open
     }
 
-    /// Returns once the hold outlives the machine: until then nothing of the answer may be shown.
-    /// `false` when the journal was closed before.
-    pub async fn durable(&self) -> bool {
-        self.ledger.store().journal().durable(self.position).await
-    }
-
-    /// Whether [`Hold::durable`] would return at once.
-    pub fn is_durable(&self) -> bool {
-        self.ledger.store().journal().is_durable(self.position)
+    /// The promise that the hold will outlive the machine.
+    pub fn promise(&self) -> Promise {
+        Promise { ledger: Arc::clone(&self.ledger), position: self.position }
     }
 
     /// Ends the hold at the true cost, which is what `receipt` says. When this returns, the receipt

@@ -1,14 +1,18 @@
 //! The journal: what happened to holds since the store was last brought up to date.
 //!
-//! Calls append to it and one thread looks after it. An ending is handed to the operating system
-//! before the caller goes on, so it outlives the process from that moment; the thread syncs whatever
-//! has come, all in one go, so it outlives the machine a few milliseconds later; and every few
-//! seconds it puts a finished segment away in the store in one transaction and deletes it. A call
-//! thus costs one small write, and redb's pages are touched once for thousands of calls.
+//! Calls append to it and two threads look after it. An ending is handed to the operating system
+//! before the caller goes on, so it outlives the process from that moment; the [`keeper`] syncs
+//! whatever has come, all in one go, so it outlives the machine a few milliseconds later; and every few
+//! seconds the [`folder`] puts a finished segment away in the store in one transaction and deletes it,
+//! while the next one is written. A call thus costs one small write, and redb's pages are touched once
+//! for thousands of calls.
 //!
 //! A disk that refuses is not an end: what could not be written stays in memory, in order, and is
 //! tried again until it is taken; meanwhile [`Journal::trouble`] has new calls refused, so that what
 //! waits stays bounded by the calls that were already under way.
+
+mod folder;
+mod keeper;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,20 +29,13 @@ use crate::domain::budget::Starts;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
 use crate::domain::team::Share;
+use folder::Folder;
+use keeper::Keeper;
 
 use super::record::OpenHold;
 
-/// How long the thread lets records gather after it has just synced some: longer batches cost less,
-/// and nobody feels two milliseconds behind a provider.
-const GATHER: Duration = Duration::from_millis(1);
-/// How old a segment with endings in it may get before it is put away.
-const PUT_AWAY_AFTER: Duration = Duration::from_secs(2);
-/// How large a segment may get before it is put away.
-const PUT_AWAY_ABOVE: u64 = 8 << 20;
 /// The pause before a disk that refused is tried again.
 const RETRY: Duration = Duration::from_millis(200);
-/// How often a disk that refuses is tried again before the journal closes without it.
-const TRIES_AT_CLOSE: u32 = 10;
 
 /// A place in the journal: the number of bytes appended before and with a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,26 +81,40 @@ struct Tail {
     /// Endings appended since the segment was begun: what makes it worth putting away.
     endings: u64,
     began: Instant,
-    /// Somebody wants everything put away now; how often that was done.
+    /// The last segment that nothing is appended to any more, and the last that was put away.
+    finished: u64,
+    folded: u64,
+    /// How often somebody wanted everything put away; how often the last finished segment was that
+    /// for; and up to where they were told.
     asked: u64,
+    covered: u64,
     answered: u64,
     closing: bool,
-    /// The thread waits to be woken: nobody else needs to pay for waking it.
+    /// One of the threads has ended: nothing is looked after any more.
+    ended: bool,
+    /// Somebody waits for what is not durable yet.
+    wanted: bool,
+    /// The keeper waits for something to be appended, or for somebody to want what was: nobody else
+    /// needs to pay for waking it.
     sleeping: bool,
+    gathering: bool,
 }
 
 struct Shared {
     tail: Mutex<Tail>,
-    /// Wakes the thread.
+    /// Wakes the keeper.
     work: Condvar,
+    /// Wakes the folder.
+    to_fold: Condvar,
     /// Wakes those who asked for everything to be put away.
     done: Condvar,
     durable: AtomicU64,
     announce: watch::Sender<Progress>,
     trouble: ArcSwapOption<String>,
+    store_trouble: ArcSwapOption<String>,
 }
 
-/// What the thread tells those who wait for it.
+/// What the keeper tells those who wait for it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     durable: u64,
@@ -114,11 +125,11 @@ struct Progress {
 /// The handle that calls append through; cheap to share.
 pub struct Journal {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Journal {
-    /// Begins segment `number` and starts the thread.
+    /// Begins segment `number` and starts the threads.
     pub(super) fn start(
         disk: Arc<dyn Disk>,
         number: u64,
@@ -135,30 +146,32 @@ impl Journal {
             appended: 0,
             endings: 0,
             began: Instant::now(),
+            finished: number - 1,
+            folded: number - 1,
             asked: 0,
+            covered: 0,
             answered: 0,
             closing: false,
+            ended: false,
+            wanted: false,
             sleeping: false,
+            gathering: false,
         };
         let shared = Arc::new(Shared {
             tail: Mutex::new(tail),
             work: Condvar::new(),
+            to_fold: Condvar::new(),
             done: Condvar::new(),
             durable: AtomicU64::new(0),
             announce: watch::Sender::default(),
             trouble: ArcSwapOption::empty(),
+            store_trouble: ArcSwapOption::empty(),
         });
-        let keeper = Keeper {
-            shared: Arc::clone(&shared),
-            disk,
-            put_away,
-            newest: number,
-            finished: number - 1,
-            behind: false,
-        };
-        let thread =
-            std::thread::Builder::new().name("journal".to_owned()).spawn(move || keeper.run())?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let keeper = Keeper::new(Arc::clone(&shared), disk, number);
+        let folder = Folder::new(Arc::clone(&shared), put_away);
+        let threads =
+            vec![spawn("journal", move || keeper.run())?, spawn("cabinet", move || folder.run())?];
+        Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
     /// Appends a hold. It may reach the operating system a little later, with what comes next: until
@@ -190,7 +203,7 @@ impl Journal {
         let position = tail.append(write);
         tail.endings += 1;
         if !tail.refused {
-            // A refusal is the thread's to notice: it tries again at once.
+            // A refusal is the keeper's to notice: it tries again at once.
             let _ = tail.write_pending();
         }
         self.shared.wake(tail);
@@ -209,13 +222,14 @@ impl Journal {
             return true;
         }
         let mut announced = self.shared.announce.subscribe();
+        self.shared.want();
         let reached = announced.wait_for(|so_far| so_far.durable >= position.0 || so_far.ended);
         reached.await.is_ok_and(|so_far| so_far.durable >= position.0)
     }
 
     /// Why the disk does not take what is written, while it does not.
     pub fn trouble(&self) -> Option<Arc<String>> {
-        self.shared.trouble.load_full()
+        self.shared.trouble.load_full().or_else(|| self.shared.store_trouble.load_full())
     }
 
     /// Puts everything appended so far away in the store and returns when that is done, or when it
@@ -228,20 +242,20 @@ impl Journal {
         tail.asked += 1;
         let ticket = tail.asked;
         self.shared.work.notify_one();
-        while tail.answered < ticket && !tail.closing {
+        while tail.answered < ticket && !tail.closing && !tail.ended {
             tail = self.shared.done.wait(tail).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Syncs, puts everything away and ends the thread, whether the disk takes it or not: one that
+    /// Syncs, puts everything away and ends the threads, whether the disk takes it or not: one that
     /// refuses is given a few tries. What is appended later reaches the file but is looked after only
     /// at the next start.
     pub fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
         self.shared.done.notify_all();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -261,6 +275,62 @@ impl Shared {
 }
 
 impl Shared {
+    fn has_trouble(&self) -> bool {
+        self.trouble.load().is_some() || self.store_trouble.load().is_some()
+    }
+
+    /// Notes what became of an attempt, and says so when that is news.
+    fn report(&self, place: &ArcSwapOption<String>, outcome: Result<(), String>) {
+        let known = place.load();
+        match outcome {
+            Ok(()) if known.is_some() => {
+                place.store(None);
+                if !self.has_trouble() {
+                    tracing::info!("the disk takes what is written again; calls are served again");
+                }
+            }
+            Err(problem) if known.as_deref() != Some(&problem) => {
+                tracing::error!("{problem}; calls are refused until that is over");
+                place.store(Some(Arc::new(problem)));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Lets those go on who had asked for everything to be put away, whether it could be or not.
+    fn answer(&self, asked: u64) {
+        let mut tail = self.lock();
+        if tail.answered < asked {
+            tail.answered = asked;
+            drop(tail);
+            self.done.notify_all();
+        }
+    }
+
+    /// One of the threads ends; where nobody wanted that, calls are refused from here on.
+    fn end(&self, problem: &str) {
+        let mut tail = self.lock();
+        if !std::mem::replace(&mut tail.closing, true) {
+            self.trouble.store(Some(Arc::new(problem.to_owned())));
+        }
+        tail.ended = true;
+        drop(tail);
+        self.work.notify_all();
+        self.to_fold.notify_all();
+        self.done.notify_all();
+    }
+
+    /// Has what was appended synced soon.
+    fn want(&self) {
+        let mut tail = self.lock();
+        tail.wanted = true;
+        let gathering = tail.gathering;
+        drop(tail);
+        if gathering {
+            self.work.notify_one();
+        }
+    }
+
     fn wake(&self, tail: MutexGuard<'_, Tail>) {
         let sleeping = tail.sleeping;
         drop(tail);
@@ -271,6 +341,10 @@ impl Shared {
 }
 
 impl Tail {
+    const fn is_folder_idle(&self) -> bool {
+        self.finished == self.folded
+    }
+
     fn append(&mut self, write: impl FnOnce(&mut crate::domain::codec::Encoder)) -> Position {
         let before = self.pending.len();
         record::frame(&mut self.pending, write);
@@ -300,6 +374,10 @@ impl Tail {
     }
 }
 
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
 fn begin_segment(disk: &dyn Disk, number: u64) -> io::Result<Arc<dyn Segment>> {
     let segment = disk.create(number)?;
     let filled = write_all(&*segment, MAGIC).and_then(|()| segment.sync());
@@ -319,215 +397,4 @@ fn write_all(segment: &dyn Segment, mut bytes: &[u8]) -> io::Result<()> {
         bytes = &bytes[count..];
     }
     Ok(())
-}
-
-/// The thread: syncs what comes, and puts finished segments away.
-struct Keeper<P> {
-    shared: Arc<Shared>,
-    disk: Arc<dyn Disk>,
-    put_away: P,
-    /// The highest number that a segment was to have. One that could not be begun may still be there,
-    /// so no number is tried twice.
-    newest: u64,
-    /// The last segment that nothing is appended to any more.
-    finished: u64,
-    /// A finished segment could not be put away yet.
-    behind: bool,
-}
-
-impl<P: PutAway> Keeper<P> {
-    fn run(mut self) {
-        let mut tries = TRIES_AT_CLOSE;
-        loop {
-            let (closing, asked) = self.wait_for_work();
-            let written = self.sync().map_err(|e| format!("the journal cannot be written: {e}"));
-            let is_written = written.is_ok();
-            let outcome =
-                written.and_then(|()| if self.is_due(closing) { self.turn_over() } else { Ok(()) });
-            self.answer(asked);
-            let pause = if outcome.is_ok() { GATHER } else { RETRY };
-            // What comes while the last segment is put away shall be put away too.
-            let is_done = is_written && (outcome.is_err() || self.is_quiet());
-            self.report(outcome);
-            if closing && (is_done || tries == 0) {
-                return;
-            }
-            tries -= u32::from(closing);
-            std::thread::sleep(pause);
-        }
-    }
-
-    /// Sleeps until something was appended, somebody asks, or there is something to put away. Returns
-    /// whether the journal closes, and how often it was asked to put everything away.
-    fn wait_for_work(&self) -> (bool, u64) {
-        let mut tail = self.shared.lock();
-        loop {
-            let durable = self.shared.durable.load(Ordering::Relaxed);
-            let age = tail.began.elapsed();
-            let is_old = tail.endings > 0 && age >= PUT_AWAY_AFTER;
-            let has_work = tail.appended > durable || tail.asked > tail.answered || is_old;
-            let is_troubled = self.behind || self.shared.trouble.load().is_some();
-            if tail.closing || has_work || is_troubled {
-                return (tail.closing, tail.asked);
-            }
-            let nap = if tail.endings > 0 {
-                PUT_AWAY_AFTER.saturating_sub(age)
-            } else {
-                Duration::from_hours(1)
-            };
-            tail.sleeping = true;
-            let woken = self.shared.work.wait_timeout(tail, nap);
-            tail = woken.unwrap_or_else(PoisonError::into_inner).0;
-            tail.sleeping = false;
-        }
-    }
-
-    /// Writes what is pending and syncs the segment.
-    fn sync(&mut self) -> io::Result<()> {
-        if self.shared.lock().doubtful {
-            self.start_over()?;
-        }
-        let (segment, up_to, in_doubt) = {
-            let mut tail = self.shared.lock();
-            tail.write_pending()?;
-            (Arc::clone(&tail.segment), tail.appended, tail.unsynced.len())
-        };
-        if up_to == self.shared.durable.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.sync_segment(&*segment, up_to, in_doubt)
-    }
-
-    /// Syncs a segment and announces that everything up to `up_to`, of which `in_doubt` bytes were
-    /// not yet, is durable.
-    fn sync_segment(
-        &mut self,
-        segment: &dyn Segment,
-        up_to: u64,
-        in_doubt: usize,
-    ) -> io::Result<()> {
-        if let Err(error) = segment.sync() {
-            self.shared.lock().doubtful = true;
-            self.start_over()?;
-            return Err(error);
-        }
-        self.shared.lock().unsynced.drain(..in_doubt);
-        self.shared.durable.store(up_to, Ordering::Release);
-        self.shared.announce.send_modify(|so_far| so_far.durable = up_to);
-        Ok(())
-    }
-
-    /// Goes on in a new segment after a failed sync, with everything the failure left in doubt:
-    /// nobody knows which of the unsynced pages are on the disk, so they are written once more.
-    fn start_over(&mut self) -> io::Result<()> {
-        let (number, segment) = self.begin_another()?;
-        let mut tail = self.shared.lock();
-        tail.segment = segment;
-        tail.number = number;
-        tail.length = 0;
-        tail.doubtful = false;
-        tail.refused = false;
-        let mut doubtful = std::mem::take(&mut tail.unsynced);
-        doubtful.append(&mut tail.pending);
-        tail.pending = doubtful;
-        Ok(())
-    }
-
-    fn begin_another(&mut self) -> io::Result<(u64, Arc<dyn Segment>)> {
-        self.newest += 1;
-        Ok((self.newest, begin_segment(&*self.disk, self.newest)?))
-    }
-
-    /// Whether nothing was appended since the last sync.
-    fn is_quiet(&self) -> bool {
-        self.shared.lock().appended == self.shared.durable.load(Ordering::Relaxed)
-    }
-
-    /// A disk that refused is tried with something real before calls are served again.
-    fn is_due(&self, closing: bool) -> bool {
-        let is_troubled = self.behind || self.shared.trouble.load().is_some();
-        let tail = self.shared.lock();
-        let is_full = tail.length >= PUT_AWAY_ABOVE;
-        let is_old = tail.endings > 0 && tail.began.elapsed() >= PUT_AWAY_AFTER;
-        is_troubled || closing || is_full || is_old || tail.asked > tail.answered
-    }
-
-    /// Puts what is still waiting away, then finishes the segment at hand and puts that away.
-    fn turn_over(&mut self) -> Result<(), String> {
-        if self.behind {
-            self.put_finished_away()?;
-        }
-        self.begin_next().map_err(|e| format!("the journal cannot be written: {e}"))?;
-        self.put_finished_away()
-    }
-
-    fn put_finished_away(&mut self) -> Result<(), String> {
-        let stored = self.put_away.put_away(self.finished);
-        stored.map_err(|e| format!("the store cannot be written: {e}"))?;
-        self.behind = false;
-        self.put_away.forget(self.finished);
-        Ok(())
-    }
-
-    /// Swaps in a new segment and syncs the old one, which is finished then.
-    fn begin_next(&mut self) -> io::Result<()> {
-        let (number, next) = self.begin_another()?;
-        let (finished, segment, up_to, in_doubt) = {
-            let mut tail = self.shared.lock();
-            if let Err(error) = tail.write_pending() {
-                drop(tail);
-                let _ = self.disk.remove(number);
-                return Err(error);
-            }
-            let finished = std::mem::replace(&mut tail.number, number);
-            let segment = std::mem::replace(&mut tail.segment, next);
-            tail.length = 0;
-            tail.endings = 0;
-            tail.began = Instant::now();
-            (finished, segment, tail.appended, tail.unsynced.len())
-        };
-        self.sync_segment(&*segment, up_to, in_doubt)?;
-        self.finished = finished;
-        self.behind = true;
-        Ok(())
-    }
-
-    /// Lets those go on who had asked for everything to be put away, whether it could be or not.
-    fn answer(&self, asked: u64) {
-        let mut tail = self.shared.lock();
-        if tail.answered < asked {
-            tail.answered = asked;
-            drop(tail);
-            self.shared.done.notify_all();
-        }
-    }
-
-    fn report(&self, outcome: Result<(), String>) {
-        let known = self.shared.trouble.load();
-        match outcome {
-            Ok(()) if known.is_some() => {
-                tracing::info!("the disk takes what is written again; calls are served again");
-                self.shared.trouble.store(None);
-            }
-            Err(problem) if known.as_deref() != Some(&problem) => {
-                tracing::error!("{problem}; calls are refused until that is over");
-                self.shared.trouble.store(Some(Arc::new(problem)));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-}
-
-impl<P> Drop for Keeper<P> {
-    /// Nobody may wait for a thread that has ended, in whatever way.
-    fn drop(&mut self) {
-        let mut tail = self.shared.lock();
-        if !std::mem::replace(&mut tail.closing, true) {
-            let problem = "the thread that looks after the journal broke off".to_owned();
-            self.shared.trouble.store(Some(Arc::new(problem)));
-        }
-        drop(tail);
-        self.shared.done.notify_all();
-        self.shared.announce.send_modify(|so_far| so_far.ended = true);
-    }
 }

@@ -326,6 +326,27 @@ fn a_call_that_stood_in_line_when_the_disk_broke_is_refused() {
     });
 }
 
+#[test]
+fn the_promise_of_a_hold_that_has_ended_is_still_kept_before_an_answer_is_shown() {
+    let mut chance = Chance::new(10);
+    let machine = Machine::<()>::new(Image::default());
+    let ledger = ledger(&machine, 10);
+    let account = ledger.directory().by_id(KeyId::from_bits(1)).unwrap();
+    machine.break_it(Faults { syncs: u32::MAX, ..Faults::default() });
+    let call = describe(&mut chance);
+    let first = wait_for(ledger.hold(&account, Money::from_nano(10), &call, NOW)).unwrap();
+    let promise = first.promise();
+    let held = hold(first.id(), first.key(), 10);
+    first.post(&receipt(&held, 1));
+    let soon = Duration::from_millis(300);
+    let early = wait_for(async { tokio::time::timeout(soon, promise.is_durable()).await });
+    assert!(early.is_err(), "no sync has succeeded yet");
+    machine.repair();
+    assert!(wait_for(promise.is_durable()));
+    let (survivor, _) = Machine::<()>::new(machine.synced_image()).open().unwrap();
+    assert_eq!(calls(&survivor), 1);
+}
+
 /// A ledger with one key that may spend `daily` nano-dollars a day.
 fn ledger(machine: &Arc<Machine>, daily: u64) -> Arc<Ledger> {
     let (store, found) = machine.open().unwrap();
