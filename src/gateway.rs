@@ -269,8 +269,7 @@ async fn deliver(
             if may_be_cut && status.is_success() && ends_too_early(&bytes) {
                 return Err(failed(&mut settlement, UpstreamError::Broken));
             }
-            let cost = settlement.end(ending(status, report.error));
-            settlement.hold_is_durable().await;
+            let cost = settlement.end_durably(ending(status, report.error)).await;
             response.insert_header(("x-conduit-cost", cost.to_string()));
             Ok(response.body(bytes))
         }

@@ -28,6 +28,7 @@ use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::team::{TeamId, TeamRecord};
 use crate::domain::usage::ServiceTier;
 use crate::domain::window::{Timestamp, WindowRule};
+use crate::store::journal::Haste;
 use crate::store::record::OpenHold;
 use crate::store::{Store, StoreError};
 use account::{Account, Settled};
@@ -137,10 +138,7 @@ impl Ledger {
     fn post_recovered(&self, hold: &OpenHold, now: Timestamp) {
         let receipt = whole_hold_receipt(hold, now);
         let journal = self.store.journal();
-        match &hold.share {
-            Some(share) => journal.post_shared(&hold.starts, share, &receipt),
-            None => journal.post(&hold.starts, &receipt),
-        };
+        journal.post(&hold.starts, hold.share.as_ref(), &receipt, Haste::Now);
         let team = hold.share.and_then(|share| self.team(share.team).zip(Some(share.starts)));
         if let Some((team, starts)) = team {
             team.post_foreign(&starts, hold.amount);

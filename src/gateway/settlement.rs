@@ -145,6 +145,16 @@ impl Settlement {
         cost
     }
 
+    /// As [`Settlement::end`], but when this returns, the receipt and the hold both outlive the machine,
+    /// or the receipt the process where the hold had done so before.
+    pub(super) async fn end_durably(&mut self, ending: Ending) -> Money {
+        let Some(hold) = self.hold.take() else { return Money::ZERO };
+        let receipt = self.receipt(&hold, ending);
+        log(&receipt);
+        hold.post_durably(&receipt).await;
+        receipt.cost
+    }
+
     /// Ends a call that was never sent, as if it had not been made.
     pub(super) fn void(&mut self) {
         if let Some(hold) = self.hold.take() {

@@ -21,7 +21,7 @@ use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
 use crate::domain::team::Share;
 use crate::domain::window::{Period, Timestamp};
-use crate::store::journal::Position;
+use crate::store::journal::{Haste, Position};
 use crate::store::record::OpenHold;
 
 /// Why no money is set aside for a call.
@@ -247,7 +247,21 @@ impl Hold {
     /// Ends the hold at the true cost, which is what `receipt` says. When this returns, the receipt
     /// outlives the process.
     pub fn post(mut self, receipt: &Receipt) {
-        self.finish(receipt);
+        self.finish(receipt, Haste::Now);
+    }
+
+    /// As [`Hold::post`], but returns only when the receipt outlives the machine, where the hold does
+    /// not yet: both are written and synced in one go with those of others.
+    pub async fn post_durably(mut self, receipt: &Receipt) {
+        let ledger = Arc::clone(&self.ledger);
+        let journal = ledger.store().journal();
+        if journal.is_durable(self.position) {
+            self.finish(receipt, Haste::Now);
+            return;
+        }
+        let position = self.finish(receipt, Haste::NextSync);
+        drop(self);
+        journal.durable(position).await;
     }
 
     /// Ends the hold at nothing.
@@ -275,7 +289,7 @@ impl Hold {
         self.account.serve_elsewhere(self.team.as_deref(), enforcement);
     }
 
-    fn finish(&mut self, receipt: &Receipt) {
+    fn finish(&mut self, receipt: &Receipt, haste: Haste) -> Position {
         self.resolved = true;
         let amount = self.open.amount;
         if receipt.cost > amount {
@@ -293,14 +307,12 @@ impl Hold {
             .zip(self.open.share)
             .map(|(team, share)| Share { starts: team.windows_of(&share.starts), ..share });
         let journal = self.ledger.store().journal();
-        match &share {
-            Some(share) => journal.post_shared(&starts, share, receipt),
-            None => journal.post(&starts, receipt),
-        };
+        let position = journal.post(&starts, share.as_ref(), receipt, haste);
         self.release(receipt.cost);
         if let Some(pass) = self.pass.take() {
             pass.settle(receipt);
         }
+        position
     }
 }
 
@@ -311,6 +323,6 @@ impl Drop for Hold {
         }
         let receipt = whole_hold_receipt(&self.open, clock::now());
         tracing::error!(request.id = %receipt.id, "a call broke off inside the gateway: its hold is posted");
-        self.finish(&receipt);
+        self.finish(&receipt, Haste::Now);
     }
 }

@@ -41,6 +41,15 @@ const RETRY: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u64);
 
+/// When an ending must have reached the operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Before whoever appends it goes on.
+    Now,
+    /// With the next sync: whoever appends it waits for that.
+    NextSync,
+}
+
 /// The first bytes of a segment.
 const MAGIC: &[u8; 8] = b"cdtjrnl1";
 
@@ -183,26 +192,34 @@ impl Journal {
         position
     }
 
-    /// Appends an ending at a cost and hands it to the operating system before it returns.
-    pub fn post(&self, starts: &Starts, receipt: &Receipt) -> Position {
-        self.end(|out| record::encode_post(starts, receipt, out))
-    }
-
-    /// As [`Journal::post`], for a call that counts for a team too.
-    pub fn post_shared(&self, starts: &Starts, share: &Share, receipt: &Receipt) -> Position {
-        self.end(|out| record::encode_shared_post(starts, share, receipt, out))
+    /// Appends an ending at a cost, in haste or not. `share` where the call counts for a team too.
+    pub fn post(
+        &self,
+        starts: &Starts,
+        share: Option<&Share>,
+        receipt: &Receipt,
+        haste: Haste,
+    ) -> Position {
+        self.end(haste, |out| match share {
+            Some(share) => record::encode_shared_post(starts, share, receipt, out),
+            None => record::encode_post(starts, receipt, out),
+        })
     }
 
     /// Appends an ending at nothing and hands it to the operating system before it returns.
     pub fn void(&self, id: RequestId) -> Position {
-        self.end(|out| record::encode_void(id, out))
+        self.end(Haste::Now, |out| record::encode_void(id, out))
     }
 
-    fn end(&self, write: impl FnOnce(&mut crate::domain::codec::Encoder)) -> Position {
+    fn end(
+        &self,
+        haste: Haste,
+        write: impl FnOnce(&mut crate::domain::codec::Encoder),
+    ) -> Position {
         let mut tail = self.shared.lock();
         let position = tail.append(write);
         tail.endings += 1;
-        if !tail.refused {
+        if haste == Haste::Now && !tail.refused {
             // A refusal is the keeper's to notice: it tries again at once.
             let _ = tail.write_pending();
         }

@@ -28,6 +28,7 @@ use conduit::domain::window::{Timestamp, WindowRule};
 use conduit::ledger::account::Account;
 use conduit::ledger::{Description, Ledger, Policy};
 use conduit::store::Store;
+use conduit::store::journal::Haste;
 use conduit::store::record::OpenHold;
 use tempfile::TempDir;
 
@@ -230,8 +231,12 @@ fn commits(writers: u64) {
                         let held = open_hold(number, writer);
                         store.journal().hold(&held);
                         let posted = Instant::now();
-                        let position =
-                            store.journal().post(&held.starts, &receipt(&held, clock::now()));
+                        let position = store.journal().post(
+                            &held.starts,
+                            None,
+                            &receipt(&held, clock::now()),
+                            Haste::Now,
+                        );
                         assert!(runtime.block_on(store.journal().durable(position)));
                         latencies.push(posted.elapsed());
                     }
@@ -281,7 +286,7 @@ fn post(store: &Store, numbers: std::ops::Range<u64>) {
         store.journal().hold(&held);
         // Spread over a month, as receipts are.
         let at = now.plus_millis(number * 2_592);
-        store.journal().post(&held.starts, &receipt(&held, at));
+        store.journal().post(&held.starts, None, &receipt(&held, at), Haste::Now);
     }
 }
 

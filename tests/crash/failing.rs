@@ -11,7 +11,7 @@ use conduit::domain::money::Money;
 use conduit::domain::request_id::RequestId;
 use conduit::ledger::{Description, Ledger, Policy, Refusal};
 use conduit::store::Store;
-use conduit::store::journal::Position;
+use conduit::store::journal::{Haste, Position};
 use conduit::store::record::{Record, read_frames};
 
 use crate::books::{NOW, check_totals, hold, key, new_id, read, receipt};
@@ -34,7 +34,7 @@ fn post(store: &Store, chance: &mut Chance, count: u64) -> Position {
     for _ in 0..count {
         let held = hold(new_id(chance), KeyId::from_bits(1), 10);
         store.journal().hold(&held);
-        last = store.journal().post(&held.starts, &receipt(&held, 1));
+        last = store.journal().post(&held.starts, None, &receipt(&held, 1), Haste::Now);
     }
     last
 }
@@ -162,7 +162,7 @@ fn segments_that_cannot_be_deleted_do_not_open_holds_again() {
     machine.break_it(Faults { stuck: machine.segments().last().copied(), ..Faults::default() });
     store.journal().hold(&held);
     store.journal().put_away_now();
-    store.journal().post(&held.starts, &receipt(&held, 7));
+    store.journal().post(&held.starts, None, &receipt(&held, 7), Haste::Now);
     store.journal().put_away_now();
     store.close();
     let (store, found) = machine.open().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use conduit::domain::key::KeyId;
 use conduit::domain::request_id::RequestId;
 use conduit::store::Store;
-use conduit::store::journal::Position;
+use conduit::store::journal::{Haste, Position};
 
 use crate::books::{Books, Note, hold, key, new_id, receipt, team};
 use crate::chance::Chance;
@@ -38,10 +38,8 @@ fn call_often(machine: &Machine<Note>, store: &Store, mut chance: Chance, faulty
             _ => {
                 let receipt = receipt(&held, chance.below(1_000));
                 machine.note(Note::Post(receipt.clone()));
-                let position = match &held.share {
-                    Some(share) => store.journal().post_shared(&held.starts, share, &receipt),
-                    None => store.journal().post(&held.starts, &receipt),
-                };
+                let share = held.share.as_ref();
+                let position = store.journal().post(&held.starts, share, &receipt, Haste::Now);
                 ended(machine, held.id, position, &mut waiting, faulty);
             }
         }
