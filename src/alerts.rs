@@ -1,8 +1,9 @@
-//! Tells people that a key comes near its limits: a line in the log, and a signed message to a
+//! Tells people that a key or a team comes near its limits: a line in the log, and a signed message to a
 //! webhook.
 //!
 //! A call never waits for any of this: what does not fit into the queue is only logged.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::config::{Live, Webhook};
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
+use crate::domain::team::TeamId;
 use crate::domain::window::{Period, Timestamp};
 
 /// How many messages may wait for a webhook that is slow.
@@ -29,11 +31,28 @@ const PAUSES: [Duration; 4] = [
 /// How long a receiver may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whose limit an alert is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Subject {
+    Key { key_id: KeyId, key_name: String },
+    Team { team_id: TeamId, team_name: String },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key { key_id, .. } => key_id.fmt(f),
+            Self::Team { team_id, .. } => team_id.fmt(f),
+        }
+    }
+}
+
 /// A share of a limit has been spent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Alert {
-    pub key_id: KeyId,
-    pub key_name: String,
+    #[serde(flatten)]
+    pub subject: Subject,
     pub period: Period,
     /// Which of the configured hundredths was passed.
     pub percent: u64,
@@ -59,15 +78,22 @@ pub fn queue() -> (Alarm, Alerts) {
 impl Alarm {
     /// Logs the alert and leaves it to be sent; never waits.
     pub fn raise(&self, alert: Alert) {
+        let (mut key, mut team) = (None, None);
+        match &alert.subject {
+            Subject::Key { key_id, key_name } => key = Some((key_id.to_string(), key_name)),
+            Subject::Team { team_id, team_name } => team = Some((team_id.to_string(), team_name)),
+        }
         tracing::warn!(
-            key.id = %alert.key_id,
-            key.name = alert.key_name,
+            key.id = key.as_ref().map(|(id, _)| id),
+            key.name = key.as_ref().map(|(_, name)| name),
+            team.id = team.as_ref().map(|(id, _)| id),
+            team.name = team.as_ref().map(|(_, name)| name),
             period = alert.period.name(),
             percent = alert.percent,
             spent_usd = %alert.spent_usd,
             limit_usd = %alert.limit_usd,
             resets_at = %alert.resets_at,
-            "a key has spent a share of its limit"
+            "a share of a limit has been spent"
         );
         if self.0.try_send(alert).is_err() {
             tracing::warn!("too many alerts wait for the webhook: this one is only logged");
@@ -101,7 +127,7 @@ async fn send(client: &Client, webhook: &Webhook, alert: &Alert) {
         if let Some(pause) = pause {
             tokio::time::sleep(*pause).await;
         } else {
-            tracing::error!(key.id = %alert.key_id, "the webhook did not take an alert: {problem}");
+            tracing::error!(subject = %alert.subject, "the webhook did not take an alert: {problem}");
         }
     }
 }
@@ -154,8 +180,7 @@ mod tests {
     fn a_full_queue_holds_nobody_up() {
         let (alarm, _alerts) = queue();
         let alert = Alert {
-            key_id: KeyId::from_bits(1),
-            key_name: "ci".into(),
+            subject: Subject::Key { key_id: KeyId::from_bits(1), key_name: "ci".into() },
             period: Period::Daily,
             percent: 80,
             spent_usd: Money::from_nano(8),

@@ -9,6 +9,7 @@ mod books;
 pub mod directory;
 pub mod hold;
 mod line;
+mod purse;
 pub mod team;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::alerts::{Alarm, Alert};
+use crate::alerts::{Alarm, Alert, Subject};
 use crate::clock;
 use crate::domain::budget::{Enforcement, Remembered};
 use crate::domain::key::{KeyHash, KeyId, KeyRecord};
@@ -31,13 +32,14 @@ use crate::domain::window::{Timestamp, WindowRule};
 use crate::store::journal::Haste;
 use crate::store::record::OpenHold;
 use crate::store::{Store, StoreError};
-use account::{Account, Settled};
+use account::Account;
 use directory::Directory;
+use purse::{Passed, Settled};
 use team::Team;
 
-pub use account::Standing;
 pub use books::Request;
 pub use hold::{Description, Hold, Promise, Refusal};
+pub use purse::Standing;
 pub use traffic::{Estimate, Throttled};
 
 /// How limits are applied; changes with the configuration.
@@ -124,12 +126,12 @@ impl Ledger {
 
     fn move_to_present(&self, hold: &mut OpenHold) {
         if let Some(account) = self.directory.by_id(hold.key) {
-            hold.starts = account.starts();
+            hold.starts = account.purse().starts();
         }
         if let Some(share) = &mut hold.share
             && let Some(team) = self.team(share.team)
         {
-            share.starts = team.starts();
+            share.starts = team.purse().starts();
         }
     }
 
@@ -141,10 +143,10 @@ impl Ledger {
         journal.post(&hold.starts, hold.share.as_ref(), &receipt, Haste::Now);
         let team = hold.share.and_then(|share| self.team(share.team).zip(Some(share.starts)));
         if let Some((team, starts)) = team {
-            team.post_foreign(&starts, hold.amount);
+            team.purse().post_foreign(&starts, hold.amount);
         }
         if let Some(account) = self.directory.by_id(hold.key) {
-            account.post_foreign(&hold.starts, hold.amount);
+            account.purse().post_foreign(&hold.starts, hold.amount);
         }
     }
 
@@ -154,19 +156,22 @@ impl Ledger {
     }
 
     /// Tells if a cost that has just been settled passed a share of one of the key's limits.
-    fn alert(&self, account: &Account, settled: &Settled, cost: Money) {
+    fn alert_key(&self, account: &Account, settled: &Settled, cost: Money) {
         let Some(alarm) = self.alarm.get().filter(|_| !cost.is_zero()) else { return };
-        for passed in account.passed(settled, cost, &self.policy.load().alert_at) {
-            alarm.raise(Alert {
-                key_id: account.id(),
-                key_name: account.record().name.clone(),
-                period: passed.period,
-                percent: passed.percent,
-                spent_usd: passed.spend.posted,
-                limit_usd: passed.limit,
-                resets_at: passed.spend.window.end,
-                at: clock::now(),
-            });
+        let key = account.record();
+        for passed in settled.passed(&key.limits, cost, &self.policy.load().alert_at) {
+            alarm
+                .raise(alert(Subject::Key { key_id: key.id, key_name: key.name.clone() }, &passed));
+        }
+    }
+
+    /// The same for a team's limits.
+    fn alert_team(&self, team: &Team, settled: &Settled, cost: Money) {
+        let Some(alarm) = self.alarm.get().filter(|_| !cost.is_zero()) else { return };
+        let team = team.record();
+        for passed in settled.passed(&team.limits, cost, &self.policy.load().alert_at) {
+            let (team_id, team_name) = (team.id, team.name.clone());
+            alarm.raise(alert(Subject::Team { team_id, team_name }, &passed));
         }
     }
 
@@ -276,8 +281,20 @@ impl Ledger {
 
     /// What is on hold over all accounts.
     pub fn held(&self) -> Money {
-        let held = self.directory.all().into_iter().map(|account| account.held());
+        let held = self.directory.all().into_iter().map(|account| account.purse().held());
         held.fold(Money::ZERO, Money::saturating_add)
+    }
+}
+
+fn alert(subject: Subject, passed: &Passed) -> Alert {
+    Alert {
+        subject,
+        period: passed.period,
+        percent: passed.percent,
+        spent_usd: passed.spend.posted,
+        limit_usd: passed.limit,
+        resets_at: passed.spend.window.end,
+        at: clock::now(),
     }
 }
 

@@ -10,7 +10,7 @@
 //! - [`store`]: what outlives the process; the only layer that knows redb.
 //! - [`ledger`]: the authority on spend: holds, posts, the waiting line.
 //! - [`gateway`]: the life of a call; [`error`] makes its failures HTTP.
-//! - [`alerts`]: tells people that a key comes near its limits.
+//! - [`alerts`]: tells people that a key or a team comes near its limits.
 //! - [`admin`]: what an administrator can do, as verbs for the socket and the command line.
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.

@@ -44,9 +44,10 @@ impl Ledger {
         let _changing = self.changing();
         let policy = self.policy();
         let Request { id, correction, why, by } = request;
-        let own = account.weigh(correction, &policy.windows, now);
+        let own = account.purse().weigh(correction, &policy.windows, now);
         let team = account.team();
-        let of_team = team.as_ref().map(|team| team.weigh(correction, &policy.windows, now));
+        let of_team =
+            team.as_ref().map(|team| team.purse().weigh(correction, &policy.windows, now));
         let part = team.as_ref().zip(of_team).map(|(team, (starts, counted))| {
             let team = team.id();
             TeamPart { team, starts, counted }
@@ -90,23 +91,23 @@ impl Ledger {
         let now = clock::now();
         let (accounts, teams) = (self.directory.all(), self.teams());
         let of_keys = accounts.iter().map(|account| Move {
-            replaced: Some(account.starts()),
+            replaced: Some(account.purse().starts()),
             ..of_key(&account.record(), rule, now)
         });
         let of_teams = teams.iter().map(|team| Move {
-            replaced: Some(team.starts()),
+            replaced: Some(team.purse().starts()),
             ..of_team(&team.record(), rule, now)
         });
         let moves: Vec<_> = of_keys.chain(of_teams).collect();
         let remembered = self.store.follow_rule(mark(rule), &moves)?;
         for account in accounts {
             if let Some(remembered) = remembered.get(&Owner::Key(account.id())) {
-                account.rebase(rule, now, remembered);
+                account.purse().rebase(rule, now, remembered);
             }
         }
         for team in teams {
             if let Some(remembered) = remembered.get(&Owner::Team(team.id())) {
-                team.rebase(rule, now, remembered);
+                team.purse().rebase(rule, now, remembered);
             }
         }
         Ok(())
@@ -139,9 +140,9 @@ impl Ledger {
 
     fn balances(&self) -> HashMap<Owner, Balance> {
         let keys = self.directory.all().into_iter();
-        let keys = keys.map(|account| (Owner::Key(account.id()), account.balance()));
+        let keys = keys.map(|account| (Owner::Key(account.id()), account.purse().balance()));
         let teams = self.teams().into_iter();
-        keys.chain(teams.map(|team| (Owner::Team(team.id()), team.balance()))).collect()
+        keys.chain(teams.map(|team| (Owner::Team(team.id()), team.purse().balance()))).collect()
     }
 }
 

@@ -191,8 +191,8 @@ impl InLine<'_> {
     }
 
     fn to_next_roll(&self) -> u64 {
-        let own = self.account.next_roll();
-        let next = self.team.as_ref().map_or(own, |team| team.next_roll().min(own));
+        let own = self.account.purse().next_roll();
+        let next = self.team.as_ref().map_or(own, |team| team.purse().next_roll().min(own));
         next.millis_since(clock::now())
     }
 
@@ -282,9 +282,10 @@ impl Hold {
         let enforcement = self.ledger.policy.load().enforcement;
         let (open, amount) = (&self.open, self.open.amount);
         let settled = self.account.settle(&open.starts, amount, cost, enforcement);
-        self.ledger.alert(&self.account, &settled, cost);
+        self.ledger.alert_key(&self.account, &settled, cost);
         if let Some((team, share)) = self.team.as_ref().zip(open.share) {
-            team.settle(&share.starts, amount, cost, enforcement);
+            let settled = team.settle(&share.starts, amount, cost, enforcement);
+            self.ledger.alert_team(team, &settled, cost);
         }
         self.account.serve_elsewhere(self.team.as_deref(), enforcement);
     }
@@ -300,12 +301,12 @@ impl Hold {
         }
         // Written before what is left over is given to others: were it the other way about, a crash in
         // between would find their holds beside the whole of this one, above the limit.
-        let starts = self.account.windows_of(&self.open.starts);
+        let starts = self.account.purse().windows_of(&self.open.starts);
         let share = self
             .team
             .as_ref()
             .zip(self.open.share)
-            .map(|(team, share)| Share { starts: team.windows_of(&share.starts), ..share });
+            .map(|(team, share)| Share { starts: team.purse().windows_of(&share.starts), ..share });
         let journal = self.ledger.store().journal();
         let position = journal.post(&starts, share.as_ref(), receipt, haste);
         self.release(receipt.cost);

@@ -8,37 +8,31 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::account::{
-    Account, Asked, Standing, State as KeyState, enforcement_of, refusal, standing,
-};
+use super::account::{Account, Asked, enforcement_of};
 use super::hold::Refusal;
 use super::line::{Granted, Line, Served};
+use super::purse::{Funds, Purse, Settled, Standing, refusal};
 use crate::domain::adjustment::Correction;
-use crate::domain::budget::{Balance, Enforcement, Remembered, Starts, Verdict};
+use crate::domain::budget::{Enforcement, Remembered, Starts, Verdict};
 use crate::domain::key::{KeyId, Limits};
 use crate::domain::money::Money;
 use crate::domain::team::{TeamId, TeamRecord};
-use crate::domain::window::{Period, Timestamp, WindowRule};
+use crate::domain::window::{Timestamp, WindowRule};
 
-struct State {
-    balance: Balance,
-    /// Of the keys whose calls wait.
-    lines: HashMap<KeyId, (Arc<Account>, Line)>,
-    /// Drawn for all lines, so that their order over all is known.
-    tickets: u64,
-    open_holds: u64,
-}
+/// Of the keys whose calls wait. Tickets are drawn for all of them, so that their order over all is
+/// known.
+type Lines = HashMap<KeyId, (Arc<Account>, Line)>;
 
 /// A team and its money.
 pub struct Team {
     id: TeamId,
     record: ArcSwap<TeamRecord>,
-    state: Mutex<State>,
+    purse: Purse<Lines>,
 }
 
 /// What the limits of a key and of its team say to a call together.
@@ -60,11 +54,10 @@ impl Team {
         rule: &WindowRule,
         now: Timestamp,
     ) -> Self {
-        let balance = Balance::restore(remembered, rule, record.created, now);
         Self {
             id: record.id,
+            purse: Purse::new(record.created, remembered, rule, now),
             record: ArcSwap::from_pointee(record),
-            state: Mutex::new(State { balance, lines: HashMap::new(), tickets: 0, open_holds: 0 }),
         }
     }
 
@@ -76,9 +69,8 @@ impl Team {
         self.record.load_full()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is a few integer operations that cannot stop half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) const fn purse(&self) -> &Purse<Lines> {
+        &self.purse
     }
 
     /// Asks for `ceiling` for a call of `account`, as [`Account::ask`].
@@ -90,31 +82,30 @@ impl Team {
         enforcement: Enforcement,
         now: Timestamp,
     ) -> Asked {
-        let mut state = self.state();
+        let mut funds = self.purse.lock();
         if !account.is_in(self) {
             return Asked::Elsewhere;
         }
         let record = self.record.load();
-        let has_rolled = state.roll(&record, account, rule, now);
-        let outcome = if state.lines.is_empty() {
-            state.attempt(&record.limits, account, ceiling, enforcement)
+        let has_rolled = funds.roll(self.purse.created(), account, rule, now);
+        let outcome = if funds.line.is_empty() {
+            funds.attempt(&record.limits, account, ceiling, enforcement)
         } else {
-            state.judge(&record.limits, account, &account.state(), ceiling, enforcement)
+            funds.judge(&record.limits, account, &account.purse().lock(), ceiling, enforcement)
         };
         match outcome {
             Outcome::Held(granted) => return Asked::Granted(granted),
             Outcome::Refused(refusal) => return Asked::Refused(refusal),
             Outcome::Fits | Outcome::KeyIsFull | Outcome::TeamIsFull => {}
         }
-        state.tickets += 1;
-        let ticket = state.tickets;
-        let mine = state.lines.entry(account.id());
+        let ticket = funds.draw_ticket();
+        let mine = funds.line.entry(account.id());
         let (_, line) = mine.or_insert_with(|| (Arc::clone(account), Line::default()));
         let is_first = line.is_empty();
         let queued = line.join(ticket, ceiling);
         // The first of its key may go past those that wait for their own keys.
         if is_first || has_rolled {
-            state.serve(&record.limits, enforcement);
+            funds.serve(&record.limits, enforcement);
         }
         queued.map_or(Asked::LineFull, |answer| Asked::Queued { ticket, answer })
     }
@@ -128,21 +119,14 @@ impl Team {
         ceiling: Money,
         enforcement: Enforcement,
     ) {
-        let mut state = self.state();
-        if let Some((_, line)) = state.lines.get_mut(&account.id()) {
+        let mut funds = self.purse.lock();
+        if let Some((_, line)) = funds.line.get_mut(&account.id()) {
             line.leave(ticket);
         }
         if let Ok(Served::Granted(granted)) = answer.try_recv() {
-            state.give_back(account, ceiling, granted);
+            funds.take_back(account, ceiling, granted);
         }
-        state.serve(&self.record.load().limits, enforcement);
-    }
-
-    /// The windows that the cost of a hold made in the windows `starts` belongs to.
-    pub(super) fn windows_of(&self, starts: &Starts) -> Starts {
-        // On a copy: nothing is given back yet.
-        let mut balance = self.state().balance;
-        balance.settle(starts, Money::ZERO, Money::ZERO)
+        funds.serve(&self.record.load().limits, enforcement);
     }
 
     /// Ends the team's part of a hold at `cost` and serves the line; the key's part must have ended
@@ -153,22 +137,17 @@ impl Team {
         amount: Money,
         cost: Money,
         enforcement: Enforcement,
-    ) {
-        let mut state = self.state();
-        state.open_holds -= 1;
-        state.balance.settle(starts, amount, cost);
-        state.serve(&self.record.load().limits, enforcement);
-    }
-
-    /// Posts a cost that was held by an earlier process.
-    pub(super) fn post_foreign(&self, starts: &Starts, cost: Money) {
-        self.state().balance.settle(starts, Money::ZERO, cost);
+    ) -> Settled {
+        let mut funds = self.purse.lock();
+        let settled = funds.settle(starts, amount, cost);
+        funds.serve(&self.record.load().limits, enforcement);
+        settled
     }
 
     /// Serves the line after something else than a hold of the team made room.
     pub(super) fn serve(&self, enforcement: Enforcement) {
-        let mut state = self.state();
-        state.serve(&self.record.load().limits, enforcement);
+        let mut funds = self.purse.lock();
+        funds.serve(&self.record.load().limits, enforcement);
     }
 
     /// Opens the windows of `now`, the team's and one waiting key's, and serves the line.
@@ -179,50 +158,25 @@ impl Team {
         enforcement: Enforcement,
         now: Timestamp,
     ) {
-        let mut state = self.state();
+        let mut funds = self.purse.lock();
         let record = self.record.load();
-        state.roll(&record, account, rule, now);
-        state.serve(&record.limits, enforcement);
+        funds.roll(self.purse.created(), account, rule, now);
+        funds.serve(&record.limits, enforcement);
     }
 
     /// Sends the calls of a key away that has left the team.
     pub(super) fn send_away(&self, key: KeyId, enforcement: Enforcement) {
-        let mut state = self.state();
-        if let Some((_, mut line)) = state.lines.remove(&key) {
+        let mut funds = self.purse.lock();
+        if let Some((_, mut line)) = funds.line.remove(&key) {
             line.send_away();
         }
-        state.serve(&self.record.load().limits, enforcement);
+        funds.serve(&self.record.load().limits, enforcement);
     }
 
     /// Puts a changed record in force.
     pub(super) fn replace(&self, record: TeamRecord, enforcement: Enforcement) {
         self.record.store(Arc::new(record));
         self.serve(enforcement);
-    }
-
-    /// Moves to the windows of another rule, in which the store knows of what is `remembered`.
-    pub(super) fn rebase(&self, rule: &WindowRule, now: Timestamp, remembered: &Remembered) {
-        let created = self.record.load().created;
-        let windows = Period::ALL.map(|period| rule.window(period, created, now));
-        self.state().balance.move_to(&windows, remembered);
-    }
-
-    /// Where the present windows begin.
-    pub(super) fn starts(&self) -> Starts {
-        self.state().balance.starts()
-    }
-
-    /// The windows of `now`, and what a correction changes in each.
-    pub(super) fn weigh(
-        &self,
-        correction: Correction,
-        rule: &WindowRule,
-        now: Timestamp,
-    ) -> (Starts, [Money; 3]) {
-        let created = self.record.load().created;
-        let mut state = self.state();
-        state.balance.roll(rule, created, now);
-        (state.balance.starts(), state.balance.weigh(correction))
     }
 
     /// Makes a correction that was weighed and is in the store, and serves the line. The key's part must
@@ -233,58 +187,42 @@ impl Team {
         correction: Correction,
         enforcement: Enforcement,
     ) {
-        let mut state = self.state();
-        state.balance.correct(starts, correction, counted);
-        state.serve(&self.record.load().limits, enforcement);
-    }
-
-    /// The balance as it is at this instant.
-    pub(super) fn balance(&self) -> Balance {
-        self.state().balance
+        let mut funds = self.purse.lock();
+        funds.balance.correct(starts, correction, counted);
+        funds.serve(&self.record.load().limits, enforcement);
     }
 
     /// Where the team stands with each of its windows.
     pub fn standing(&self, rule: &WindowRule, now: Timestamp) -> [Standing; 3] {
-        let record = self.record.load();
-        let mut state = self.state();
-        state.balance.roll(rule, record.created, now);
-        standing(&state.balance, &record.limits)
+        self.purse.standing(&self.record.load().limits, rule, now)
     }
 
     /// Whether `amount` fits now, beside the holds there are.
     pub(super) fn has_room(&self, amount: Money, rule: &WindowRule, now: Timestamp) -> bool {
-        let record = self.record.load();
-        let mut state = self.state();
-        state.balance.roll(rule, record.created, now);
-        state.balance.free(&record.limits).is_none_or(|free| amount <= free)
-    }
-
-    /// When the first of the windows ends.
-    pub(super) fn next_roll(&self) -> Timestamp {
-        self.state().balance.next_roll()
+        self.purse.has_room(&self.record.load().limits, amount, rule, now)
     }
 
     /// How many calls of its keys are under way, and how many stand in line.
     pub fn in_flight(&self) -> (u64, usize) {
-        let state = self.state();
-        (state.open_holds, state.lines.values().map(|(_, line)| line.len()).sum())
+        let funds = self.purse.lock();
+        (funds.open_holds, funds.line.values().map(|(_, line)| line.len()).sum())
     }
 }
 
-impl State {
+impl Funds<Lines> {
     /// Opens the windows of `now`, the team's and a key's; says whether any were over.
     fn roll(
         &mut self,
-        record: &TeamRecord,
+        created: Timestamp,
         account: &Account,
         rule: &WindowRule,
         now: Timestamp,
     ) -> bool {
-        let mut key = account.state();
+        let mut key = account.purse().lock();
         let is_over = now >= self.balance.next_roll() || now >= key.balance.next_roll();
         if is_over {
-            self.balance.roll(rule, record.created, now);
-            key.balance.roll(rule, account.peek().created, now);
+            self.balance.roll(rule, created, now);
+            key.balance.roll(rule, account.purse().created(), now);
         }
         is_over
     }
@@ -294,7 +232,7 @@ impl State {
         &self,
         limits: &Limits,
         account: &Account,
-        key: &KeyState,
+        key: &Funds<Line>,
         ceiling: Money,
         enforcement: Enforcement,
     ) -> Outcome {
@@ -329,31 +267,28 @@ impl State {
         ceiling: Money,
         enforcement: Enforcement,
     ) -> Outcome {
-        let mut key = account.state();
+        let mut key = account.purse().lock();
         let outcome = self.judge(limits, account, &key, ceiling, enforcement);
         if !matches!(outcome, Outcome::Fits) {
             return outcome;
         }
-        key.open_holds += 1;
-        self.open_holds += 1;
-        let team = Some(self.balance.hold(ceiling));
-        Outcome::Held(Granted { starts: key.balance.hold(ceiling), team })
+        let team = Some(self.hold(ceiling));
+        Outcome::Held(Granted { starts: key.hold(ceiling), team })
     }
 
-    fn give_back(&mut self, account: &Account, amount: Money, granted: Granted) {
-        account.state().give_back(&granted.starts, amount);
+    fn take_back(&mut self, account: &Account, amount: Money, granted: Granted) {
+        account.purse().lock().give_back(&granted.starts, amount);
         if let Some(starts) = granted.team {
-            self.open_holds -= 1;
-            self.balance.settle(&starts, amount, Money::ZERO);
+            self.give_back(&starts, amount);
         }
     }
 
     /// Serves the lines in the order of their tickets, until the team is full.
     fn serve(&mut self, limits: &Limits, enforcement: Enforcement) {
-        if self.lines.is_empty() {
+        if self.line.is_empty() {
             return;
         }
-        let mut lines = std::mem::take(&mut self.lines);
+        let mut lines = std::mem::take(&mut self.line);
         let first = |(key, (_, line)): (&KeyId, &(_, Line))| Some(Reverse((line.first()?.0, *key)));
         let mut next: BinaryHeap<Reverse<(u64, KeyId)>> = lines.iter().filter_map(first).collect();
         while let Some(Reverse((_, key))) = next.pop() {
@@ -366,11 +301,11 @@ impl State {
                 Outcome::TeamIsFull | Outcome::Fits => break,
             };
             if let Some(granted) = line.serve_first(served) {
-                self.give_back(account, ceiling, granted);
+                self.take_back(account, ceiling, granted);
             }
             next.extend(line.first().map(|(ticket, _)| Reverse((ticket, key))));
         }
         lines.retain(|_, (_, line)| !line.is_empty());
-        self.lines = lines;
+        self.line = lines;
     }
 }

@@ -30,6 +30,8 @@ use crate::upstream::Upstream;
 
 /// What the provider knows us by.
 pub(crate) const PROVIDER_KEY: &str = "provider-key-1";
+/// What messages to a webhook are signed with.
+pub(crate) const WEBHOOK_SECRET: &str = "webhook-secret-1";
 /// Nano-dollars per token, as [`Setup`] prices its model.
 pub(crate) const INPUT_RATE: u64 = 1_000;
 pub(crate) const OUTPUT_RATE: u64 = 2_000;
@@ -128,7 +130,12 @@ pub(crate) struct Gateway {
 }
 
 fn variables(name: &str) -> Option<String> {
-    (name == "SCRIPTED_KEY").then(|| PROVIDER_KEY.to_owned())
+    let value = match name {
+        "SCRIPTED_KEY" => PROVIDER_KEY,
+        "WEBHOOK_SECRET" => WEBHOOK_SECRET,
+        _ => return None,
+    };
+    Some(value.to_owned())
 }
 
 /// Runs a server on a thread of its own.

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 #![expect(clippy::panic, reason = "a test says what is wrong by failing")]
 
+mod alerts;
 mod bad_input;
 mod client;
 mod controls;
