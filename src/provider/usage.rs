@@ -61,4 +61,3 @@ pub fn read_answer(kind: Kind, endpoint: Endpoint, body: &[u8]) -> AnswerReport 
         error: report.error,
     }
 }
-

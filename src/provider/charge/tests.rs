@@ -100,8 +100,7 @@ fn the_tier_that_was_served_and_the_whole_prompt_set_the_price() {
     let price = Price { base: rates(&[(Class::Input, 10), (Class::CacheRead, 1)]), overlays };
     let case = Case::of(Endpoint::Chat, Arc::new(Pricing::Priced(price)));
     let cost = |usage: Usage, service| {
-        let report =
-            AnswerReport { usage: Some(usage), service, ..AnswerReport::default() };
+        let report = AnswerReport { usage: Some(usage), service, ..AnswerReport::default() };
         case.charge(&Metering::from(&report), Fate::Answered).0
     };
     assert_eq!(cost(used(60, 0), None), 600);

@@ -246,7 +246,10 @@ mod tests {
             r#"{"input_tokens":30,"output_tokens":12,"cache_read_input_tokens":null,"speed":"fast"}"#,
         ]);
         let usage = counts.usage().expect("usage");
-        assert_eq!([Class::Input, Class::CacheRead, Class::Output].map(|c| usage.get(c)), [30, 7, 12]);
+        assert_eq!(
+            [Class::Input, Class::CacheRead, Class::Output].map(|c| usage.get(c)),
+            [30, 7, 12]
+        );
         assert_eq!(counts.service(), Some(ServiceTier::Priority));
     }
 
@@ -254,8 +257,16 @@ mod tests {
     fn written_tokens_without_an_age_are_of_the_short_one() {
         for (report, short, long) in [
             (r#"{"cache_creation_input_tokens":9}"#, 9, 0),
-            (r#"{"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_1h_input_tokens":9}}"#, 0, 9),
-            (r#"{"input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":2,"ephemeral_1h_input_tokens":3}}"#, 2, 3),
+            (
+                r#"{"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_1h_input_tokens":9}}"#,
+                0,
+                9,
+            ),
+            (
+                r#"{"input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":2,"ephemeral_1h_input_tokens":3}}"#,
+                2,
+                3,
+            ),
         ] {
             let usage = counts(&[report]).usage().expect("usage");
             let written = [Class::CacheWrite, Class::CacheWrite1h].map(|class| usage.get(class));
@@ -271,8 +282,10 @@ mod tests {
             {"type":"advisor_message","model":"wise-1","input_tokens":70,"output_tokens":8,"cache_read_input_tokens":3}]}"#;
         let counts = counts(&[report]);
         let compacted = Usage::default().with(Class::Input, 900).with(Class::Output, 40);
-        let advice =
-            Usage::default().with(Class::Input, 70).with(Class::CacheRead, 3).with(Class::Output, 8);
+        let advice = Usage::default()
+            .with(Class::Input, 70)
+            .with(Class::CacheRead, 3)
+            .with(Class::Output, 8);
         let expected = [
             Extra { model: None, usage: compacted },
             Extra { model: Some("wise-1".into()), usage: advice },

@@ -207,7 +207,9 @@ mod tests {
     #[test]
     fn zero_is_a_report_and_nothing_is_not() {
         assert_eq!(counts(r#"{"promptTokenCount":0}"#).usage(), Some(Usage::default()));
-        for report in ["{}", "null", r#"{"promptTokenCount":null}"#, r#"{"trafficType":"ON_DEMAND"}"#] {
+        for report in
+            ["{}", "null", r#"{"promptTokenCount":null}"#, r#"{"trafficType":"ON_DEMAND"}"#]
+        {
             assert_eq!(counts(report).usage(), None, "{report}");
         }
     }
