@@ -15,6 +15,7 @@ pub(super) struct Reader {
 }
 
 /// What one event or answer says beside its counts.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 #[derive(Debug, Default)]
 struct Facts {
     /// Counts that stand at the start of a stream.

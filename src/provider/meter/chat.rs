@@ -20,12 +20,12 @@ pub(super) struct Reader {
     endpoint: Endpoint,
     counts: Counts,
     /// What was found where only some kinds put it, for when it is nowhere else.
-    fallback: Counts,
+    fallback: Option<Box<Counts>>,
 }
 
 impl Reader {
     pub(super) fn new(kind: Kind, endpoint: Endpoint) -> Self {
-        Self { kind, endpoint, counts: Counts::default(), fallback: Counts::default() }
+        Self { kind, endpoint, counts: Counts::default(), fallback: None }
     }
 
     /// Reads an event and says what becomes of it.
@@ -59,7 +59,7 @@ impl Reader {
             self.counts.read(usage);
         }
         if let Some(usage) = facts.fallback_usage {
-            self.fallback.read(usage);
+            self.fallback.get_or_insert_default().read(usage);
         }
         report.usage = self.usage();
         report.provider_cost = self.counts.cost(self.kind);
@@ -70,7 +70,7 @@ impl Reader {
 
     fn usage(&self) -> Option<Usage> {
         let of = |counts: &Counts| counts.usage(self.kind, Shape::Chat);
-        of(&self.counts).or_else(|| of(&self.fallback))
+        of(&self.counts).or_else(|| of(self.fallback.as_deref()?))
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) struct Reader {
 }
 
 /// What one event or answer says.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 #[derive(Debug, Default)]
 struct Facts {
     has_counts: bool,

@@ -235,9 +235,11 @@ fn metered(kind: Kind, endpoint: Endpoint, stream: &str) -> StreamReport {
 }
 
 fn events(all: &[(&str, &str)]) -> String {
-    all.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect()
+    let event = |(name, data): &(&str, &str)| format!("event: {name}\ndata: {data}\n\n");
+    all.iter().map(event).collect::<Vec<_>>().concat()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands beside what a report has")]
 fn used(pairs: &[(Class, u64)]) -> Option<Usage> {
     Some(pairs.iter().fold(Usage::default(), |usage, (class, n)| usage.with(*class, *n)))
 }
@@ -380,7 +382,7 @@ fn what_gemini_streams_is_read_as_events_and_as_an_array() {
         r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]}}],"usageMetadata":{"promptTokenCount":9,"totalTokenCount":9}}"#,
         r#"{"candidates":[{"content":{"parts":[{"text":"ur}]"}]},"finishReason":"STOP","groundingMetadata":{"webSearchQueries":["a","b",""],"groundingChunks":[{}]}}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":3,"thoughtsTokenCount":44,"totalTokenCount":56,"serviceTier":"flex"}}"#,
     ];
-    let sse: String = chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
+    let sse = chunks.map(|chunk| format!("data: {chunk}\r\n\r\n")).concat();
     let array = format!("[{}\n]", chunks.join("\n,\r\n"));
     for stream in [sse, array] {
         let report = metered(Kind::Gemini, Endpoint::StreamGenerateContent, &stream);
