@@ -18,11 +18,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Audio of 128 kbit/s, as recordings to be transcribed usually have at most, where its length is not
 /// told.
 const AUDIO_BYTES_PER_MS: u64 = 16;
-/// What a second of audio comes to: `OpenAI` prices its transcription at 6 dollars for a million tokens
-/// and says that this is 0.6 cents for a minute, which is 17 tokens for a second.
+/// What a second of audio comes to where a model counts it: what transcription is said to cost for a
+/// minute, by its price of a token.
 const AUDIO_TOKENS_PER_SECOND: u64 = 17;
-/// `OpenAI` prices its speech at 12 dollars for a million tokens and says that this is 1.5 cents for a
-/// minute, which is 21 tokens for a second; a second holds some 15 characters.
+/// Tokens of speech were measured at about 1.3 for each character; a little more is taken.
 const SPEECH_TOKENS_PER_TWO_CHARACTERS: u64 = 3;
 
 /// What was asked for, where an answer may not tell what it comes to.

@@ -5,6 +5,7 @@
 //! `event` line decide nothing.
 
 use super::StreamReport;
+use crate::domain::usage::Usage;
 use crate::provider::json::{Cursor, is_truthy, text_bytes};
 use crate::provider::usage::anthropic::Counts;
 use crate::provider::usage::number::overwrite;
@@ -23,6 +24,7 @@ struct Facts {
     has_usage: bool,
     content_bytes: u64,
     stopped: bool,
+    refused: bool,
     ended: bool,
     error: bool,
 }
@@ -51,6 +53,11 @@ impl Reader {
         report.content_bytes = report.content_bytes.saturating_add(facts.content_bytes);
         if facts.has_usage {
             overwrite(&mut report.usage, self.counts.usage());
+            if facts.refused && report.usage.is_some_and(|usage| usage.output_tokens() == 0) {
+                // Anthropic does not bill a request that it refuses before it has said anything (its
+                // release notes of June 2026).
+                report.usage = Some(Usage::default());
+            }
             overwrite(&mut report.service, self.counts.service());
             report.extra = self.counts.extra();
             report.served_by = self.counts.served_by();
@@ -72,7 +79,7 @@ impl Reader {
             b"content_block" => read_block(cursor, facts),
             b"content" => cursor.array(|cursor| read_block(cursor, facts)),
             b"stop_reason" => {
-                facts.stopped |= cursor.skip()? != b"null";
+                facts.stop(cursor.skip()?);
                 Some(())
             }
             b"error" => {
@@ -97,6 +104,13 @@ impl Reader {
     }
 }
 
+impl Facts {
+    fn stop(&mut self, reason: &[u8]) {
+        self.stopped |= reason != b"null";
+        self.refused |= reason == b"\"refusal\"";
+    }
+}
+
 /// A piece of a block, or what changed in the message.
 fn read_delta(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Option<()> {
     cursor.object(|cursor, key, _| {
@@ -105,7 +119,7 @@ fn read_delta(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Option<()> {
                 let bytes = text_bytes(cursor)?;
                 facts.content_bytes = facts.content_bytes.saturating_add(bytes);
             }
-            b"stop_reason" => facts.stopped |= cursor.skip()? != b"null",
+            b"stop_reason" => facts.stop(cursor.skip()?),
             _ => drop(cursor.skip()?),
         }
         Some(())

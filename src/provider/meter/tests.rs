@@ -376,6 +376,18 @@ fn a_message_is_counted_from_its_start_and_its_changes() {
 }
 
 #[test]
+fn a_message_that_was_refused_before_a_word_was_said_costs_nothing() {
+    for (reason, output, input) in [("refusal", 0, 0), ("refusal", 3, 9), ("end_turn", 0, 9)] {
+        let body = format!(
+            r#"{{"stop_reason":"{reason}","usage":{{"input_tokens":9,"output_tokens":{output}}}}}"#
+        );
+        let report = read_whole(Kind::Anthropic, Endpoint::Messages, body.as_bytes());
+        let counted = report.usage.map(|usage| usage.input_tokens());
+        assert_eq!(counted, Some(input), "{reason} after {output}");
+    }
+}
+
+#[test]
 fn what_gemini_streams_is_read_as_events_and_as_an_array() {
     let chunks = [
         r#"{"candidates":[{"content":{"parts":[{"text":"fo"}]}}],"usageMetadata":{"promptTokenCount":9,"thoughtsTokenCount":40,"totalTokenCount":49},"modelVersion":"gemini-3-x"}"#,

@@ -2,8 +2,8 @@
 //!
 //! Cached and written prompt tokens lie outside `input_tokens`; thinking lies inside `output_tokens`.
 //! The counts beside `iterations` leave out what was compacted and what an advisor said: those are
-//! reported apart, each for the price of its own model. (Anthropic's pages on compaction, the advisor
-//! tool, and refusals and fallback; recorded streams of each.)
+//! reported apart, each for the price of its own model. (Anthropic's page on compaction, its release
+//! notes on refusals; recorded streams of each kind.)
 
 use super::Extra;
 use super::number::{count, overwrite, service_tier};
