@@ -48,7 +48,7 @@ use admit::Admission;
 use forward::Answer;
 use relay::{Gathered, Patience, Relay};
 use route::Destination;
-use settlement::{Admitted, Settlement};
+use settlement::{Admitted, Asked, Settlement};
 use upstreams::Upstreams;
 
 /// Whether the gateway has been told to stop.
@@ -139,7 +139,8 @@ async fn serve_key(
         description,
         provider: Arc::clone(&destination.provider),
         pricing: Arc::clone(&destination.pricing),
-        prompt_bytes: call.prompt_bytes,
+        endpoint: call.endpoint,
+        asked: Asked { prompt_bytes: call.prompt_bytes, ..Asked::default() },
         streamed: call.stream,
         began,
     };
@@ -243,6 +244,7 @@ async fn deliver(
     let mut response = HttpResponse::build(answer.status);
     copy_headers(answer.headers(), &mut response);
     let is_encoded = is_encoded(answer.headers());
+    let is_audio = is_audio(answer.headers());
     let may_be_cut = is_json_of_any_length(answer.headers());
     let says = stream_by_type(answer.headers(), call);
     let Answer { status, mut body } = answer;
@@ -250,7 +252,8 @@ async fn deliver(
     let first = relay::next_chunk(&mut body, &mut patience).await;
     let first = first.map_err(|error| failed(&mut settlement, error))?.unwrap_or_default();
 
-    if is_encoded {
+    // Speech is heard while it is made, and billed by what was asked for.
+    if is_encoded || (status.is_success() && is_audio) {
         settlement.hold_is_durable().await;
         return Ok(response.body(Relay::opaque(first, body, patience, settlement)));
     }
@@ -300,8 +303,17 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
+fn is_audio(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    value.get(..6).is_some_and(|value| value.eq_ignore_ascii_case(b"audio/"))
+}
+
 /// Whether an answer is a stream by its content type; `None` where only its beginning can tell.
 fn stream_by_type(headers: &HeaderMap, call: &Call) -> Option<bool> {
+    // Gemini streams JSON, unless it is asked for events.
+    if call.endpoint == Endpoint::StreamGenerateContent {
+        return Some(true);
+    }
     let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let says = |kind: &[u8]| value.get(..kind.len()).is_some_and(|v| v.eq_ignore_ascii_case(kind));
     if says(b"text/event-stream") {

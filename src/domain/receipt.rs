@@ -117,11 +117,11 @@ pub struct Receipt {
 const VERSION: u64 = 1;
 
 impl Receipt {
-    /// The counts of its lines.
+    /// The counts of its lines. A class may have several, at the rates of several models.
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::default();
         for line in &self.lines {
-            usage.set(line.class, line.count);
+            usage.set(line.class, usage.get(line.class).saturating_add(line.count));
         }
         usage
     }

@@ -18,7 +18,7 @@ use super::settlement::{Metering, Settlement};
 use crate::config::{ClientGone, Timeouts};
 use crate::domain::receipt::Ending;
 use crate::error::{ApiError, UpstreamError};
-use crate::provider::meter::{Forward, StreamMeter};
+use crate::provider::meter::{Forward, StreamMeter, StreamReport};
 
 /// How much of an answer that is not a stream is gathered, so that its cost can stand in a header; a
 /// larger one is passed on as it comes.
@@ -170,11 +170,11 @@ impl Flow {
         let Some(meter) = &mut self.meter else { return Forward::from(chunk) };
         self.between_events = chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n");
         let forward = meter.push(chunk);
-        let report = *meter.report();
-        self.settlement.metered(&report);
+        let report = meter.report();
+        self.settlement.metered(report);
         if report.done {
             // Whoever has this marker has the whole answer: from here on the bill must survive.
-            self.settlement.end(Ending::Done);
+            self.settlement.end(ending(report));
         }
         forward
     }
@@ -185,14 +185,9 @@ impl Flow {
             return Forward::default();
         };
         let mut forward = meter.finish();
-        let report = *meter.report();
-        self.settlement.metered(&report);
-        let is_whole = report.done || report.finished;
-        let ending = match (report.error, is_whole) {
-            (true, _) => Ending::UpstreamError,
-            (false, true) => Ending::Done,
-            (false, false) => Ending::UpstreamCut,
-        };
+        let report = meter.report();
+        self.settlement.metered(report);
+        let ending = ending(report);
         self.settlement.end(ending);
         if ending == Ending::UpstreamCut {
             self.tell(UpstreamError::Broken, &mut forward);
@@ -215,9 +210,21 @@ impl Flow {
     /// Says what went wrong in the only way that is left after the status went out: an event with an
     /// `error`, which official clients raise.
     fn tell(&self, error: UpstreamError, forward: &mut Forward) {
+        if !self.meter.as_ref().is_some_and(StreamMeter::is_of_events) {
+            return;
+        }
         let gap = if self.between_events { "" } else { "\n\n" };
         let event = format!("{gap}data: {}\n\n", ApiError::Upstream(error).body());
         forward.push(Bytes::from(event));
+    }
+}
+
+/// How a stream ended that ends here.
+const fn ending(report: &StreamReport) -> Ending {
+    match (report.error, report.done || report.finished) {
+        (true, _) => Ending::UpstreamError,
+        (false, true) => Ending::Done,
+        (false, false) => Ending::UpstreamCut,
     }
 }
 

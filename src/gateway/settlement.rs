@@ -7,74 +7,30 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::catalogue::Catalogue;
 use crate::clock;
 use crate::config::Provider;
 use crate::domain::money::Money;
 use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
-use crate::domain::usage::{Class, ServiceTier, Usage};
 use crate::ledger::{Description, Hold, Promise};
-use crate::provider::meter::StreamReport;
-use crate::provider::usage::AnswerReport;
+use crate::provider::charge::{Fate, Terms, charge};
+use crate::provider::endpoint::Endpoint;
+
+pub(super) use crate::provider::charge::{Asked, Metering};
 
 use super::Stopping;
-
-/// About how many bytes of text are a token, for what a provider did not count.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// What is known of a call when it has been admitted.
 pub(super) struct Admitted {
     pub(super) description: Description,
     pub(super) provider: Arc<Provider>,
     pub(super) pricing: Arc<Pricing>,
-    pub(super) prompt_bytes: u64,
+    /// What the provider is called at.
+    pub(super) endpoint: Endpoint,
+    pub(super) asked: Asked,
     pub(super) streamed: bool,
     pub(super) began: Instant,
-}
-
-/// What an answer told about itself, in so far as it came.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Metering {
-    usage: Option<Usage>,
-    service: ServiceTier,
-    provider_cost: Option<Money>,
-    content_bytes: u64,
-    content_events: u64,
-    /// The answer could not be read, so what it used is anybody's guess.
-    unreadable: bool,
-}
-
-impl From<&StreamReport> for Metering {
-    fn from(report: &StreamReport) -> Self {
-        Self {
-            usage: report.usage,
-            service: report.service.unwrap_or_default(),
-            provider_cost: report.provider_cost,
-            content_bytes: report.content_bytes,
-            content_events: report.content_events,
-            unreadable: report.overflow,
-        }
-    }
-}
-
-impl From<&AnswerReport> for Metering {
-    fn from(report: &AnswerReport) -> Self {
-        Self {
-            usage: report.usage,
-            service: report.service.unwrap_or_default(),
-            provider_cost: report.provider_cost,
-            content_bytes: report.content_bytes,
-            content_events: 0,
-            unreadable: false,
-        }
-    }
-}
-
-impl Metering {
-    /// Of an answer in an encoding that the meter does not read.
-    pub(super) fn unreadable() -> Self {
-        Self { unreadable: true, ..Self::default() }
-    }
 }
 
 /// A call under way. Ends by [`Settlement::end`], or else when it is dropped.
@@ -187,35 +143,33 @@ impl Settlement {
         }
     }
 
-    /// What the call used and costs. In this order: what the provider reported; nothing, where it
-    /// refused or was never asked; the whole hold, where its answer cannot be read; else the prompt
-    /// and what came of the answer, by their bytes.
+    /// What the call used and costs, by the rule of [`charge`].
     fn bill(&self, held: Money, ending: Ending) -> (Bill, Metered) {
-        let metering = &self.metering;
-        let pricing = &self.call.pricing;
-        if let Some(usage) = metering.usage {
-            let mut bill = pricing.bill(&usage, metering.service);
-            if let Some(cost) =
-                metering.provider_cost.filter(|_| self.call.provider.prefer_provider_cost)
-            {
-                bill.cost = cost;
-            }
-            return (bill, Metered::Reported);
-        }
+        let call = &self.call;
         // A redirect is not followed, so it is no answer either.
         let refused = self.status >= 300 || ending == Ending::UpstreamError;
-        if !self.sent || (refused && metering.content_bytes == 0) {
-            return (Bill::default(), Metered::Nothing);
-        }
-        if metering.unreadable {
-            return (Bill { cost: held, ..Bill::default() }, Metered::Estimated);
-        }
-        let output = metering.content_bytes.div_ceil(BYTES_PER_TOKEN).max(metering.content_events);
-        let usage = Usage::default()
-            .with(Class::Input, self.call.prompt_bytes.div_ceil(BYTES_PER_TOKEN))
-            .with(Class::Output, output);
-        (pricing.bill(&usage, metering.service), Metered::Estimated)
+        let fate = match (self.sent, refused) {
+            (false, _) => Fate::NotSent,
+            (true, true) => Fate::Refused,
+            (true, false) => Fate::Answered,
+        };
+        let other_price = |model: &str| price_of(&call.provider, model);
+        let terms = Terms {
+            endpoint: call.endpoint,
+            asked: &call.asked,
+            pricing: &call.pricing,
+            other_price: &other_price,
+            prefer_provider_cost: call.provider.prefer_provider_cost,
+            held,
+        };
+        charge(&terms, &self.metering, fate)
     }
+}
+
+/// The price that the catalogue has for another model of the same provider.
+fn price_of(provider: &Provider, model: &str) -> Option<Arc<Pricing>> {
+    let listed = Catalogue::embedded().find(provider.kind.preset().catalogue?, model)?;
+    Some(Arc::clone(&listed.pricing))
 }
 
 impl Drop for Settlement {

@@ -187,6 +187,30 @@ fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
     Some(words.len() * 8 + found)
 }
 
+/// The longest name that is kept of what an answer names.
+const LONGEST_NAME: usize = 256;
+
+/// A string without escapes, as the names of models are; `None` for anything else.
+pub(super) fn name(value: &[u8]) -> Option<Box<str>> {
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let is_plain = !text.is_empty() && text.len() <= LONGEST_NAME && !text.contains(&b'\\');
+    std::str::from_utf8(text).ok().filter(|_| is_plain).map(Box::from)
+}
+
+/// Bytes of a text. Parts in a list are counted as they are written, which is never less.
+pub(super) fn text_bytes(cursor: &mut Cursor<'_>) -> Option<u64> {
+    if cursor.peek()? == b'"' {
+        return cursor.string().map(text_len);
+    }
+    let value = cursor.skip()?;
+    Some(if is_truthy(value) { value.len() as u64 } else { 0 })
+}
+
+/// Whether a value says something, as `OpenAI`'s clients judge an `error`.
+pub(super) fn is_truthy(value: &[u8]) -> bool {
+    !matches!(value, b"null" | b"false" | b"0" | b"\"\"" | b"{}" | b"[]")
+}
+
 /// How many bytes of text a string stands for, given what is between its quotes.
 pub(super) fn text_len(raw: &[u8]) -> u64 {
     let mut count = 0;

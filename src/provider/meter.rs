@@ -4,39 +4,56 @@
 //! the unfinished event at the end of a chunk kept back, and only an event that holds usage changes.
 //! Nothing a provider sends can stop the relay: what is not understood is forwarded.
 
+mod anthropic;
+mod array;
+mod bedrock;
+mod chat;
+mod gemini;
+mod media;
+mod responses;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::endpoint::Endpoint;
-use super::json::{self, Cursor};
 use super::kind::Kind;
-use super::sse::{Cutter, Data, EVENT_LIMIT, Event, Step};
-use super::usage::{Counts, overwrite, service_tier};
+use super::sse::{Cutter, EVENT_LIMIT, Event, Step};
+use super::usage::Extra;
 use crate::domain::money::Money;
 use crate::domain::usage::{ServiceTier, Usage};
 
 /// What a stream has said so far.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamReport {
     /// Absent where no usage was reported, which is not the same as none used. Counts replace those
     /// of earlier events; they are never added up.
     pub usage: Option<Usage>,
+    /// `usage` was told before the answer was: what was generated is not in it.
+    pub usage_of_start: bool,
+    /// What `usage` leaves out.
+    pub extra: Vec<Extra>,
+    /// The model that `usage` is of, where another took over from the one that was called.
+    pub served_by: Option<Box<str>>,
     /// The tier that the provider says it used.
     pub service: Option<ServiceTier>,
     /// What the provider says it charged.
     pub provider_cost: Option<Money>,
-    /// The marker `[DONE]` was seen.
+    /// The event that ends the stream was seen: `[DONE]`, `message_stop`, and what else dialects have.
     pub done: bool,
-    /// A `finish_reason` was seen.
+    /// It was said why the answer ends, by a `finish_reason` or its like.
     pub finished: bool,
-    /// An event with an `error` was seen.
+    /// An event that is an error was seen.
     pub error: bool,
     /// Bytes of generated text, for an estimate where usage is absent.
     pub content_bytes: u64,
     /// Events that held generated text.
     pub content_events: u64,
+    /// Images that came whole, for prices by the image.
+    pub images: u64,
     /// An event was too long to read: the rest of the stream was forwarded without being read.
     pub overflow: bool,
 }
@@ -52,15 +69,20 @@ pub struct Forward {
 #[derive(Debug)]
 pub struct StreamMeter {
     cutter: Cutter,
+    /// Absent where the stream is of events.
+    array: Option<array::Cutter>,
     reader: Reader,
+    report: StreamReport,
     hide_usage: bool,
+    /// The stream may be an array of JSON, which its first byte tells.
+    may_be_array: bool,
     /// The last event was taken out, so what still belongs to its end goes too.
     dropped: bool,
 }
 
 impl StreamMeter {
-    /// A meter for a stream of this kind and endpoint. `hide_usage` where we asked for usage and the
-    /// client did not.
+    /// A meter for a stream of this kind of provider and the endpoint that it was called at.
+    /// `hide_usage` where we asked for usage and the client did not.
     pub fn new(kind: Kind, endpoint: Endpoint, hide_usage: bool) -> Self {
         Self::with_event_limit(kind, endpoint, hide_usage, EVENT_LIMIT)
     }
@@ -72,18 +94,43 @@ impl StreamMeter {
         hide_usage: bool,
         event_limit: usize,
     ) -> Self {
-        let reader = Reader {
-            kind,
-            endpoint,
-            counts: Counts::default(),
-            fallback: Counts::default(),
+        Self {
+            cutter: Cutter::new(event_limit),
+            array: None,
+            reader: Reader::new(kind, endpoint),
             report: StreamReport::default(),
-        };
-        Self { cutter: Cutter::new(event_limit), reader, hide_usage, dropped: false }
+            // Nobody else has to ask.
+            hide_usage: hide_usage && matches!(endpoint, Endpoint::Chat | Endpoint::Completions),
+            may_be_array: endpoint == Endpoint::StreamGenerateContent,
+            dropped: false,
+        }
     }
 
     /// Reads a chunk and says what to forward for it.
     pub fn push(&mut self, chunk: Bytes) -> Forward {
+        if self.may_be_array {
+            self.tell_array(&chunk);
+        }
+        if let Some(array) = &mut self.array {
+            let reader = &mut self.reader;
+            let report = &mut self.report;
+            array.push(&chunk, |element| reader.whole(element, report));
+            self.report.overflow = array.overflowed();
+            return Forward::one(chunk);
+        }
+        self.push_events(chunk)
+    }
+
+    /// Whether a stream is of events, as with `alt=sse`, or an array that grows.
+    fn tell_array(&mut self, chunk: &[u8]) {
+        let Some(first) = chunk.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
+        self.may_be_array = false;
+        if matches!(first, b'[' | b'{') {
+            self.array = Some(array::Cutter::new(self.cutter.limit()));
+        }
+    }
+
+    fn push_events(&mut self, chunk: Bytes) -> Forward {
         if self.cutter.overflowed() {
             return Forward::one(chunk);
         }
@@ -94,7 +141,7 @@ impl StreamMeter {
         loop {
             match self.cutter.next(&chunk, at) {
                 Step::Event(event) => {
-                    let fate = self.reader.read(&event, self.hide_usage);
+                    let fate = self.reader.event(&event, self.hide_usage, &mut self.report);
                     self.dropped = matches!(fate, Fate::Drop);
                     match fate {
                         Fate::Keep if self.hide_usage => {
@@ -119,7 +166,7 @@ impl StreamMeter {
                 }
                 Step::Wait => return Forward::one(chunk),
                 Step::Overflow => {
-                    self.reader.report.overflow = true;
+                    self.report.overflow = true;
                     if !self.hide_usage {
                         return Forward::one(chunk);
                     }
@@ -134,7 +181,7 @@ impl StreamMeter {
     /// Ends the stream: reads an event that was not finished and gives what was kept back of it.
     pub fn finish(&mut self) -> Forward {
         let Some(event) = self.cutter.last() else { return Forward::default() };
-        let fate = self.reader.read(&event, self.hide_usage);
+        let fate = self.reader.event(&event, self.hide_usage, &mut self.report);
         if !self.hide_usage {
             return Forward::default();
         }
@@ -145,8 +192,13 @@ impl StreamMeter {
         }
     }
 
+    /// Whether what is relayed is events, between which another can be put.
+    pub const fn is_of_events(&self) -> bool {
+        self.array.is_none()
+    }
+
     pub const fn report(&self) -> &StreamReport {
-        &self.reader.report
+        &self.report
     }
 }
 
@@ -208,437 +260,79 @@ fn without(raw: &[u8], cuts: &[Range<usize>]) -> Bytes {
     Bytes::from(kept)
 }
 
+/// Reads one dialect. Each keeps what it has read of the counts, and says the rest in the report.
 #[derive(Debug)]
-struct Reader {
-    kind: Kind,
-    endpoint: Endpoint,
-    counts: Counts,
-    /// What was found where only some kinds put it, for when it is nowhere else.
-    fallback: Counts,
-    report: StreamReport,
+enum Reader {
+    Chat(chat::Reader),
+    Responses(responses::Reader),
+    Media(media::Reader),
+    Anthropic(anthropic::Reader),
+    Gemini(gemini::Reader),
+    Bedrock(bedrock::Reader),
+    /// Of what costs nothing.
+    Nothing,
 }
 
 impl Reader {
-    fn read(&mut self, event: &Event<'_>, hide_usage: bool) -> Fate {
+    fn new(kind: Kind, endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Chat
+            | Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::Moderations => Self::Chat(chat::Reader::new(kind, endpoint)),
+            Endpoint::Responses => Self::Responses(responses::Reader::new(kind)),
+            Endpoint::ImageGenerations
+            | Endpoint::ImageEdits
+            | Endpoint::Speech
+            | Endpoint::Transcriptions
+            | Endpoint::Translations
+            | Endpoint::Rerank => Self::Media(media::Reader::new(kind, endpoint)),
+            Endpoint::Messages => Self::Anthropic(anthropic::Reader::default()),
+            Endpoint::GenerateContent
+            | Endpoint::StreamGenerateContent
+            | Endpoint::EmbedContent
+            | Endpoint::BatchEmbedContents => Self::Gemini(gemini::Reader::default()),
+            Endpoint::Converse | Endpoint::ConverseStream => {
+                Self::Bedrock(bedrock::Reader::default())
+            }
+            Endpoint::CountTokens | Endpoint::GeminiCountTokens => Self::Nothing,
+        }
+    }
+
+    fn event(&mut self, event: &Event<'_>, hide_usage: bool, report: &mut StreamReport) -> Fate {
         let Some(data) = event.data() else { return Fate::Keep };
         if data.is_done() {
-            self.report.done = true;
+            report.done = true;
             return Fate::Keep;
         }
-        let facts = Facts::read(self.endpoint, b"delta", &data.text);
-        self.note(&facts);
-        if hide_usage { fate(&data, &facts) } else { Fate::Keep }
+        match self {
+            Self::Chat(reader) => return reader.event(&data, hide_usage, report),
+            Self::Responses(reader) => reader.event(&data.text, report),
+            Self::Media(reader) => reader.event(&data.text, report),
+            Self::Anthropic(reader) => reader.event(&data.text, report),
+            Self::Gemini(reader) => reader.event(&data.text, report),
+            Self::Bedrock(reader) => reader.event(event.name(), &data.text, report),
+            Self::Nothing => {}
+        }
+        Fate::Keep
     }
 
-    fn note(&mut self, facts: &Facts<'_>) {
-        let report = &mut self.report;
-        report.error |= facts.error;
-        report.finished |= facts.finished;
-        report.content_bytes = report.content_bytes.saturating_add(facts.content_bytes);
-        report.content_events += u64::from(facts.content_bytes > 0);
-        overwrite(&mut report.service, facts.service);
-        if facts.usage.is_none() && facts.fallback_usage.is_none() {
-            return;
-        }
-        if let Some(usage) = facts.usage {
-            self.counts.read(usage);
-        }
-        if let Some(usage) = facts.fallback_usage {
-            self.fallback.read(usage);
-        }
-        report.usage = self.counts.usage(self.kind).or_else(|| self.fallback.usage(self.kind));
-        report.provider_cost = self.counts.cost(self.kind);
-        if facts.service.is_none() {
-            overwrite(&mut report.service, self.counts.service);
+    fn whole(&mut self, body: &[u8], report: &mut StreamReport) {
+        match self {
+            Self::Chat(reader) => reader.whole(body, report),
+            Self::Responses(reader) => reader.whole(body, report),
+            Self::Media(reader) => reader.whole(body, report),
+            Self::Anthropic(reader) => reader.whole(body, report),
+            Self::Gemini(reader) => reader.whole(body, report),
+            Self::Bedrock(reader) => reader.whole(body, report),
+            Self::Nothing => {}
         }
     }
 }
 
-/// An event that is nothing but usage goes; of any other only the usage does. An error is always
-/// shown.
-fn fate(data: &Data<'_>, facts: &Facts<'_>) -> Fate {
-    if facts.usage_members.is_empty() {
-        return Fate::Keep;
-    }
-    if facts.choices == Choices::None && !facts.error {
-        return Fate::Drop;
-    }
-    let cuts = json::cuts(&data.text, &facts.usage_members);
-    let raw = |cut: Range<usize>| data.raw_offset(cut.start)..data.raw_offset(cut.end);
-    Fate::Cut(cuts.into_iter().map(raw).collect())
-}
-
-/// What the `choices` of an event are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Choices {
-    #[default]
-    Absent,
-    /// An empty list, or null as some servers write it.
-    None,
-    Some,
-}
-
-/// What one JSON event or answer says.
-#[derive(Debug, Default)]
-pub(super) struct Facts<'a> {
-    /// The last usage that is not null.
-    pub(super) usage: Option<&'a [u8]>,
-    /// Where each such usage stands with its key.
-    usage_members: Vec<Range<usize>>,
-    pub(super) fallback_usage: Option<&'a [u8]>,
-    pub(super) service: Option<ServiceTier>,
-    pub(super) error: bool,
-    finished: bool,
-    choices: Choices,
-    pub(super) content_bytes: u64,
-}
-
-impl<'a> Facts<'a> {
-    /// Reads what is known of `text` in one pass; `message` is the member of a choice that holds what
-    /// was generated. Text that stops making sense is read so far.
-    pub(super) fn read(endpoint: Endpoint, message: &[u8], text: &'a [u8]) -> Self {
-        let mut facts = Self::default();
-        let mut cursor = Cursor::new(text);
-        cursor.object(|cursor, key, key_at| match key {
-            b"choices" => facts.read_choices(cursor, endpoint, message),
-            b"usage" => {
-                let place = cursor.skip_range()?;
-                let value = text.get(place.clone())?;
-                if value != b"null" {
-                    facts.usage = Some(value);
-                    facts.usage_members.push(key_at..place.end);
-                }
-                Some(())
-            }
-            b"x_groq" => cursor.object(|cursor, key, _| {
-                let value = cursor.skip()?;
-                if key == b"usage" {
-                    facts.fallback_usage = Some(value);
-                }
-                Some(())
-            }),
-            b"service_tier" => {
-                overwrite(&mut facts.service, service_tier(cursor.skip()?));
-                Some(())
-            }
-            b"error" => {
-                facts.error |= is_truthy(cursor.skip()?);
-                Some(())
-            }
-            _ => cursor.skip().map(drop),
-        });
-        facts
-    }
-
-    fn read_choices(
-        &mut self,
-        cursor: &mut Cursor<'a>,
-        endpoint: Endpoint,
-        message: &[u8],
-    ) -> Option<()> {
-        self.choices = Choices::None;
-        if cursor.peek()? != b'[' {
-            let value = cursor.skip()?;
-            if value != b"null" {
-                self.choices = Choices::Some;
-            }
-            return Some(());
-        }
-        cursor.array(|cursor| {
-            self.choices = Choices::Some;
-            cursor.object(|cursor, key, _| {
-                if key == b"finish_reason" {
-                    self.finished |= cursor.skip()? != b"null";
-                    return Some(());
-                }
-                let count = match endpoint {
-                    Endpoint::Chat if key == message => generated(cursor)?,
-                    Endpoint::Completions if key == b"text" => text_bytes(cursor)?,
-                    _ => cursor.skip().map(|_| 0)?,
-                };
-                self.content_bytes = self.content_bytes.saturating_add(count);
-                Some(())
-            })
-        })
-    }
-}
-
-/// Bytes of what was generated in a message or a piece of one.
-fn generated(cursor: &mut Cursor<'_>) -> Option<u64> {
-    let mut count = 0u64;
-    // Some send the same thoughts under both of their names.
-    let mut thoughts = 0u64;
-    cursor.object(|cursor, key, _| {
-        match key {
-            b"content" | b"refusal" => count = count.saturating_add(text_bytes(cursor)?),
-            b"reasoning" | b"reasoning_content" => thoughts = thoughts.max(text_bytes(cursor)?),
-            b"function_call" => count = count.saturating_add(function(cursor)?),
-            b"tool_calls" => {
-                cursor.array(|cursor| {
-                    cursor.object(|cursor, key, _| {
-                        match key {
-                            b"function" | b"custom" => {
-                                count = count.saturating_add(function(cursor)?);
-                            }
-                            _ => drop(cursor.skip()?),
-                        }
-                        Some(())
-                    })
-                })?;
-            }
-            _ => drop(cursor.skip()?),
-        }
-        Some(())
-    })?;
-    Some(count.saturating_add(thoughts))
-}
-
-fn function(cursor: &mut Cursor<'_>) -> Option<u64> {
-    let mut count = 0u64;
-    cursor.object(|cursor, key, _| {
-        match key {
-            b"name" | b"arguments" | b"input" => count = count.saturating_add(text_bytes(cursor)?),
-            _ => drop(cursor.skip()?),
-        }
-        Some(())
-    })?;
-    Some(count)
-}
-
-/// Bytes of a text. Parts in a list are counted as they are written, which is never less.
-fn text_bytes(cursor: &mut Cursor<'_>) -> Option<u64> {
-    if cursor.peek()? == b'"' {
-        return cursor.string().map(json::text_len);
-    }
-    let value = cursor.skip()?;
-    Some(if is_truthy(value) { value.len() as u64 } else { 0 })
-}
-
-/// Whether a value says something, as `OpenAI`'s clients judge an `error`.
-fn is_truthy(value: &[u8]) -> bool {
-    !matches!(value, b"null" | b"false" | b"0" | b"\"\"" | b"{}" | b"[]")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::usage::Class;
-    use proptest::prelude::*;
-
-    /// The bytes forwarded and the report, for chunks that end at the given offsets.
-    fn relay(hide: bool, limit: usize, stream: &[u8], cuts: &[usize]) -> (Vec<u8>, StreamReport) {
-        let mut meter = StreamMeter::with_event_limit(Kind::OpenAi, Endpoint::Chat, hide, limit);
-        let whole = Bytes::copy_from_slice(stream);
-        let mut out = Vec::new();
-        let mut from = 0;
-        for to in cuts.iter().copied().chain([stream.len()]) {
-            for piece in meter.push(whole.slice(from.min(to)..to)) {
-                out.extend_from_slice(&piece);
-            }
-            from = to;
-        }
-        for piece in meter.finish() {
-            out.extend_from_slice(&piece);
-        }
-        (out, *meter.report())
-    }
-
-    fn hidden(stream: &str) -> String {
-        let (whole, report) = relay(true, 1 << 20, stream.as_bytes(), &[]);
-        for split in 0..=stream.len() {
-            let (out, same) = relay(true, 1 << 20, stream.as_bytes(), &[split]);
-            assert_eq!(out, whole, "split at {split}");
-            assert_eq!(same, report, "split at {split}");
-        }
-        let each: Vec<usize> = (1..stream.len()).collect();
-        assert_eq!(relay(true, 1 << 20, stream.as_bytes(), &each), (whole.clone(), report));
-        String::from_utf8(whole).expect("UTF-8")
-    }
-
-    const PLAIN: &str = concat!(
-        ": hello\n\n",
-        "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n",
-        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}],\"usage\":null}\n\n",
-        "data: {\"choices\":[{\"delta\":{\"content\":\"Gr\\u00fcn \"}}],\"usage\":null}\n\n",
-        "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":{\"}}],\"service_tier\":\"priority\"}\n\n",
-        "data: {\"choices\":[{\"delta\":{\"reasoning\":\"abc\",\"reasoning_content\":\"abc\",\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}}]}\n\n",
-        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
-    );
-    const USAGE: &str =
-        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n\n";
-    const DONE: &str = "data: [DONE]\n\n";
-
-    #[test]
-    fn a_stream_is_relayed_as_it_came_and_at_once() {
-        let stream = Bytes::from([PLAIN, USAGE, DONE].concat());
-        for split in 0..=stream.len() {
-            let mut meter = StreamMeter::new(Kind::OpenAi, Endpoint::Chat, false);
-            for chunk in [stream.slice(..split), stream.slice(split..)] {
-                let out: Vec<Bytes> = meter.push(chunk.clone()).into_iter().collect();
-                let expected = if chunk.is_empty() { vec![] } else { vec![chunk.clone()] };
-                assert_eq!(out, expected);
-                assert!(out.iter().all(|piece| piece.as_ptr() == chunk.as_ptr()), "not copied");
-            }
-            assert!(meter.finish().is_empty());
-            let report = meter.report();
-            let usage = Usage::default().with(Class::Input, 7).with(Class::Output, 3);
-            assert_eq!(report.usage, Some(usage));
-            assert_eq!(report.service, Some(ServiceTier::Priority));
-            assert!(report.done && report.finished && !report.error && !report.overflow);
-            assert_eq!(report.content_bytes, 6 + 9 + 3 + 3);
-            assert_eq!(report.content_events, 3);
-        }
-    }
-
-    #[test]
-    fn usage_that_only_we_asked_for_is_taken_out() {
-        assert_eq!(hidden(&[PLAIN, USAGE, DONE].concat()), [PLAIN, DONE].concat());
-        for line_end in ["\n", "\r\n", "\r"] {
-            let stream = [PLAIN, USAGE, DONE, USAGE].concat().replace('\n', line_end);
-            let expected = [PLAIN, DONE].concat().replace('\n', line_end);
-            assert_eq!(hidden(&stream), expected, "{line_end:?}");
-        }
-        assert_eq!(hidden(USAGE.trim_end()), "", "without its blank line");
-        assert_eq!(hidden(&USAGE.replace("[]", "null")), "");
-    }
-
-    #[test]
-    fn usage_beside_other_members_is_cut_out_alone() {
-        for (event, left) in [
-            (
-                r#"data: {"id":1,"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":1},"model":"m"}"#,
-                r#"data: {"id":1,"choices":[{"delta":{"content":"x"}}],"model":"m"}"#,
-            ),
-            (r#"data:{"usage" : {"a":1} , "choices":[{}]}"#, r#"data:{ "choices":[{}]}"#),
-            (r#"data: {"usage":{"a":1}}"#, "data: {}"),
-            (
-                r#"data: {"usage":{"a":1},"usage":{"a":2},"choices":[{}]}"#,
-                r#"data: {"choices":[{}]}"#,
-            ),
-            (
-                r#"data: {"choices":[{}],"usage":{"a":1},"usage":{"a":2}}"#,
-                r#"data: {"choices":[{}]}"#,
-            ),
-            (
-                r#"data: {"choices":[],"usage":{"a":1},"error":{"code":1}}"#,
-                r#"data: {"choices":[],"error":{"code":1}}"#,
-            ),
-            ("data: {\"choices\":[{}],\ndata: \"usage\":\ndata: {}}", "data: {\"choices\":[{}]}"),
-            (
-                r#"data: {"choices":[{"usage":{"a":1}}]}"#,
-                r#"data: {"choices":[{"usage":{"a":1}}]}"#,
-            ),
-            (r#"data: {"choices":[],"usage":null}"#, r#"data: {"choices":[],"usage":null}"#),
-            ("data: {\"usage\":{\"a\":1", "data: {\"usage\":{\"a\":1"),
-            ("data: not JSON \"usage\"", "data: not JSON \"usage\""),
-        ] {
-            for end in ["\n\n", "\r\n\r\n", ""] {
-                let stream = format!("{event}{end}");
-                assert_eq!(hidden(&stream), format!("{left}{end}"), "{event}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_does_not_change_is_not_copied() {
-        let chunk = Bytes::from([PLAIN, "data: {\"half"].concat());
-        let mut meter = StreamMeter::new(Kind::OpenAi, Endpoint::Chat, true);
-        let out: Vec<Bytes> = meter.push(chunk.clone()).into_iter().collect();
-        assert_eq!(out.len(), 1);
-        assert_eq!((out[0].as_ptr(), out[0].len()), (chunk.as_ptr(), PLAIN.len()));
-    }
-
-    #[test]
-    fn later_usage_replaces_what_it_names() {
-        let chunk = |usage: &str| format!("data: {{\"choices\":[{{}}],\"usage\":{usage}}}\n\n");
-        let stream = [
-            chunk(r#"{"prompt_tokens":0,"completion_tokens":0}"#),
-            chunk(r#"{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":4}}"#),
-            chunk(r#"{"completion_tokens":5,"prompt_tokens":null}"#),
-            chunk("null"),
-        ]
-        .concat();
-        let report = relay(false, 1 << 20, stream.as_bytes(), &[]).1;
-        let usage =
-            Usage::default().with(Class::Input, 5).with(Class::CacheRead, 4).with(Class::Output, 5);
-        assert_eq!(report.usage, Some(usage));
-    }
-
-    #[test]
-    fn usage_in_its_second_place_counts_only_where_there_is_no_other() {
-        let beside = "data: {\"x_groq\":{\"id\":\"a\",\"usage\":{\"prompt_tokens\":8}}}\n\n";
-        let report = relay(false, 1 << 20, beside.as_bytes(), &[]).1;
-        assert_eq!(report.usage, Some(Usage::default().with(Class::Input, 8)));
-        let both = [USAGE, beside].concat();
-        let report = relay(false, 1 << 20, both.as_bytes(), &[]).1;
-        assert_eq!(report.usage.map(|usage| usage.input_tokens()), Some(7));
-    }
-
-    #[test]
-    fn an_error_event_is_seen() {
-        for (event, error) in [
-            (r#"data: {"error":{"message":"m"}}"#, true),
-            (r#"data: {"error":"m"}"#, true),
-            (r#"data: {"error":null,"choices":[]}"#, false),
-            (r#"data: {"error":{}}"#, false),
-        ] {
-            assert_eq!(relay(false, 1 << 20, event.as_bytes(), &[]).1.error, error, "{event}");
-        }
-    }
-
-    #[test]
-    fn an_event_past_the_limit_ends_the_reading_and_not_the_relay() {
-        let long = format!("data: {{\"pad\":\"{}\"}}\n\n", "x".repeat(200));
-        let stream = [PLAIN, USAGE, &long, USAGE, DONE].concat();
-        let expected = [PLAIN, &long, USAGE, DONE].concat();
-        for hide in [false, true] {
-            let expected = if hide { &expected } else { &stream };
-            let whole = relay(hide, 190, stream.as_bytes(), &[]);
-            assert!(whole.1.overflow && !whole.1.done && whole.1.usage.is_some());
-            assert_eq!(String::from_utf8_lossy(&whole.0), *expected);
-            for split in 0..=stream.len() {
-                assert_eq!(relay(hide, 190, stream.as_bytes(), &[split]), whole, "{split}");
-            }
-        }
-    }
-
-    #[test]
-    fn legacy_completions_have_their_text_elsewhere() {
-        let stream = "data: {\"choices\":[{\"text\":\"four\",\"delta\":{\"content\":\"no\"}}]}\n\n";
-        let mut meter = StreamMeter::new(Kind::OpenAi, Endpoint::Completions, false);
-        let _ = meter.push(Bytes::from(stream));
-        assert_eq!(meter.report().content_bytes, 4);
-    }
-
-    fn any_stream() -> impl Strategy<Value = Vec<u8>> {
-        let event = prop_oneof![
-            Just(USAGE.to_owned()),
-            Just(DONE.to_owned()),
-            Just(": ping\n\n".to_owned()),
-            Just("\n".to_owned()),
-            Just("\u{feff}".to_owned()),
-            "(data: ?)?[{}\\[\\]\",:a-c 0-9]{0,20}\n{0,2}",
-            "data: \\{\"choices\":\\[(\\{\\})?\\],\"usage\":(null|1|\\{\\})\\}\n\n?",
-        ];
-        let text = (proptest::collection::vec(event, 0..8), 0..3usize).prop_map(|(events, end)| {
-            events.concat().replace('\n', ["\n", "\r\n", "\r"][end]).into_bytes()
-        });
-        prop_oneof![4 => text, 1 => any::<Vec<u8>>()]
-    }
-
-    proptest! {
-        #[test]
-        fn neither_bytes_nor_report_depend_on_the_chunks(
-            stream in any_stream(), limit in 20usize..400, hide: bool,
-            mut cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
-        ) {
-            let mut places: Vec<usize> = cuts.drain(..).map(|i| i.index(stream.len() + 1)).collect();
-            places.sort_unstable();
-            let whole = relay(hide, limit, &stream, &[]);
-            prop_assert_eq!(&whole, &relay(hide, limit, &stream, &places));
-            if !hide {
-                prop_assert_eq!(whole.0, stream);
-            }
-        }
-    }
+/// Reads an answer that is not a stream.
+pub(super) fn read_whole(kind: Kind, endpoint: Endpoint, body: &[u8]) -> StreamReport {
+    let mut report = StreamReport::default();
+    Reader::new(kind, endpoint).whole(body, &mut report);
+    report
 }

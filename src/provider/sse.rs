@@ -131,6 +131,10 @@ impl Cutter {
         if self.spent { &[] } else { &self.tail }
     }
 
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub const fn overflowed(&self) -> bool {
         self.overflow
     }
