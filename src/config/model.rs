@@ -27,6 +27,7 @@ pub struct Config {
     /// In the order of the file.
     pub providers: Vec<Arc<Provider>>,
     pub routes: Routes,
+    pub routing: Routing,
     /// Environment variables that took the place of an option, with its name: shown by `check`.
     pub overrides: Vec<Override>,
 }
@@ -137,6 +138,33 @@ pub struct Limits {
     pub max_wait_ms: u64,
     /// A call's output is never capped below this to make it affordable.
     pub min_output_tokens: u64,
+}
+
+/// What happens when a target fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// How often a call is sent again once no other target is left.
+    pub retries: u64,
+    /// The most of those, in hundredths of a target's calls.
+    pub retry_budget: u64,
+    /// A provider that asks for a longer wait than this is not waited for.
+    pub max_retry_wait_ms: u64,
+    /// So many failures within a minute, and a target cools down.
+    pub failures: u64,
+    pub cooldown_ms: u64,
+    pub sticky: Sticky,
+}
+
+/// What of a call decides which of several targets it goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sticky {
+    /// Chance.
+    #[default]
+    Off,
+    /// Its key: all calls of a key go to one target.
+    Key,
+    /// The value of a header, in lower case; chance, where a call does not have it.
+    Header(String),
 }
 
 /// Who is told when a key comes near its limits.
