@@ -7,6 +7,7 @@
 //! Pure: values in, values out. What the target cannot do is refused by name, never dropped in silence;
 //! what a provider sends is never a reason to panic or to stop.
 
+pub mod reshape;
 mod stream;
 
 use serde_json::{Map, Value};

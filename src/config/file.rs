@@ -98,15 +98,16 @@ pub(super) struct Provider {
     pub(super) base_url: Written<String>,
     /// A key itself is written, which has been reported.
     pub(super) has_api_key: bool,
-    pub(super) api_key_env: Written<String>,
-    pub(super) api_key_file: Written<String>,
-    pub(super) api_key_credential: Written<String>,
+    pub(super) api_key_env: Written<Vec<At<String>>>,
+    pub(super) api_key_file: Written<Vec<At<String>>>,
+    pub(super) api_key_credential: Written<Vec<At<String>>>,
     pub(super) stream_usage: Option<StreamUsage>,
     /// Names and values of headers; the values may be secrets.
     pub(super) headers: Vec<(At<String>, At<String>)>,
     pub(super) api_version: Option<At<String>>,
     pub(super) transport: Transport,
     pub(super) prefer_provider_cost: Option<bool>,
+    pub(super) responses: Option<bool>,
 }
 
 /// A value of which it matters that absent and wrong are different.
@@ -320,9 +321,9 @@ fn provider(name: At<String>, mut section: Section<'_>) -> Provider {
         kind: Written::read(&mut section, "kind", Section::text),
         base_url: Written::read(&mut section, "base_url", Section::text),
         has_api_key: section.has("api_key"),
-        api_key_env: Written::read(&mut section, "api_key_env", Section::text),
-        api_key_file: Written::read(&mut section, "api_key_file", Section::text),
-        api_key_credential: Written::read(&mut section, "api_key_credential", Section::text),
+        api_key_env: Written::read(&mut section, "api_key_env", one_or_more),
+        api_key_file: Written::read(&mut section, "api_key_file", one_or_more),
+        api_key_credential: Written::read(&mut section, "api_key_credential", one_or_more),
         stream_usage: section.choice("stream_usage", &stream_usage).map(|at| at.value),
         headers: section
             .section("headers")
@@ -331,20 +332,28 @@ fn provider(name: At<String>, mut section: Section<'_>) -> Provider {
         api_version: section.text("api_version"),
         transport: transport(&mut section),
         prefer_provider_cost: section.flag("prefer_provider_cost"),
+        responses: section.flag("responses"),
     };
     section.finish();
     provider
 }
 
+/// A text or a list of them, at the place of the first; nothing for an empty list.
+fn one_or_more(section: &mut Section<'_>, key: &'static str) -> Option<At<Vec<At<String>>>> {
+    let texts = section.text_or_texts(key)?;
+    let span = texts.first()?.span.clone();
+    Some(At::new(texts, span))
+}
+
 fn model(name: At<String>, mut section: Section<'_>) -> Model {
-    let targets = section.sections_in("targets", "a list of tables such as { provider = \"openai\" }");
+    let targets =
+        section.sections_in("targets", "a list of tables such as { provider = \"openai\" }");
     let model = Model {
         name,
         provider: Written::read(&mut section, "provider", Section::text),
         upstream: section.text("model"),
-        targets: targets.map(|list| {
-            At::new(list.value.into_iter().map(target).collect(), list.span)
-        }),
+        targets: targets
+            .map(|list| At::new(list.value.into_iter().map(target).collect(), list.span)),
         fallbacks: section.texts("fallbacks").unwrap_or_default(),
         aliases: section.texts("aliases").unwrap_or_default(),
         max_output_tokens: section.integer("max_output_tokens", &MAX_OUTPUT),

@@ -194,8 +194,8 @@ pub struct Provider {
     pub kind: Kind,
     /// Absent for the kind that answers by itself.
     pub base_url: Option<BaseUrl>,
-    /// Absent where none is needed, and where secrets were not to be read.
-    pub key: Option<SecretString>,
+    /// Used in turn. None where none is needed, and where secrets were not to be read.
+    pub keys: Vec<SecretString>,
     pub key_header: KeyHeader,
     pub stream_usage: StreamUsage,
     pub headers: Vec<ExtraHeader>,
@@ -207,6 +207,8 @@ pub struct Provider {
     pub on_client_gone: ClientGone,
     /// The cost that this provider reports counts instead of the one from the price list.
     pub prefer_provider_cost: bool,
+    /// It has `OpenAI`'s responses; without them such calls are carried as chat.
+    pub responses: bool,
 }
 
 /// A header that is added to every call. The value may be a secret.

@@ -329,7 +329,11 @@ impl<'t> Section<'t> {
     }
 
     /// A list of tables inside this one.
-    pub(super) fn sections_in(&mut self, key: &'static str, expected: &str) -> Option<At<Vec<Self>>> {
+    pub(super) fn sections_in(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+    ) -> Option<At<Vec<Self>>> {
         let value = self.value(key)?;
         let path = self.path_of(key);
         let Some(list) = value.get_ref().as_array() else {

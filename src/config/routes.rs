@@ -213,7 +213,7 @@ mod tests {
             name: Arc::from(name),
             kind: Kind::Echo,
             base_url: None,
-            key: None,
+            keys: vec![],
             key_header: KeyHeader::Bearer,
             stream_usage: StreamUsage::Ask,
             headers: vec![],
@@ -222,6 +222,7 @@ mod tests {
             max_connections: 1,
             on_client_gone: ClientGone::Cancel,
             prefer_provider_cost: false,
+            responses: true,
         })
     }
 

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn pauses_double_and_end_somewhere() {
-        for (retry, from, to) in [(0, 250, 500), (1, 500, 1_000), (4, 4_000, 8_000), (99, 4_000, 8_000)]
+        for (retry, from, to) in
+            [(0, 250, 500), (1, 500, 1_000), (4, 4_000, 8_000), (99, 4_000, 8_000)]
         {
             for random in [0, 1, u64::MAX] {
                 let pause = pause_ms(retry, random);

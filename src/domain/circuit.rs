@@ -29,7 +29,9 @@ pub enum Standing {
     /// It has cooled down: one call may try it.
     Due,
     /// To be left alone until then, or until the call that tries it has ended.
-    Cooling { until: Timestamp },
+    Cooling {
+        until: Timestamp,
+    },
 }
 
 /// The failures of one target.

@@ -134,11 +134,7 @@ fn check_form(model: &file::Model, list: &At<Vec<file::Target>>, context: &Conte
     }
 }
 
-fn target(
-    written: &file::Target,
-    providers: &Providers,
-    context: &Context<'_>,
-) -> Option<Target> {
+fn target(written: &file::Target, providers: &Providers, context: &Context<'_>) -> Option<Target> {
     let option = format!("{}.provider", written.path);
     if written.provider.is_absent() {
         let problem = Problem::at(written.span.clone(), format!("`{option}` is missing"));

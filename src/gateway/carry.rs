@@ -1,0 +1,217 @@
+//! The bytes of a call on their way to a target, and of a whole answer on their way back: as they are
+//! where both sides speak one dialect, else translated.
+//!
+//! What is metered is always what the provider sent, never what was made of it.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::Errand;
+use super::route::Destination;
+use crate::provider::endpoint::Endpoint;
+use crate::provider::kind::StreamUsage;
+use crate::provider::request::{self, Edits};
+use crate::translate::{
+    About, Brief, Failure, StreamTranslation, Translation, Untranslatable, reshape,
+};
+
+/// A call as its target is sent it.
+pub(super) struct Outgoing {
+    pub(super) endpoint: Endpoint,
+    pub(super) body: Bytes,
+    pub(super) is_translated: bool,
+}
+
+/// What must change in a call that goes through as it is.
+pub(super) fn edits<'a>(errand: &Errand<'_>, target: &'a Destination) -> Edits<'a> {
+    let model = &*target.upstream_model;
+    Edits {
+        model: (errand.call.model != model).then_some(model),
+        include_usage: asks_usage(errand, target),
+        output_cap: errand.cap,
+    }
+}
+
+/// Whether usage must be asked for, which is hidden from a client that did not.
+pub(super) fn asks_usage(errand: &Errand<'_>, target: &Destination) -> bool {
+    errand.call.stream && target.provider.stream_usage == StreamUsage::Ask
+}
+
+/// The call as `target` is sent it.
+pub(super) fn outgoing(
+    errand: &Errand<'_>,
+    target: &Destination,
+) -> Result<Outgoing, Untranslatable> {
+    let endpoint = target.endpoint(errand.call.endpoint, errand.call.stream);
+    let Some(translation) = &target.translation else {
+        let body = request::rewrite(errand.body, errand.call, &edits(errand, target));
+        return Ok(Outgoing { endpoint, body, is_translated: false });
+    };
+    let call = members(errand.body)?;
+    let chat = match translation.frontend {
+        Some(frontend) => frontend.request(&call)?,
+        None => call,
+    };
+    let translated = match translation.backend {
+        Some(backend) => backend.request(&chat, &brief(errand, target))?,
+        None => chat_for(chat, errand, target),
+    };
+    let body = Bytes::from(Value::Object(translated).to_string());
+    Ok(Outgoing { endpoint, body, is_translated: true })
+}
+
+fn members(body: &[u8]) -> Result<Map<String, Value>, Untranslatable> {
+    serde_json::from_slice(body).map_err(|error| Untranslatable {
+        param: None,
+        message: format!("the body cannot be read as JSON: {error}"),
+    })
+}
+
+fn brief<'a>(errand: &Errand<'_>, target: &'a Destination) -> Brief<'a> {
+    Brief {
+        model: &target.upstream_model,
+        stream: errand.call.stream,
+        output_cap: errand.cap.or(errand.call.output_cap),
+        max_output_tokens: target.max_output_tokens,
+    }
+}
+
+/// A chat call that came from another dialect, as a provider of chat takes it.
+fn chat_for(
+    mut chat: Map<String, Value>,
+    errand: &Errand<'_>,
+    target: &Destination,
+) -> Map<String, Value> {
+    const CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+    chat.insert("model".to_owned(), json!(*target.upstream_model));
+    if errand.call.stream {
+        chat.insert("stream".to_owned(), json!(true));
+    }
+    if asks_usage(errand, target) {
+        let options = chat.entry("stream_options").or_insert_with(|| json!({}));
+        if !options.is_object() {
+            *options = json!({});
+        }
+        options["include_usage"] = json!(true);
+    } else {
+        chat.shift_remove("stream_options");
+    }
+    if let Some(cap) = errand.cap {
+        let written: Vec<_> = CAPS.into_iter().filter(|name| chat.contains_key(*name)).collect();
+        let names = if written.is_empty() { CAPS[..1].to_vec() } else { written };
+        chat.extend(names.into_iter().map(|name| (name.to_owned(), json!(cap))));
+    }
+    chat
+}
+
+/// What answers say of the call that they belong to.
+pub(super) fn about(errand: &Errand<'_>) -> About {
+    let id = errand.id.to_string();
+    About {
+        id: id.strip_prefix("req_").unwrap_or(&id).to_owned(),
+        created: errand.id.began().millis() / 1000,
+        model: errand.call.model.clone(),
+        wants_usage: errand.call.wants_usage,
+    }
+}
+
+/// An answer in the client's dialect.
+pub(super) struct Translated {
+    pub(super) status: u16,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
+}
+
+/// A whole answer of a provider, or the stream that the client asked for in its place.
+pub(super) fn answer(translation: &Translation, errand: &Errand<'_>, answer: &[u8]) -> Translated {
+    let about = about(errand);
+    let Ok(value) = serde_json::from_slice::<Value>(answer) else {
+        return failure(translation, errand, 502, answer);
+    };
+    let completion = match translation.backend {
+        Some(backend) => backend.answer(&value, &about),
+        None => value,
+    };
+    completed(translation, errand, &completion)
+}
+
+/// The same of what has been made a chat completion before.
+pub(super) fn completed(
+    translation: &Translation,
+    errand: &Errand<'_>,
+    completion: &Value,
+) -> Translated {
+    let about = about(errand);
+    if errand.call.stream {
+        let from_chat = Translation { backend: None, ..*translation };
+        let mut stream = StreamTranslation::new(&from_chat, &about);
+        let mut body = Vec::new();
+        for chunk in reshape::chunks(completion) {
+            body.extend_from_slice(&stream.push(format!("data: {chunk}\n\n").as_bytes()));
+        }
+        body.extend_from_slice(&stream.finish());
+        let body = Bytes::from(body);
+        return Translated { status: 200, content_type: "text/event-stream", body };
+    }
+    let body = match translation.frontend {
+        Some(frontend) => frontend.answer(completion, &about),
+        None => completion.clone(),
+    };
+    Translated { status: 200, content_type: JSON, body: Bytes::from(body.to_string()) }
+}
+
+const JSON: &str = "application/json";
+
+/// An answer of a provider that is an error.
+pub(super) fn failure(
+    translation: &Translation,
+    errand: &Errand<'_>,
+    status: u16,
+    body: &[u8],
+) -> Translated {
+    let mut failure = match translation.backend {
+        Some(backend) => backend.failure(status, body),
+        None => chat_failure(status, body),
+    };
+    if failure.status < 400 {
+        // An error that came with a status of success.
+        failure.status = 502;
+    }
+    let body = match translation.frontend {
+        Some(frontend) => frontend.failure(&failure, &about(errand)),
+        None => json!({ "error": {
+            "message": failure.message,
+            "type": failure.kind,
+            "param": failure.param,
+            "code": failure.code,
+        }}),
+    };
+    let body = Bytes::from(body.to_string());
+    Translated { status: failure.status, content_type: JSON, body }
+}
+
+/// What an error in `OpenAI`'s shape says, or whatever came in its place.
+fn chat_failure(status: u16, body: &[u8]) -> Failure {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    // Google's compatible address wraps it into a list; some servers have a text in place of the object.
+    let error = value.get(0).unwrap_or(&value).get("error").unwrap_or(&Value::Null);
+    let text = |name: &str| match error.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let message = text("message").or_else(|| error.as_str().map(str::to_owned));
+    let usual = if status >= 500 { "server_error" } else { "invalid_request_error" };
+    Failure {
+        status,
+        message: message.unwrap_or_else(|| format!("The provider answered with status {status}.")),
+        kind: text("type").unwrap_or_else(|| usual.to_owned()),
+        code: text("code"),
+        param: text("param"),
+    }
+}
+
+/// The translations of one side alone, for what has to be put together in the middle.
+pub(super) const fn to_chat(translation: &Translation) -> Translation {
+    Translation { frontend: None, ..*translation }
+}
