@@ -151,8 +151,7 @@ pub(super) struct Model {
     pub(super) provider: Written<String>,
     /// The name that the provider is asked for.
     pub(super) upstream: Option<At<String>>,
-    /// Absent where none are written.
-    pub(super) targets: Option<At<Vec<Target>>>,
+    pub(super) targets: Written<Vec<Target>>,
     pub(super) fallbacks: Vec<At<String>>,
     pub(super) aliases: Vec<At<String>>,
     pub(super) max_output_tokens: Option<u64>,
@@ -346,14 +345,11 @@ fn one_or_more(section: &mut Section<'_>, key: &'static str) -> Option<At<Vec<At
 }
 
 fn model(name: At<String>, mut section: Section<'_>) -> Model {
-    let targets =
-        section.sections_in("targets", "a list of tables such as { provider = \"openai\" }");
     let model = Model {
         name,
         provider: Written::read(&mut section, "provider", Section::text),
         upstream: section.text("model"),
-        targets: targets
-            .map(|list| At::new(list.value.into_iter().map(target).collect(), list.span)),
+        targets: Written::read(&mut section, "targets", targets),
         fallbacks: section.texts("fallbacks").unwrap_or_default(),
         aliases: section.texts("aliases").unwrap_or_default(),
         max_output_tokens: section.integer("max_output_tokens", &MAX_OUTPUT),
@@ -361,6 +357,11 @@ fn model(name: At<String>, mut section: Section<'_>) -> Model {
     };
     section.finish();
     model
+}
+
+fn targets(section: &mut Section<'_>, key: &'static str) -> Option<At<Vec<Target>>> {
+    let list = section.sections_in(key, "a list of tables such as { provider = \"openai\" }")?;
+    Some(At::new(list.value.into_iter().map(target).collect(), list.span))
 }
 
 fn target(mut section: Section<'_>) -> Target {

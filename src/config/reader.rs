@@ -343,7 +343,9 @@ impl<'t> Section<'t> {
         let each = list.iter().enumerate().filter_map(|(index, item)| {
             self.inner(format!("{path}[{index}]"), item.span(), item, "a table")
         });
-        Some(At::new(each.collect(), value.span()))
+        let sections: Vec<Self> = each.collect();
+        let is_wrong = sections.len() < list.len();
+        (!is_wrong).then(|| At::new(sections, value.span()))
     }
 
     /// All entries of this table as texts, in the order of the file. The texts are never shown.

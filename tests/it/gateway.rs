@@ -170,7 +170,7 @@ fn bind(live: &Arc<Live>) -> Server {
 }
 
 impl Gateway {
-    fn start(config_text: &str) -> Self {
+    pub(crate) fn start(config_text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("conduit.toml");
         fs::write(&config, config_text).unwrap();

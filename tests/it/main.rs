@@ -16,6 +16,7 @@ mod headers;
 mod limits;
 mod providers;
 mod reload;
+mod routing;
 mod shutdown;
 mod streaming;
 mod upstream;

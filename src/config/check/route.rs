@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::provider::Providers;
-use crate::config::file::{self, File};
+use crate::config::file::{self, File, Written};
 use crate::config::model::{Routing, Sticky, Timeouts};
 use crate::config::problem::Problem;
 use crate::config::reader::{At, suggestion, written_key};
@@ -62,15 +62,16 @@ fn route(model: &file::Model, providers: &Providers, context: &Context<'_>) -> O
     let pattern = pattern(&model.name, context);
     if let Some(pattern) = &pattern {
         check_aliases(model, pattern, context);
-        let upstreams = model.targets.iter().flat_map(|list| &list.value);
+        let upstreams = model.targets.right().into_iter().flat_map(|list| &list.value);
         let upstreams = upstreams.filter_map(|target| target.upstream.as_ref());
         for name in model.upstream.iter().chain(upstreams) {
             check_upstream(name, pattern, context);
         }
     }
     let mut targets = match &model.targets {
-        None => vec![only_target(model, providers, context)?],
-        Some(list) => {
+        Written::Absent => vec![only_target(model, providers, context)?],
+        Written::Wrong => return None,
+        Written::Right(list) => {
             check_form(model, list, context);
             let each = list.value.iter().map(|written| target(written, providers, context));
             each.collect::<Option<Vec<_>>>()?
