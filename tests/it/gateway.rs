@@ -132,6 +132,7 @@ pub(crate) struct Gateway {
 fn variables(name: &str) -> Option<String> {
     let value = match name {
         "SCRIPTED_KEY" => PROVIDER_KEY,
+        "SECOND_KEY" => "provider-key-2",
         "WEBHOOK_SECRET" => WEBHOOK_SECRET,
         _ => return None,
     };
