@@ -7,7 +7,11 @@
 //! Pure: values in, values out. What the target cannot do is refused by name, never dropped in silence;
 //! what a provider sends is never a reason to panic or to stop.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the translators that use it come one by one"))]
+mod media;
 mod stream;
+#[cfg_attr(not(test), expect(dead_code, reason = "the translators that use it come one by one"))]
+mod tool_id;
 
 use serde_json::{Map, Value};
 
