@@ -7,12 +7,6 @@
 //!
 //! A new direction is a row in [`DIRECTIONS`] and a folder; a new case is a folder.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test says what is wrong by failing where it finds it"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
