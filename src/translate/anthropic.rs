@@ -95,4 +95,4 @@ fn failure(status: u16, error: &Value) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::translate) mod tests;

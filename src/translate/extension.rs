@@ -70,18 +70,21 @@ fn each(list: Option<&mut Value>, mut change: impl FnMut(&mut Map<String, Value>
 
 /// Says in a tool's result that it is an error, unless it begins so.
 fn say_error(message: &mut Map<String, Value>) {
-    const WORD: &str = "Error: ";
     match message.get_mut("content") {
-        Some(Value::String(text)) => {
-            if !text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("error")) {
-                text.insert_str(0, WORD);
-            }
-        }
+        Some(Value::String(text)) if !begins_so(text) => text.insert_str(0, "Error: "),
         Some(Value::Array(parts)) => {
-            parts.insert(0, json!({ "type": "text", "text": WORD.trim_end() }))
+            let begins_so =
+                parts.first().and_then(|part| part["text"].as_str()).is_some_and(begins_so);
+            if !begins_so {
+                parts.insert(0, json!({ "type": "text", "text": "Error:" }));
+            }
         }
         _ => {}
     }
+}
+
+fn begins_so(text: &str) -> bool {
+    text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("error"))
 }
 
 #[cfg(test)]

@@ -51,28 +51,32 @@ impl Frontend for Messages {
     }
 }
 
-/// Anthropic's word for an error: by its status, and where that says nothing, as in a stream, by
-/// `OpenAI`'s word for it (platform.claude.com, "Errors").
+/// Anthropic's word for an error: by its status, and where there is none, as in a stream, by `OpenAI`'s
+/// word for it (platform.claude.com, "Errors").
 fn error_type(status: Option<u16>, kind: &str) -> &'static str {
-    match (status, kind) {
-        (Some(401), _) => "authentication_error",
-        (Some(402), _) => "billing_error",
-        (Some(403), _) => "permission_error",
-        (Some(404), _) => "not_found_error",
-        (Some(413), _) => "request_too_large",
-        (Some(429), _) => "rate_limit_error",
-        (Some(503 | 529), _) => "overloaded_error",
-        (Some(408 | 504), _) => "timeout_error",
-        (Some(400..=499), _) => "invalid_request_error",
-        (Some(500..), _) => "api_error",
-        (_, "invalid_request_error") => "invalid_request_error",
-        (_, "authentication_error") => "authentication_error",
-        (_, "permission_error" | "authorization_error") => "permission_error",
-        (_, "not_found_error") => "not_found_error",
-        (_, "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota") => {
-            "rate_limit_error"
-        }
-        (_, "overloaded_error") => "overloaded_error",
+    let Some(status) = status else { return error_type_of(kind) };
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        408 | 504 => "timeout_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
+fn error_type_of(kind: &str) -> &'static str {
+    match kind {
+        "invalid_request_error" => "invalid_request_error",
+        "authentication_error" => "authentication_error",
+        "permission_error" | "authorization_error" => "permission_error",
+        "not_found_error" => "not_found_error",
+        "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" => "rate_limit_error",
+        "overloaded_error" => "overloaded_error",
         _ => "api_error",
     }
 }

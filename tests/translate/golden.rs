@@ -24,12 +24,15 @@ const DIRECTIONS: &[(&str, Endpoint, Dialect)] = &[
 ];
 
 /// What is made of each file.
-const FILES: [(&str, &str, fn(&Case<'_>, &[u8]) -> String); 4] = [
+const FILES: [(&str, &str, Translate); 4] = [
     ("call.json", "call.expected.json", call),
     ("answer.json", "answer.expected.json", answer),
     ("stream.sse", "stream.expected.sse", stream),
     ("failure.json", "failure.expected.json", failure),
 ];
+
+/// What a file comes to.
+type Translate = fn(&Case<'_>, &[u8]) -> String;
 
 struct Case<'a> {
     folder: &'a Path,

@@ -11,6 +11,10 @@ use super::super::{About, Source};
 use super::answer::{annotation, arguments, finish_reason, refusal, service_tier, usage};
 use super::{JSON_TOOL, failure};
 
+/// The longest thinking that is kept to be given out whole, in bytes. No model thinks that much; what is
+/// longer is shown, and its block cannot be sent back.
+const THINKING_LIMIT: usize = 16 << 20;
+
 pub(super) struct MessageSource {
     about: About,
     /// The blocks that are open, by their index.
@@ -92,7 +96,7 @@ impl MessageSource {
 
     fn start(&mut self, message: &Value, out: &mut Vec<Value>) {
         self.note_usage(&message["usage"]);
-        out.push(self.chunk(json!({ "role": "assistant", "content": "", "refusal": null }), None));
+        out.push(self.chunk(&json!({ "role": "assistant", "content": "", "refusal": null }), None));
     }
 
     fn block_start(&mut self, index: u64, block: &Value, out: &mut Vec<Value>) {
@@ -146,7 +150,7 @@ impl MessageSource {
             "type": "function",
             "function": { "name": name, "arguments": "" },
         });
-        out.push(self.chunk(json!({ "tool_calls": [call] }), None));
+        out.push(self.chunk(&json!({ "tool_calls": [call] }), None));
     }
 
     fn block_delta(&mut self, index: u64, delta: &Value, out: &mut Vec<Value>) {
@@ -160,9 +164,11 @@ impl MessageSource {
             }
             (Some("thinking_delta"), Some(Block::Thinking { thinking, .. })) => {
                 let text = delta["thinking"].as_str().unwrap_or_default();
-                thinking.push_str(text);
+                if thinking.len() + text.len() <= THINKING_LIMIT {
+                    thinking.push_str(text);
+                }
                 if !text.is_empty() {
-                    out.push(self.chunk(json!({ "reasoning_content": text }), None));
+                    out.push(self.chunk(&json!({ "reasoning_content": text }), None));
                 }
             }
             (Some("signature_delta"), Some(Block::Thinking { signature, .. })) => {
@@ -196,14 +202,14 @@ impl MessageSource {
     fn text(&mut self, text: &str, out: &mut Vec<Value>) {
         if !text.is_empty() {
             self.said += text.chars().count();
-            out.push(self.chunk(json!({ "content": text }), None));
+            out.push(self.chunk(&json!({ "content": text }), None));
         }
     }
 
     fn input(&mut self, place: Option<usize>, text: &str, out: &mut Vec<Value>) {
         let Some(place) = place else { return self.text(text, out) };
         let call = json!({ "index": place, "function": { "arguments": text } });
-        out.push(self.chunk(json!({ "tool_calls": [call] }), None));
+        out.push(self.chunk(&json!({ "tool_calls": [call] }), None));
     }
 
     /// A whole thinking block, under an index: clients that put chunks together do so by it.
@@ -211,14 +217,14 @@ impl MessageSource {
         let mut block = block.clone();
         block["index"] = json!(self.thinking_blocks);
         self.thinking_blocks += 1;
-        out.push(self.chunk(json!({ "thinking_blocks": [block] }), None));
+        out.push(self.chunk(&json!({ "thinking_blocks": [block] }), None));
     }
 
     fn cite(&mut self, citation: &Value, start: usize, out: &mut Vec<Value>) {
         if let Some(mut annotation) = annotation(citation, start, self.said) {
             annotation["index"] = json!(self.annotations);
             self.annotations += 1;
-            out.push(self.chunk(json!({ "annotations": [annotation] }), None));
+            out.push(self.chunk(&json!({ "annotations": [annotation] }), None));
         }
     }
 
@@ -231,19 +237,19 @@ impl MessageSource {
         }
         self.end = End::Reasoned;
         if let Some(text) = refusal(Some(reason), &delta["stop_details"]) {
-            out.push(self.chunk(json!({ "refusal": text }), None));
+            out.push(self.chunk(&json!({ "refusal": text }), None));
         }
         let reason = finish_reason(Some(reason), self.is_json);
-        out.push(self.chunk(json!({}), Some(reason)));
+        out.push(self.chunk(&json!({}), Some(reason)));
     }
 
     fn stop(&mut self, out: &mut Vec<Value>) {
         if self.end == End::Open {
-            out.push(self.chunk(json!({}), Some("stop")));
+            out.push(self.chunk(&json!({}), Some("stop")));
         }
         self.end = End::Told;
         let told = Value::Object(std::mem::take(&mut self.usage));
-        let mut chunk = self.chunk(Value::Null, None);
+        let mut chunk = self.chunk(&Value::Null, None);
         chunk["choices"] = json!([]);
         chunk["usage"] = usage(&told);
         if let Some(tier) = service_tier(&told) {
@@ -270,7 +276,7 @@ impl MessageSource {
         }
     }
 
-    fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> Value {
+    fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> Value {
         json!({
             "id": format!("chatcmpl-{}", self.about.id),
             "object": "chat.completion.chunk",

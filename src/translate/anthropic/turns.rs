@@ -14,7 +14,7 @@ use super::parts::{blocks, copy_cache_control, missing, text_block};
 #[derive(Default)]
 pub(super) struct Turns {
     system: Vec<Value>,
-    turns: Vec<Turn>,
+    all: Vec<Turn>,
     /// The names of the tools that were called.
     pub(super) called: BTreeSet<String>,
 }
@@ -62,10 +62,10 @@ impl Turns {
     }
 
     fn add(&mut self, is_user: bool, blocks: Vec<Value>) {
-        match self.turns.last_mut() {
+        match self.all.last_mut() {
             Some(turn) if turn.is_user == is_user => turn.blocks.extend(blocks),
             _ if blocks.is_empty() => {}
-            _ => self.turns.push(Turn { is_user, blocks }),
+            _ => self.all.push(Turn { is_user, blocks }),
         }
     }
 
@@ -96,10 +96,10 @@ impl Turns {
     }
 
     fn arrange(&mut self) {
-        for turn in self.turns.iter_mut().filter(|turn| turn.is_user) {
+        for turn in self.all.iter_mut().filter(|turn| turn.is_user) {
             turn.blocks.sort_by_key(|block| block["type"] != "tool_result");
         }
-        if let Some(Turn { is_user: false, blocks }) = self.turns.last_mut()
+        if let Some(Turn { is_user: false, blocks }) = self.all.last_mut()
             && let Some(Value::String(text)) =
                 blocks.last_mut().and_then(|last| last.get_mut("text"))
         {
@@ -111,7 +111,7 @@ impl Turns {
         if !self.system.is_empty() {
             call.insert("system".to_owned(), content(self.system));
         }
-        let turns = self.turns.into_iter().map(|turn| {
+        let turns = self.all.into_iter().map(|turn| {
             let role = if turn.is_user { "user" } else { "assistant" };
             json!({ "role": role, "content": content(turn.blocks) })
         });

@@ -203,13 +203,12 @@ impl MessageSink {
             // What is left of a call that is over can only be white space.
             return;
         }
-        let block = match place.and_then(|place| self.blocks.get_mut(place)) {
-            Some(block) => block,
-            None => {
-                let made_id = format!("toolu_{}_{}", self.about.id, self.calls);
-                self.calls += 1;
-                self.begin(Kind::Call(Call { index, id: None, name: None, made_id }))
-            }
+        let block = if let Some(block) = place.and_then(|place| self.blocks.get_mut(place)) {
+            block
+        } else {
+            let made_id = format!("toolu_{}_{}", self.about.id, self.calls);
+            self.calls += 1;
+            self.begin(Kind::Call(Call { index, id: None, name: None, made_id }))
         };
         block.call(id, name);
         match &call["function"]["arguments"] {
@@ -228,7 +227,8 @@ impl MessageSink {
         while let Some(mut front) = self.blocks.pop_front() {
             front.write(self.number, is_end, out);
             let is_followed = !self.blocks.is_empty();
-            if !is_end && !(is_followed && front.is_over()) {
+            let is_over = is_end || (is_followed && front.is_over());
+            if !is_over {
                 self.blocks.push_front(front);
                 return;
             }
