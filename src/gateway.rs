@@ -156,13 +156,18 @@ async fn serve_key(
     }
 
     errand.cap = cap;
-    let mut attempts = Attempts::new(&config.routing, &edge.health, targets, seed);
+    let mut attempts = Attempts::new(id, &config.routing, &edge.health, targets);
     let outcome = try_targets(edge, account, &errand, &mut attempts, &mut settlement).await;
     let target = attempts.target();
     let mut response = match outcome {
         Ok(received) => delivery::deliver(received, target, &errand, settlement).await,
         Err(failed) => {
-            settlement.end(failed.ending());
+            match &failed {
+                Failed::Unable(_) => settlement.void(),
+                Failed::Upstream(_) => {
+                    settlement.end(failed.ending());
+                }
+            }
             return Err(failed.into());
         }
     };
@@ -234,7 +239,11 @@ async fn try_targets(
         let upstream = edge.upstreams.get(&target.provider);
         let key = attempts::key(&upstream, &edge.health);
         let outcome = attempt(errand, attempts, (&upstream, key), settlement).await;
-        let Next::Again(turn) = attempts.judge(&outcome, key, end) else { return outcome };
+        let say = |target: &Destination| carry::can_say(errand, target);
+        let Next::Again(turn) = attempts.judge(&outcome, key, end, say) else { return outcome };
+        if edge.stopping.is_stopping() {
+            return outcome;
+        }
         let ending = outcome.as_ref().map_or_else(Failed::ending, Received::ending);
         if settlement.is_free(ending) {
             attempts.turn_to(turn);

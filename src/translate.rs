@@ -7,8 +7,13 @@
 //! Pure: values in, values out. What the target cannot do is refused by name, never dropped in silence;
 //! what a provider sends is never a reason to panic or to stop.
 
+pub mod anthropic;
+pub mod extension;
+mod media;
+pub mod messages;
 pub mod reshape;
 mod stream;
+mod tool_id;
 
 use serde_json::{Map, Value};
 
@@ -117,7 +122,7 @@ pub trait Source {
     /// An event with its `event:` line, if it has one. An event that is an error becomes a chunk with
     /// an `error` in it.
     fn event(&mut self, name: Option<&str>, event: &Value, out: &mut Vec<Value>);
-    /// The end of the stream. Comes once.
+    /// The end of the stream. Comes once, unless the stream failed on its way here.
     fn finish(&mut self, out: &mut Vec<Value>);
 }
 
@@ -141,11 +146,13 @@ pub struct Translation {
 pub fn plan(endpoint: Endpoint, dialect: Dialect) -> Option<Translation> {
     let frontend: Option<&'static dyn Frontend> = match endpoint {
         Endpoint::Chat => None,
+        Endpoint::Messages => Some(&messages::Messages),
         _ => return None,
     };
     let backend: Option<&'static dyn Backend> = match dialect {
         Dialect::OpenAi => None,
-        Dialect::Anthropic | Dialect::Gemini | Dialect::Bedrock => return None,
+        Dialect::Anthropic => Some(&anthropic::Anthropic),
+        Dialect::Gemini | Dialect::Bedrock => return None,
     };
     Some(Translation { frontend, backend })
 }

@@ -78,7 +78,7 @@ pub(super) async fn admit(
                 let spent = ApiError::SpendingLimit { period, resets_at };
                 // What is rejected of a prediction is billed as output, whatever the cap.
                 let floor = floor.saturating_add(call.predicted_bytes);
-                if let Some(tokens) = options.fit(left, floor).ok_or(spent)? {
+                if let Some(tokens) = options.fit(left, floor).map_err(|TooDear| spent)? {
                     cap = Some(tokens.saturating_sub(call.predicted_bytes));
                 }
             }
@@ -98,6 +98,9 @@ impl From<Refusal> for ApiError {
         }
     }
 }
+
+/// No target can be afforded.
+struct TooDear;
 
 /// The targets of a call, each with the most that it can cost there.
 struct Options {
@@ -129,15 +132,16 @@ impl Options {
 
     /// Makes the call fit into `left`: the best target that can be afforded, with its output capped if
     /// need be, is the first from here on, and of the others those stay that can be afforded like that.
-    /// Says the cap, in tokens; `None` if no target can be afforded.
-    fn fit(&mut self, left: Money, floor: u64) -> Option<Option<u64>> {
+    /// Says the cap, in tokens.
+    fn fit(&mut self, left: Money, floor: u64) -> Result<Option<u64>, TooDear> {
         let cap_for = |ceiling: &Ceiling| {
             let fits = ceiling.amount() <= left;
             let capped = || ceiling.capped_to(left, floor).map(|c| Some(c.output_tokens()));
             if fits { Some(None) } else { capped() }
         };
-        let caps = self.ceilings.iter().enumerate();
-        let (first, cap) = caps.filter_map(|(i, c)| Some((i, cap_for(c)?))).next()?;
+        let found =
+            self.ceilings.iter().enumerate().find_map(|(index, c)| Some((index, cap_for(c)?)));
+        let (first, cap) = found.ok_or(TooDear)?;
         let mut index = 0;
         self.retain(|_, ceiling| {
             let is_before = index < first;
@@ -145,7 +149,7 @@ impl Options {
             let ceiling = cap.map_or(ceiling, |tokens| ceiling.with_output_at_most(tokens));
             (!is_before && ceiling.amount() <= left).then_some(ceiling)
         });
-        Some(cap)
+        Ok(cap)
     }
 
     /// Keeps the targets that are given a ceiling.

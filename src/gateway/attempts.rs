@@ -13,8 +13,10 @@ use super::route::Destination;
 use super::upstreams::Key;
 use crate::clock;
 use crate::config::Routing;
-use crate::domain::choice::pause_ms;
+use crate::domain::choice::{fingerprint, pause_ms};
+use crate::domain::circuit::Rule;
 use crate::domain::receipt::Ending;
+use crate::domain::request_id::RequestId;
 use crate::error::{ApiError, UpstreamError};
 use crate::provider::trouble::{Fault, Trouble};
 use crate::translate::Untranslatable;
@@ -56,14 +58,13 @@ impl From<Failed> for ApiError {
 
 /// The attempts of one call.
 pub(super) struct Attempts<'a> {
+    call: RequestId,
     routing: &'a Routing,
     health: &'a Health,
     targets: Vec<Choice>,
     at: usize,
     made: u64,
     retries: u64,
-    /// Draws for the pauses.
-    random: u64,
 }
 
 /// A target and what has become of it.
@@ -95,10 +96,10 @@ pub(super) struct Turn {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(
+        call: RequestId,
         routing: &'a Routing,
         health: &'a Health,
         targets: Vec<Destination>,
-        random: u64,
     ) -> Self {
         let choice = |target: Destination| Choice {
             keys: target.provider.keys.len().saturating_sub(1),
@@ -108,7 +109,7 @@ impl<'a> Attempts<'a> {
             not_before: None,
         };
         let targets = targets.into_iter().map(choice).collect();
-        Self { routing, health, targets, at: 0, made: 0, retries: 0, random }
+        Self { call, routing, health, targets, at: 0, made: 0, retries: 0 }
     }
 
     pub(super) fn target(&self) -> &Destination {
@@ -143,8 +144,14 @@ impl<'a> Attempts<'a> {
     }
 
     /// Takes note of how the attempt went, and decides what is next; `end` is when the call must have
-    /// ended.
-    pub(super) fn judge(&mut self, outcome: &Outcome, key: Option<&Key>, end: Instant) -> Next {
+    /// ended, and a target that cannot `say` what the call says is passed by.
+    pub(super) fn judge(
+        &mut self,
+        outcome: &Outcome,
+        key: Option<&Key>,
+        end: Instant,
+        say: impl Fn(&Destination) -> bool,
+    ) -> Next {
         let (trouble, reason) = match outcome {
             Ok(received) => match received.trouble(self.target().provider.kind) {
                 None => return self.went_well(key),
@@ -154,7 +161,7 @@ impl<'a> Attempts<'a> {
             Err(Failed::Unable(_)) => {
                 self.target().health.undecided();
                 self.targets[self.at].is_out = true;
-                return self.next(end, false);
+                return self.next(end, false, say);
             }
             Err(Failed::Upstream(error)) => {
                 let trouble = Trouble { fault: Fault::Moment, wait_ms: None };
@@ -166,7 +173,7 @@ impl<'a> Attempts<'a> {
         if has_key {
             return Next::Again(Turn { at: self.at, pause: Duration::ZERO });
         }
-        self.next(end, true)
+        self.next(end, true, say)
     }
 
     fn went_well(&self, key: Option<&Key>) -> Next {
@@ -194,7 +201,7 @@ impl<'a> Attempts<'a> {
                 "a provider refused its key or the account behind it"
             );
         } else {
-            tracing::warn!(provider, model, reason, "an attempt failed");
+            tracing::warn!(call.id = %self.call, provider, model, reason, "an attempt failed");
         }
         option.is_out |= matches!(trouble.fault, Fault::Key | Fault::Target);
         option.not_before =
@@ -207,8 +214,13 @@ impl<'a> Attempts<'a> {
         }
         // A key that is refused will be refused again.
         let failures = if trouble.fault == Fault::Key { 1 } else { rule.failures };
-        let rule = crate::domain::circuit::Rule { failures, ..rule };
+        let rule = Rule { failures, ..rule };
         option.target.health.failed(rule, trouble.wait_ms, reason);
+    }
+
+    /// Another number for each pause.
+    fn random(&self) -> u64 {
+        fingerprint(&[&self.call.bits().to_le_bytes(), &self.made.to_le_bytes()])
     }
 
     /// Whether the present target can be tried with another key at once.
@@ -223,12 +235,15 @@ impl<'a> Attempts<'a> {
     }
 
     /// The next target that has not been tried, or one that is worth trying again.
-    fn next(&mut self, end: Instant, may_retry: bool) -> Next {
+    fn next(&mut self, end: Instant, may_retry: bool, say: impl Fn(&Destination) -> bool) -> Next {
         if Instant::now() >= end {
             return Next::Show;
         }
-        if let Some(at) = self.targets.iter().position(|option| !option.is_tried) {
-            return Next::Again(Turn { at, pause: Duration::ZERO });
+        for (at, option) in self.targets.iter_mut().enumerate().filter(|(_, o)| !o.is_tried) {
+            if say(&option.target) {
+                return Next::Again(Turn { at, pause: Duration::ZERO });
+            }
+            (option.is_tried, option.is_out) = (true, true);
         }
         if !may_retry || self.retries >= self.routing.retries {
             return Next::Show;
@@ -237,7 +252,7 @@ impl<'a> Attempts<'a> {
         let Some((at, option)) = left.min_by_key(|(_, option)| option.not_before) else {
             return Next::Show;
         };
-        let pause = Duration::from_millis(pause_ms(self.retries, self.random));
+        let pause = Duration::from_millis(pause_ms(self.retries, self.random()));
         let asked = option.not_before.map(|at| at.saturating_duration_since(Instant::now()));
         let most = Duration::from_millis(self.routing.max_retry_wait_ms);
         if asked.is_some_and(|asked| asked > most) {
@@ -250,7 +265,6 @@ impl<'a> Attempts<'a> {
             return Next::Show;
         }
         self.retries += 1;
-        self.random = self.random.rotate_left(17).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Next::Again(Turn { at, pause })
     }
 }

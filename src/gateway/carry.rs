@@ -60,6 +60,11 @@ pub(super) fn outgoing(
     Ok(Outgoing { endpoint, body, is_translated: true })
 }
 
+/// Whether `target` can be sent the call at all.
+pub(super) fn can_say(errand: &Errand<'_>, target: &Destination) -> bool {
+    target.translation.is_none() || outgoing(errand, target).is_ok()
+}
+
 fn members(body: &[u8]) -> Result<Map<String, Value>, Untranslatable> {
     serde_json::from_slice(body).map_err(|error| Untranslatable {
         param: None,

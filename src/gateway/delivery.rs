@@ -94,10 +94,8 @@ pub(super) async fn receive(
             reader.read(first, &mut body, &mut patience, settlement).await?
         }
         _ if is_stream => {
-            let first = match patient {
-                true => first_event(first, &mut body, &mut patience).await?,
-                false => first,
-            };
+            let first =
+                if patient { first_event(first, &mut body, &mut patience).await? } else { first };
             let mut carriage = Box::new(carriage(target, errand, kind, endpoint));
             let ready = carriage.push(first.clone());
             settlement.metered(carriage.report());

@@ -120,14 +120,9 @@ pub(super) async fn send(
             headers.insert(ANTHROPIC_VERSION, HeaderValue::from_static("2023-06-01"));
         }
     }
-    for (name, value) in &upstream.headers {
-        headers.insert(name.clone(), value.clone());
-    }
-    if let Some(key) = key {
-        headers.insert(key.name.clone(), key.value.clone());
-    }
     // The meter reads what comes, and a compressed stream would not flow.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    authorize(upstream, *key, headers);
     let patience =
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let patience = patience.min(end.saturating_duration_since(Instant::now()));
@@ -137,6 +132,16 @@ pub(super) async fn send(
     let missing = announced(&answer)?;
     let (status, body) = (answer.status(), UpstreamBody { answer, missing });
     Ok(Answer { status, body: AnswerBody::Upstream(body) })
+}
+
+/// Puts the provider's credentials in. This comes last: what signs a call signs what is sent.
+fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
+    for (name, value) in &upstream.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    if let Some(key) = key {
+        headers.insert(key.name.clone(), key.value.clone());
+    }
 }
 
 /// Required of every call in Anthropic's dialect; their documentation names this value.

@@ -22,11 +22,13 @@ const MOST_KEYS: usize = 1024;
 /// What is known of all targets.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// By provider, then by the name that the model has there.
-    targets: RwLock<HashMap<Arc<str>, HashMap<Arc<str>, Arc<TargetHealth>>>>,
+    targets: RwLock<Targets>,
     /// By fingerprint: a key keeps its place when others come or go.
     keys: Mutex<HashMap<u64, Circuit>>,
 }
+
+/// By provider, then by the name that the model has there.
+type Targets = HashMap<Arc<str>, HashMap<Arc<str>, Arc<TargetHealth>>>;
 
 /// What is known of one target. While all is well only counters are touched.
 #[derive(Debug, Default)]

@@ -67,7 +67,7 @@ pub(super) fn choose(
                     && *other.upstream_model == *candidate.upstream_model
             };
             if !found.iter().any(is_there)
-                && let Some(destination) = destination(endpoint, candidate, health)
+                && let Some(destination) = destination(endpoint, &candidate, health)
             {
                 found.push((destination, rank, weight));
             }
@@ -94,7 +94,7 @@ pub(super) fn choose(
 /// What is known of a candidate; `None` if it cannot take the endpoint in any way.
 fn destination(
     endpoint: Endpoint,
-    candidate: Candidate<'_>,
+    candidate: &Candidate<'_>,
     health: &Health,
 ) -> Option<Destination> {
     let provider = candidate.provider;

@@ -136,7 +136,9 @@ impl Choice {
         for (name, value) in choice.get("delta").and_then(Value::as_object).into_iter().flatten() {
             match (name.as_str(), value) {
                 ("tool_calls", Value::Array(calls)) => {
-                    calls.iter().for_each(|call| self.tool_call(call));
+                    for call in calls {
+                        self.tool_call(call);
+                    }
                 }
                 ("role", Value::String(_)) => {
                     self.message.insert(name.clone(), value.clone());
@@ -242,7 +244,8 @@ mod tests {
     }
 
     fn events(chunks: &[Value]) -> String {
-        chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect()
+        let each: Vec<_> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+        each.concat()
     }
 
     #[test]

@@ -59,6 +59,9 @@ impl StreamTranslation {
             if let Some(event) = self.cutter.last() {
                 read(&event, self.source.as_deref_mut(), &mut self.chunks);
             }
+            if let Some(source) = &mut self.source {
+                source.finish(&mut self.chunks);
+            }
             self.end();
         }
         self.write()
@@ -70,15 +73,13 @@ impl StreamTranslation {
             let error =
                 json!({ "message": message, "type": "api_error", "param": null, "code": null });
             self.chunks.push(json!({ "error": error }));
+            // The source is not told: it would say once more that its stream was cut.
             self.end();
         }
         self.write()
     }
 
     fn end(&mut self) {
-        if let Some(source) = &mut self.source {
-            source.finish(&mut self.chunks);
-        }
         self.give();
         self.sink.finish(&mut self.events);
         self.is_over = true;

@@ -19,4 +19,5 @@ mod reload;
 mod routing;
 mod shutdown;
 mod streaming;
+mod translated;
 mod upstream;
