@@ -138,16 +138,7 @@ async fn serve_key(
     let parts = (&call, &body);
     let Admission { hold, targets, cap } =
         admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
-    let admitted = Admitted {
-        description: describe(&targets[0]),
-        provider: Arc::clone(&targets[0].provider),
-        pricing: Arc::clone(&targets[0].pricing),
-        client_endpoint: endpoint,
-        endpoint: targets[0].endpoint(endpoint, call.stream),
-        asked: settlement::Asked { prompt_bytes: call.prompt_bytes, ..Default::default() },
-        streamed: call.stream,
-        began,
-    };
+    let admitted = admitted(&errand, &targets[0]);
     let mut settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
     if edge.stopping.is_stopping() {
         // It stood in line while the order to stop came.
@@ -161,15 +152,7 @@ async fn serve_key(
     let target = attempts.target();
     let mut response = match outcome {
         Ok(received) => delivery::deliver(received, target, &errand, settlement).await,
-        Err(failed) => {
-            match &failed {
-                Failed::Unable(_) => settlement.void(),
-                Failed::Upstream(_) => {
-                    settlement.end(failed.ending());
-                }
-            }
-            return Err(failed.into());
-        }
+        Err(failed) => return Err(give_up(failed, settlement)),
     };
     show_target(&mut response, target, cap, attempts.made());
     Ok(response)
@@ -186,6 +169,33 @@ struct Errand<'a> {
     /// A lower output cap than the client's own, to make the call affordable.
     cap: Option<u64>,
     began: Instant,
+}
+
+/// What its bill needs to know of a call that is about to go to `target`.
+fn admitted(errand: &Errand<'_>, target: &Destination) -> Admitted {
+    let Call { endpoint, stream, prompt_bytes, .. } = *errand.call;
+    Admitted {
+        description: describe(errand.id, errand, target),
+        provider: Arc::clone(&target.provider),
+        pricing: Arc::clone(&target.pricing),
+        client_endpoint: endpoint,
+        endpoint: target.endpoint(endpoint, stream),
+        asked: settlement::Asked { prompt_bytes, ..settlement::Asked::default() },
+        streamed: stream,
+        began: errand.began,
+    }
+}
+
+/// Ends a call that nobody answered.
+fn give_up(failed: Failed, mut settlement: Settlement) -> ApiError {
+    match &failed {
+        // It was not sent.
+        Failed::Unable(_) => settlement.void(),
+        Failed::Upstream(_) => {
+            settlement.end(failed.ending());
+        }
+    }
+    failed.into()
 }
 
 /// What decides between targets of the same order.

@@ -268,15 +268,15 @@ fn each_mistake_is_said_in_these_words() {
         ),
         (
             "[models.a]\ntargets = [{ provider = \"echo\" }, { provider = \"ehco\" }]",
-            "2:47: `models.a.targets[1].provider`: there is no provider `ehco` (did you mean `echo`?)",
+            "2:48: `models.a.targets[1].provider`: there is no provider `ehco` (did you mean `echo`?)",
         ),
         (
             "[models.a]\ntargets = [{ provider = \"echo\", weight = 0 }]",
-            "2:43: `models.a.targets[0].weight` must be a whole number from 1 to 1000000 (out of range)",
+            "2:42: `models.a.targets[0].weight` must be a whole number from 1 to 1000000 (out of range)",
         ),
         (
             "[models.a]\ntargets = [{ provider = \"echo\", wieght = 1 }]",
-            "2:34: unknown key `wieght` in `models.a.targets[0]` (did you mean `weight`?)",
+            "2:33: unknown key `wieght` in `models.a.targets[0]` (did you mean `weight`?)",
         ),
         (
             "[models.a]\nprovider = \"echo\"\ntargets = [{ provider = \"echo\" }]",
@@ -284,7 +284,7 @@ fn each_mistake_is_said_in_these_words() {
         ),
         (
             "[models.a]\ntargets = [{ provider = \"echo\", model = \"x*\" }]",
-            "2:42: `model` must not have a `*` in it where the model's own name has none",
+            "2:41: `model` must not have a `*` in it where the model's own name has none",
         ),
         (
             "[models.a]\nprovider = \"echo\"\nfallbacks = [\"b\"]",

@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conduit::admin::keys::CreateKey;
 use conduit::domain::receipt::{Ending, Metered};
 use serde_json::json;
 
@@ -413,4 +414,31 @@ fn a_model_whose_provider_lacks_the_endpoint_says_so() {
     let body = br#"{"model":"claude","input":"x"}"#;
     let answer = gateway.exchange(&post("/v1/embeddings", &headers, body));
     assert_eq!((answer.status, answer.code()), (400, json!("endpoint_not_supported")));
+}
+
+#[test]
+fn a_call_of_several_attempts_takes_one_request_and_the_tokens_of_all() {
+    let (first, second) = (Upstream::start(), Upstream::start());
+    let gateway = two(&first, &second, "cooldown = \"0s\"");
+    let verb = CreateKey {
+        name: "counted".to_owned(),
+        rpm: Some(10),
+        tpm: Some(5_000),
+        parallel: Some(1),
+        ..CreateKey::default()
+    };
+    let key = gateway.create(verb);
+    first.then([Step::Close]);
+    let answer = gateway.call(&key, &both(""));
+    assert_eq!((answer.status, served_by(&answer)), (200, "second"));
+    gateway.receipt(2);
+    let account = gateway.desk().ledger.directory().by_id(key.id).unwrap();
+    let rates = account.rates(conduit::domain::window::Timestamp::MIN);
+    assert_eq!(rates.requests.unwrap().remaining, 9);
+    let estimated = (MESSAGES.len() as u64).div_ceil(4);
+    let used = 5_000 - rates.tokens.unwrap().remaining;
+    let served = PROMPT_TOKENS + COMPLETION_TOKENS;
+    // A token comes back every twelve milliseconds.
+    assert!((served + estimated / 2..=served + estimated).contains(&used), "{used}");
+    assert_eq!(gateway.call(&key, &both("")).status, 200, "its place beside others is free again");
 }

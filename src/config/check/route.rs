@@ -214,7 +214,8 @@ fn check_fallbacks(models: &[file::Model], routes: &[Route], context: &Context<'
             } else if !leads_to(&name.value) {
                 let option = format!("models.{}.fallbacks", written_key(&model.name.value));
                 let message = format!("`{option}`: there is no model `{shown}`");
-                let names = models.iter().map(|model| model.name.value.as_str());
+                let names = models.iter().map(|other| other.name.value.as_str());
+                let names = names.filter(|other| *other != model.name.value);
                 let label = suggestion(&name.value, names).unwrap_or_default();
                 context.report(Problem::at(name.span.clone(), message).label(label));
             }
