@@ -33,7 +33,7 @@ pub struct Brief<'a> {
 }
 
 /// What an answer says of the call that it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     /// What the answer is named after, without a prefix.
     pub id: String,
@@ -43,6 +43,8 @@ pub struct About {
     pub model: String,
     /// The client asked for a stream's usage.
     pub wants_usage: bool,
+    /// What the answer repeats of the call: see [`Frontend::settings`].
+    pub settings: Map<String, Value>,
 }
 
 /// Something in a call that the target's dialect cannot say: a 400 to the client.
@@ -84,6 +86,10 @@ pub enum EventData {
 pub trait Frontend: Sync {
     /// The client's call as a chat call, with every member that chat has a place for.
     fn request(&self, call: &Map<String, Value>) -> Result<Map<String, Value>, Untranslatable>;
+    /// What an answer in this dialect repeats of the client's call.
+    fn settings(&self, _call: &Map<String, Value>) -> Map<String, Value> {
+        Map::new()
+    }
     /// A chat completion as the client's dialect writes an answer.
     fn answer(&self, completion: &Value, about: &About) -> Value;
     fn sink(&self, about: &About) -> Box<dyn Sink>;

@@ -45,6 +45,7 @@ fn about() -> About {
         created: 1_700_000_000,
         model: "client-model".to_owned(),
         wants_usage: true,
+        ..About::default()
     }
 }
 
