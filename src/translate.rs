@@ -9,6 +9,7 @@
 
 pub mod anthropic;
 pub mod extension;
+pub mod gemini;
 mod media;
 pub mod messages;
 mod stream;
@@ -157,7 +158,8 @@ pub fn plan(endpoint: Endpoint, dialect: Dialect) -> Option<Translation> {
     let backend: Option<&'static dyn Backend> = match dialect {
         Dialect::OpenAi => None,
         Dialect::Anthropic => Some(&anthropic::Anthropic),
-        Dialect::Gemini | Dialect::Bedrock => return None,
+        Dialect::Gemini => Some(&gemini::Gemini),
+        Dialect::Bedrock => return None,
     };
     Some(Translation { frontend, backend })
 }
