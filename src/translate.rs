@@ -12,6 +12,7 @@ pub mod extension;
 pub mod gemini;
 mod media;
 pub mod messages;
+pub mod responses;
 mod stream;
 mod tool_id;
 
@@ -153,6 +154,7 @@ pub fn plan(endpoint: Endpoint, dialect: Dialect) -> Option<Translation> {
     let frontend: Option<&'static dyn Frontend> = match endpoint {
         Endpoint::Chat => None,
         Endpoint::Messages => Some(&messages::Messages),
+        Endpoint::Responses => Some(&responses::Responses),
         _ => return None,
     };
     let backend: Option<&'static dyn Backend> = match dialect {

@@ -99,4 +99,4 @@ fn kind(status: u16) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

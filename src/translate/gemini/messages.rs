@@ -169,11 +169,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A function's result. It stays the text that it is, under the name that Gemini reads it by.
-    fn result(
-        &self,
-        members: &Map<String, Value>,
-        param: &str,
-    ) -> Result<Value, Untranslatable> {
+    fn result(&self, members: &Map<String, Value>, param: &str) -> Result<Value, Untranslatable> {
         let id = members.get("tool_call_id").and_then(Value::as_str).unwrap_or_default();
         let name = self.calls.get(id).ok_or_else(|| {
             let param = format!("{param}.tool_call_id");

@@ -67,7 +67,8 @@ pub(super) fn request(
     if let Some(tier) = service_tier(chat)? {
         call.insert("serviceTier".to_owned(), tier.into());
     }
-    for (name, theirs) in [("cached_content", "cachedContent"), ("safety_settings", "safetySettings")]
+    for (name, theirs) in
+        [("cached_content", "cachedContent"), ("safety_settings", "safetySettings")]
     {
         if let Some(value) = google.and_then(|google| present(google, name)) {
             call.insert(theirs.to_owned(), value.clone());

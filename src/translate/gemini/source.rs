@@ -153,7 +153,8 @@ impl Source for GeminiSource {
 
 /// An error amid a stream, in chat's shape.
 fn error_chunk(error: &Value) -> Value {
-    let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let status =
+        error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let message = error.get("message").and_then(Value::as_str);
     json!({
         "message": message.unwrap_or("The provider ended its answer with an error."),

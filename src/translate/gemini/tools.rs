@@ -40,10 +40,7 @@ pub(super) fn put(
 }
 
 /// The function in a tool or a choice of one; there are no tools of another type.
-fn function_of<'a>(
-    tool: &'a Value,
-    param: &str,
-) -> Result<&'a Map<String, Value>, Untranslatable> {
+fn function_of<'a>(tool: &'a Value, param: &str) -> Result<&'a Map<String, Value>, Untranslatable> {
     if tool.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "function") {
         return Err(cannot(format!("{param}.type")));
     }
@@ -56,11 +53,9 @@ fn function_of<'a>(
 
 fn declaration(function: &Map<String, Value>) -> Value {
     let mut declaration = Map::new();
-    for (name, theirs) in [
-        ("name", "name"),
-        ("description", "description"),
-        ("parameters", "parametersJsonSchema"),
-    ] {
+    for (name, theirs) in
+        [("name", "name"), ("description", "description"), ("parameters", "parametersJsonSchema")]
+    {
         if let Some(value) = present(function, name) {
             declaration.insert(theirs.to_owned(), value.clone());
         }

@@ -1,0 +1,1 @@
+//! What becomes of calls of the responses endpoint and of the answers to them.
