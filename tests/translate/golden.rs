@@ -20,7 +20,9 @@ use conduit::translate::{
 /// The folders, with what the client calls and what the provider speaks.
 const DIRECTIONS: &[(&str, Endpoint, Dialect)] = &[
     ("anthropic", Endpoint::Chat, Dialect::Anthropic),
+    ("gemini", Endpoint::Chat, Dialect::Gemini),
     ("messages", Endpoint::Messages, Dialect::OpenAi),
+    ("responses", Endpoint::Responses, Dialect::OpenAi),
 ];
 
 /// What is made of each file.

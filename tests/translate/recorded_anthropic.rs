@@ -31,12 +31,7 @@ struct Sum {
 }
 
 fn about() -> About {
-    About {
-        id: "1".to_owned(),
-        model: "m".to_owned(),
-        wants_usage: true,
-        ..About::default()
-    }
+    About { id: "1".to_owned(), model: "m".to_owned(), wants_usage: true, ..About::default() }
 }
 
 fn bodies(ending: &str) -> Option<Vec<(String, Vec<u8>)>> {

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::About;
+use super::super::media::to_data_url;
 
 /// Gives calls an id where Gemini gave none: the same for the same answer, and another for each call.
 pub(super) struct Ids {
@@ -93,14 +94,13 @@ fn tool_call(call: &Value, signature: Option<&str>, ids: &mut Ids) -> Map<String
 fn image(data: &Value, index: usize) -> Option<Value> {
     let kind = data.get("mimeType")?.as_str().filter(|kind| kind.starts_with("image/"))?;
     let data = data.get("data")?.as_str()?;
-    let url = format!("data:{kind};base64,{data}");
+    let url = to_data_url(kind, data);
     Some(json!({ "type": "image_url", "index": index, "image_url": { "url": url } }))
 }
 
-/// The end of a candidate in chat's words. `None` while it has not ended.
-pub(super) fn finish(candidate: &Value, has_calls: bool) -> Option<&'static str> {
-    let reason = candidate.get("finishReason").and_then(Value::as_str)?;
-    Some(match reason {
+/// The reason for an end in chat's words; `None` where there is none.
+pub(super) fn finish(theirs: &str, has_calls: bool) -> Option<&'static str> {
+    Some(match theirs {
         "FINISH_REASON_UNSPECIFIED" => return None,
         "STOP" if has_calls => "tool_calls",
         "STOP" => "stop",
@@ -164,7 +164,9 @@ pub(super) fn index(candidate: &Value, at: usize) -> u64 {
 
 fn choice(candidate: &Value, at: usize, ids: &mut Ids) -> Value {
     let said = Said::read(candidate, ids);
-    let finish = finish(candidate, !said.calls.is_empty());
+    let theirs = candidate.get("finishReason").and_then(Value::as_str).unwrap_or_default();
+    let finish = finish(if theirs.is_empty() { "STOP" } else { theirs }, !said.calls.is_empty());
+    let finish = finish.unwrap_or("stop");
     let content = said.content.filter(|text| !text.is_empty() || said.calls.is_empty());
     let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
     if !said.reasoning.is_empty() {
@@ -183,16 +185,16 @@ fn choice(candidate: &Value, at: usize, ids: &mut Ids) -> Value {
         "index": index(candidate, at),
         "message": message,
         "logprobs": logprobs(candidate),
-        "finish_reason": finish.unwrap_or("stop"),
+        "finish_reason": finish,
     });
-    note_reason(&mut choice, candidate, finish);
+    note_reason(&mut choice, theirs, finish);
     choice
 }
 
 /// Keeps Gemini's own word for an end that chat has no word for.
-pub(super) fn note_reason(choice: &mut Value, candidate: &Value, finish: Option<&str>) {
-    if finish == Some("content_filter") {
-        choice["native_finish_reason"] = candidate["finishReason"].clone();
+pub(super) fn note_reason(choice: &mut Value, theirs: &str, finish: &str) {
+    if finish == "content_filter" {
+        choice["native_finish_reason"] = theirs.into();
     }
 }
 

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Untranslatable;
+use super::super::media::{DataUrl, data_url, is_data_url};
 use super::request::{cannot, present};
 
 /// What an ending of a file's name says of its kind.
@@ -90,19 +91,14 @@ pub(super) fn file(part: &Map<String, Value>, param: &str) -> Result<Value, Untr
 
 /// A data URL as a part: `None` where it is no data URL, and nothing in it where it is not in base64.
 fn inline(url: &str) -> Option<Option<Value>> {
-    let scheme = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"))?;
-    let read = || {
-        let (head, data) = url.get(scheme.len()..)?.split_once(',')?;
-        let mut words = head.split(';');
-        let kind = words.next().filter(|kind| kind.contains('/'))?;
-        let is_base64 = words.any(|word| word.trim().eq_ignore_ascii_case("base64"));
-        is_base64.then(|| json!({ "inlineData": { "mimeType": kind, "data": data } }))
-    };
-    Some(read())
+    is_data_url(url).then(|| {
+        let DataUrl { media_type, base64 } = data_url(url)?;
+        Some(json!({ "inlineData": { "mimeType": media_type, "data": base64 } }))
+    })
 }
 
 fn not_base64(param: String) -> Untranslatable {
-    Untranslatable::new(param, "A data URL must name a kind of media and be in base64.")
+    Untranslatable::new(param, "A data URL must be in base64.")
 }
 
 /// The kind that the ending of a name or of an address says.

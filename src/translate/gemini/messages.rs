@@ -168,7 +168,8 @@ impl<'a> Writer<'a> {
         Ok(json!({ "functionCall": function }))
     }
 
-    /// A function's result. It stays the text that it is, under the name that Gemini reads it by.
+    /// A function's result. It stays the text that it is, under the name that Gemini reads it by: one
+    /// for what went well, another for an error, where a frontend of ours knows that it is one.
     fn result(&self, members: &Map<String, Value>, param: &str) -> Result<Value, Untranslatable> {
         let id = members.get("tool_call_id").and_then(Value::as_str).unwrap_or_default();
         let name = self.calls.get(id).ok_or_else(|| {
@@ -179,7 +180,9 @@ impl<'a> Writer<'a> {
         for part in content(members, param, text_part)? {
             output.push_str(part.get("text").and_then(Value::as_str).unwrap_or_default());
         }
-        let response = json!({ "output": output });
+        let is_error = members.get("is_error") == Some(&Value::Bool(true));
+        let outcome = if is_error { "error" } else { "output" };
+        let response = json!({ outcome: output });
         Ok(json!({ "functionResponse": { "id": id, "name": name, "response": response } }))
     }
 }

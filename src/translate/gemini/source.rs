@@ -1,7 +1,8 @@
 //! Gemini's stream as chat chunks.
 //!
 //! Each event has the shape of a whole answer. A call comes whole and often before the event with
-//! the reason for the end; usage stands in every event and counts up, so that the last one holds.
+//! the reason for the end. Usage stands in every event and counts up, so that the last one holds. A
+//! candidate may say `STOP` and go on, as those do that run code in between: the end is told at the end.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ struct Progress {
     images: usize,
     /// The signature of what was said: given once, at the end, as clients join what comes in pieces.
     signature: Option<String>,
+    /// The last reason for an end.
+    finish: Option<String>,
 }
 
 impl GeminiSource {
@@ -38,7 +41,7 @@ impl GeminiSource {
         }
     }
 
-    fn chunk(&self, choices: Value) -> Value {
+    fn chunk(&self, choices: &[Value]) -> Value {
         let mut chunk = json!({
             "id": format!("chatcmpl-{}", self.about.id),
             "object": "chat.completion.chunk",
@@ -52,26 +55,21 @@ impl GeminiSource {
         chunk
     }
 
-    fn choice(&mut self, candidate: &Value, at: usize) -> Value {
+    /// What a candidate adds, if it adds anything.
+    fn choice(&mut self, candidate: &Value, at: usize) -> Option<Value> {
         let index = answer::index(candidate, at);
         let is_first = !self.choices.contains_key(&index);
         let said = Said::read(candidate, &mut self.ids);
         let progress = self.choices.entry(index).or_default();
-        let mut delta = progress.delta(said, is_first);
-        let finish = answer::finish(candidate, progress.calls > 0);
-        if finish.is_some() {
-            if let Some(signature) = progress.signature.take() {
-                delta["extra_content"] = answer::extra_content(&signature);
-            }
+        let delta = progress.delta(said, is_first);
+        if let Some(finish) = candidate.get("finishReason").and_then(Value::as_str) {
+            progress.finish = Some(finish.to_owned());
         }
-        let mut choice = json!({
-            "index": index,
-            "delta": delta,
-            "logprobs": answer::logprobs(candidate),
-            "finish_reason": finish,
-        });
-        answer::note_reason(&mut choice, candidate, finish);
-        choice
+        let logprobs = answer::logprobs(candidate);
+        let is_empty = delta.as_object().is_some_and(serde_json::Map::is_empty);
+        (!is_empty || !logprobs.is_null()).then(|| {
+            json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null })
+        })
     }
 }
 
@@ -112,12 +110,28 @@ impl Progress {
         }
         delta
     }
+
+    /// The choice that ends the candidate; `None` where it never said that it ends.
+    fn end(&self, index: u64) -> Option<Value> {
+        let theirs = self.finish.as_deref()?;
+        let finish = answer::finish(theirs, self.calls > 0)?;
+        let mut delta = json!({});
+        if let Some(signature) = &self.signature {
+            delta["extra_content"] = answer::extra_content(signature);
+        }
+        let mut choice =
+            json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish });
+        answer::note_reason(&mut choice, theirs, finish);
+        Some(choice)
+    }
 }
 
 impl Source for GeminiSource {
     fn event(&mut self, _name: Option<&str>, event: &Value, out: &mut Vec<Value>) {
         if let Some(error) = super::error_of(event) {
             out.push(json!({ "error": error_chunk(error) }));
+            // What failed must not look as if it had ended.
+            self.choices.clear();
             return;
         }
         if let Some(usage) = event.get("usageMetadata").and_then(answer::usage) {
@@ -126,25 +140,27 @@ impl Source for GeminiSource {
         if let Some(tier) = answer::service_tier(event) {
             self.tier = Some(tier.to_owned());
         }
-        let candidates: Vec<_> = answer::candidates(event).collect();
         let mut choices = Vec::new();
-        for (at, candidate) in candidates.into_iter().enumerate() {
-            choices.push(self.choice(candidate, at));
+        for (at, candidate) in answer::candidates(event).enumerate() {
+            choices.extend(self.choice(candidate, at));
         }
-        if let (true, true, Some(reason)) =
-            (choices.is_empty(), self.choices.is_empty(), answer::block_reason(event))
-        {
+        if let (true, Some(reason)) = (self.choices.is_empty(), answer::block_reason(event)) {
             self.choices.insert(0, Progress::default());
             choices.push(answer::blocked(reason, "delta"));
         }
         if !choices.is_empty() {
-            out.push(self.chunk(choices.into()));
+            out.push(self.chunk(&choices));
         }
     }
 
     fn finish(&mut self, out: &mut Vec<Value>) {
+        let ends = self.choices.iter().filter_map(|(index, progress)| progress.end(*index));
+        let ends: Vec<_> = ends.collect();
+        if !ends.is_empty() {
+            out.push(self.chunk(&ends));
+        }
         if let Some(usage) = self.usage.take() {
-            let mut chunk = self.chunk(json!([]));
+            let mut chunk = self.chunk(&[]);
             chunk["usage"] = usage;
             out.push(chunk);
         }

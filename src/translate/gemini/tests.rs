@@ -51,7 +51,8 @@ fn a_conversation_with_calls_keeps_its_turns_ids_and_names() {
         { "role": "assistant", "content": "", "reasoning_content": "Hm.",
           "tool_calls": [first, call("b", "Rome")] },
         { "role": "tool", "tool_call_id": "b", "content": "hot" },
-        { "role": "tool", "tool_call_id": "a", "content": [{ "type": "text", "text": "cold" }] },
+        { "role": "tool", "tool_call_id": "a", "is_error": true,
+          "content": [{ "type": "text", "text": "cold" }] },
         { "role": "developer", "content": [{ "type": "text", "text": "Say it in verse." }] },
         { "role": "assistant", "content": "So it is.",
           "extra_content": { "google": { "thought_signature": "end" } } },
@@ -71,7 +72,7 @@ fn a_conversation_with_calls_keeps_its_turns_ids_and_names() {
                     { "functionResponse": { "id": "b", "name": "weather",
                                             "response": { "output": "hot" } } },
                     { "functionResponse": { "id": "a", "name": "weather",
-                                            "response": { "output": "cold" } } },
+                                            "response": { "error": "cold" } } },
                 ] },
                 { "role": "model", "parts": [{ "text": "So it is.", "thoughtSignature": "end" }] },
             ],
@@ -373,12 +374,32 @@ fn a_stream_becomes_chunks_with_usage_at_the_end() {
     };
     assert_eq!(deltas[0], &json!({ "role": "assistant", "reasoning_content": "Hm" }));
     assert_eq!(deltas[1], &json!({ "content": "A", "tool_calls": [tool(0, "f")] }));
+    assert_eq!(deltas[2], &json!({ "tool_calls": [tool(1, "g")] }));
     let extra = json!({ "google": { "thought_signature": "t" } });
-    assert_eq!(deltas[2], &json!({ "tool_calls": [tool(1, "g")], "extra_content": extra }));
-    assert_eq!(chunks[1]["choices"][0]["finish_reason"], Value::Null);
-    assert_eq!(chunks[2]["choices"][0]["finish_reason"], "tool_calls");
-    assert_eq!((chunks.len(), &chunks[3]["choices"]), (4, &json!([])));
-    assert_eq!(chunks[3]["usage"]["completion_tokens"], 3);
+    assert_eq!(deltas[3], &json!({ "extra_content": extra }));
+    let ends: Vec<_> = chunks.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).collect();
+    assert_eq!(ends[..4], [&Value::Null, &Value::Null, &Value::Null, &json!("tool_calls")]);
+    assert_eq!((chunks.len(), &chunks[4]["choices"]), (5, &json!([])));
+    assert_eq!(chunks[4]["usage"]["completion_tokens"], 3);
+}
+
+#[test]
+fn a_candidate_that_goes_on_after_an_end_ends_once() {
+    let chunks = chunks(&[
+        event(json!([{ "text": "A" }]), Some("STOP"), 1),
+        event(json!([{ "text": "B" }]), Some("MAX_TOKENS"), 2),
+    ]);
+    let told: Vec<_> = chunks.iter().map(|chunk| &chunk["choices"][0]).collect();
+    assert_eq!(told[1]["delta"], json!({ "content": "B" }));
+    assert_eq!(
+        (&told[1]["finish_reason"], &told[2]["finish_reason"]),
+        (&Value::Null, &json!("length"))
+    );
+    let failed = super::tests::chunks(&[
+        event(json!([{ "text": "A" }]), Some("STOP"), 1),
+        json!({ "error": { "message": "No." } }),
+    ]);
+    assert!(failed[1].get("error").is_some() && failed[2].get("usage").is_some());
 }
 
 #[test]
@@ -424,7 +445,7 @@ fn a_translated_stream_is_read_from_bytes() {
     let mut out = translation.push(format!("data: {event}\r\n\r\n").as_bytes()).to_vec();
     out.extend_from_slice(&translation.finish());
     let out = String::from_utf8(out).unwrap();
-    assert_eq!(out.matches("\n\n").count(), 3, "{out}");
+    assert_eq!(out.matches("\n\n").count(), 4, "{out}");
     assert!(out.contains(r#""content":"Hi""#) && out.ends_with("data: [DONE]\n\n"), "{out}");
 }
 

@@ -4,12 +4,6 @@
 //! The recordings lie beside the project and are not part of it; without them this says that it was
 //! skipped and passes.
 
-#![expect(
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test says what is wrong by failing, and that it was skipped by saying so"
-)]
-
 use std::fs;
 use std::path::Path;
 
