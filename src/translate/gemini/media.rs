@@ -35,22 +35,22 @@ const KINDS: [(&str, &str); 19] = [
 
 /// An `image_url` part.
 pub(super) fn image(part: &Map<String, Value>, param: &str) -> Result<Value, Untranslatable> {
-    let param = format!("{param}.image_url");
+    let param = format!("{param}.image_url.url");
     // Some clients send the address alone.
     let url = match part.get("image_url") {
         Some(Value::String(url)) => Some(url.as_str()),
         Some(image) => image.get("url").and_then(Value::as_str),
         None => None,
     };
-    let url = url.ok_or_else(|| cannot(format!("{param}.url")))?;
-    if let Some(inline) = inline(url) {
-        return inline.ok_or_else(|| not_base64(format!("{param}.url")));
+    let url = url.ok_or_else(|| cannot(&*param))?;
+    if let Some(inline) = inline(url, &param)? {
+        return Ok(inline);
     }
     let is_remote = ["https://", "http://", "gs://"].iter().any(|scheme| url.starts_with(scheme));
     let kind = kind_by_name(url).filter(|kind| is_remote && !kind.starts_with("text/"));
     let kind = kind.ok_or_else(|| {
         Untranslatable::new(
-            format!("{param}.url"),
+            &*param,
             "The provider of this model must be told of what kind an image is, and this address \
              does not say it by its ending: send the image as a data URL.",
         )
@@ -79,8 +79,8 @@ pub(super) fn file(part: &Map<String, Value>, param: &str) -> Result<Value, Untr
     }
     let param = format!("{param}.file_data");
     let data = file.get("file_data").and_then(Value::as_str).ok_or_else(|| cannot(&*param))?;
-    if let Some(inline) = inline(data) {
-        return inline.ok_or_else(|| not_base64(param));
+    if let Some(inline) = inline(data, &param)? {
+        return Ok(inline);
     }
     let name = file.get("filename").and_then(Value::as_str);
     let kind = name.and_then(kind_by_name).ok_or_else(|| {
@@ -89,16 +89,14 @@ pub(super) fn file(part: &Map<String, Value>, param: &str) -> Result<Value, Untr
     Ok(json!({ "inlineData": { "mimeType": kind, "data": data } }))
 }
 
-/// A data URL as a part: `None` where it is no data URL, and nothing in it where it is not in base64.
-fn inline(url: &str) -> Option<Option<Value>> {
-    is_data_url(url).then(|| {
-        let DataUrl { media_type, base64 } = data_url(url)?;
-        Some(json!({ "inlineData": { "mimeType": media_type, "data": base64 } }))
-    })
-}
-
-fn not_base64(param: String) -> Untranslatable {
-    Untranslatable::new(param, "A data URL must be in base64.")
+/// A data URL as a part; nothing where it is no data URL.
+fn inline(url: &str, param: &str) -> Result<Option<Value>, Untranslatable> {
+    if !is_data_url(url) {
+        return Ok(None);
+    }
+    let DataUrl { media_type, base64 } =
+        data_url(url).ok_or_else(|| Untranslatable::new(param, "A data URL must be in base64."))?;
+    Ok(Some(json!({ "inlineData": { "mimeType": media_type, "data": base64 } })))
 }
 
 /// The kind that the ending of a name or of an address says.

@@ -93,8 +93,13 @@ fn check_members(chat: &Map<String, Value>) -> Result<(), Untranslatable> {
     for (name, value) in chat {
         let is_fine = match name.as_str() {
             _ if value.is_null() => true,
-            // Calls in parallel cannot be forbidden; without tools there are none.
-            "parallel_tool_calls" => value != &Value::Bool(false) || !tools::has_tools(chat),
+            "parallel_tool_calls" if value == &Value::Bool(false) && tools::has_tools(chat) => {
+                return Err(Untranslatable::new(
+                    name,
+                    "The provider of this model cannot keep it from calling several tools at once.",
+                ));
+            }
+            "parallel_tool_calls" => true,
             "logit_bias" => value.as_object().is_some_and(Map::is_empty),
             "verbosity" => value == "medium",
             name => CARRIED.contains(&name) || HINTS.contains(&name),

@@ -270,6 +270,11 @@ fn effort_is_a_level_or_a_budget_as_the_model_takes_it() {
     ] {
         let call = call_for(model, &json!({ "reasoning_effort": effort })).ok();
         let got = call.map(|mut call| call["generationConfig"]["thinkingConfig"].take());
+        let got = got.map(|mut got| {
+            let shows = got.as_object_mut().unwrap().shift_remove("includeThoughts");
+            assert_eq!(shows, (effort != "none").then_some(json!(true)));
+            got
+        });
         assert_eq!(got, config, "{model} {effort}");
     }
 }
@@ -353,7 +358,7 @@ fn chunks(events: &[Value]) -> Vec<Value> {
     out
 }
 
-fn event(parts: Value, finish: Option<&str>, tokens: u64) -> Value {
+fn event(parts: &Value, finish: Option<&str>, tokens: u64) -> Value {
     json!({ "candidates": [{ "content": { "parts": parts }, "finishReason": finish, "index": 0 }],
             "usageMetadata": { "promptTokenCount": 1, "candidatesTokenCount": tokens,
                                "totalTokenCount": tokens + 1 } })
@@ -363,9 +368,9 @@ fn event(parts: Value, finish: Option<&str>, tokens: u64) -> Value {
 fn a_stream_becomes_chunks_with_usage_at_the_end() {
     let call = |name: &str| json!({ "functionCall": { "name": name, "args": {} } });
     let chunks = chunks(&[
-        event(json!([{ "text": "Hm", "thought": true }]), None, 1),
-        event(json!([{ "text": "A" }, call("f")]), None, 2),
-        event(json!([call("g"), { "text": "", "thoughtSignature": "t" }]), Some("STOP"), 3),
+        event(&json!([{ "text": "Hm", "thought": true }]), None, 1),
+        event(&json!([{ "text": "A" }, call("f")]), None, 2),
+        event(&json!([call("g"), { "text": "", "thoughtSignature": "t" }]), Some("STOP"), 3),
     ]);
     let deltas: Vec<_> = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]).collect();
     let tool = |index: u64, name: &str| {
@@ -386,8 +391,8 @@ fn a_stream_becomes_chunks_with_usage_at_the_end() {
 #[test]
 fn a_candidate_that_goes_on_after_an_end_ends_once() {
     let chunks = chunks(&[
-        event(json!([{ "text": "A" }]), Some("STOP"), 1),
-        event(json!([{ "text": "B" }]), Some("MAX_TOKENS"), 2),
+        event(&json!([{ "text": "A" }]), Some("STOP"), 1),
+        event(&json!([{ "text": "B" }]), Some("MAX_TOKENS"), 2),
     ]);
     let told: Vec<_> = chunks.iter().map(|chunk| &chunk["choices"][0]).collect();
     assert_eq!(told[1]["delta"], json!({ "content": "B" }));
@@ -396,7 +401,7 @@ fn a_candidate_that_goes_on_after_an_end_ends_once() {
         (&Value::Null, &json!("length"))
     );
     let failed = super::tests::chunks(&[
-        event(json!([{ "text": "A" }]), Some("STOP"), 1),
+        event(&json!([{ "text": "A" }]), Some("STOP"), 1),
         json!({ "error": { "message": "No." } }),
     ]);
     assert!(failed[1].get("error").is_some() && failed[2].get("usage").is_some());
@@ -441,7 +446,7 @@ fn errors_are_understood_in_every_shape() {
 fn a_translated_stream_is_read_from_bytes() {
     let plan = plan(Endpoint::Chat, Dialect::Gemini).unwrap();
     let mut translation = StreamTranslation::new(&plan, &about());
-    let event = event(json!([{ "text": "Hi" }]), Some("STOP"), 1);
+    let event = event(&json!([{ "text": "Hi" }]), Some("STOP"), 1);
     let mut out = translation.push(format!("data: {event}\r\n\r\n").as_bytes()).to_vec();
     out.extend_from_slice(&translation.finish());
     let out = String::from_utf8(out).unwrap();
@@ -524,8 +529,8 @@ proptest! {
         let parts: Vec<_> = ids.iter()
             .map(|id| json!({ "functionCall": { "name": "f", "id": id, "args": {} } }))
             .collect();
-        let streamed = chunks(&[event(json!(parts), Some("STOP"), 1)]);
-        let whole = Gemini.answer(&event(json!(parts), Some("STOP"), 1), &about());
+        let streamed = chunks(&[event(&json!(parts), Some("STOP"), 1)]);
+        let whole = Gemini.answer(&event(&json!(parts), Some("STOP"), 1), &about());
         let calls = whole["choices"][0]["message"]["tool_calls"].as_array().unwrap();
         for (at, (id, call)) in ids.iter().zip(calls).enumerate() {
             let given = call["id"].as_str().unwrap();

@@ -2,7 +2,8 @@
 //!
 //! From the third generation on Gemini takes a level, before that a budget of tokens; the two are
 //! refused together. The numbers are those of Google's own chat endpoint (ai.google.dev, "OpenAI
-//! compatibility", the table of reasoning efforts).
+//! compatibility", the table of reasoning efforts). Who says how hard to think is shown the thought, as
+//! `reasoning_content`: other dialects' clients wait for it, and it costs nothing more.
 
 use serde_json::{Map, Value, json};
 
@@ -30,6 +31,9 @@ pub(super) fn config(
         }
         let (name, value) = by_effort(effort, model)?;
         config.insert(name.to_owned(), value);
+        if effort != "none" {
+            config.entry("includeThoughts").or_insert(true.into());
+        }
     }
     Ok((!config.is_empty()).then(|| config.into()))
 }

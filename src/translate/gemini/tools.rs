@@ -84,11 +84,11 @@ fn choice(chat: &Map<String, Value>, is_strict: bool) -> Result<Option<Value>, U
 
 /// A choice that names functions.
 fn named(choice: &Value) -> Result<Value, Untranslatable> {
+    const PARAM: &str = "tool_choice.allowed_tools";
     if choice.get("type").and_then(Value::as_str) != Some("allowed_tools") {
         let function = function_of(choice, "tool_choice")?;
         return Ok(json!({ "mode": "ANY", "allowedFunctionNames": [function.get("name")] }));
     }
-    const PARAM: &str = "tool_choice.allowed_tools";
     let allowed = choice.get("allowed_tools").unwrap_or(choice);
     let mode = match allowed.get("mode").and_then(Value::as_str) {
         Some("auto") => "VALIDATED",

@@ -179,7 +179,7 @@ fn events(chunks: &[Value]) -> Vec<Value> {
     events.collect()
 }
 
-fn delta(delta: Value) -> Value {
+fn delta(delta: &Value) -> Value {
     json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] })
 }
 
@@ -196,14 +196,14 @@ fn names(events: &[Value]) -> Vec<&str> {
 fn a_stream_announces_grows_and_ends_its_items() {
     let call = |index: u64, id: Option<&str>, name: Option<&str>, arguments: &str| json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } });
     let events = events(&[
-        delta(json!({ "role": "assistant", "content": "" })),
-        delta(json!({ "reasoning_content": "Hm." })),
-        delta(json!({ "content": "He" })),
-        delta(json!({ "content": "y" })),
-        delta(json!({ "tool_calls": [call(0, Some("a"), Some("f"), "")] })),
-        delta(json!({ "tool_calls": [call(1, Some("b"), Some("g"), "{")] })),
-        delta(json!({ "tool_calls": [call(0, None, None, "{}")] })),
-        delta(json!({ "tool_calls": [call(1, None, None, "}")] })),
+        delta(&json!({ "role": "assistant", "content": "" })),
+        delta(&json!({ "reasoning_content": "Hm." })),
+        delta(&json!({ "content": "He" })),
+        delta(&json!({ "content": "y" })),
+        delta(&json!({ "tool_calls": [call(0, Some("a"), Some("f"), "")] })),
+        delta(&json!({ "tool_calls": [call(1, Some("b"), Some("g"), "{")] })),
+        delta(&json!({ "tool_calls": [call(0, None, None, "{}")] })),
+        delta(&json!({ "tool_calls": [call(1, None, None, "}")] })),
         end("tool_calls"),
         json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 2,
                 "total_tokens": 5, "prompt_tokens_details": { "cached_tokens": 1 } } }),
@@ -264,17 +264,17 @@ fn a_stream_announces_grows_and_ends_its_items() {
 #[test]
 fn an_end_before_its_time_is_told() {
     for (reason, why) in [("length", "max_output_tokens"), ("content_filter", "content_filter")] {
-        let events = events(&[delta(json!({ "content": "He" })), end(reason)]);
+        let events = events(&[delta(&json!({ "content": "He" })), end(reason)]);
         let last = events.last().unwrap();
         assert_eq!(last["type"], "response.incomplete");
         assert_eq!(last["response"]["incomplete_details"]["reason"], why);
         assert_eq!(last["response"]["output"][0]["status"], "incomplete");
     }
-    let cut = events(&[delta(json!({ "content": "He" }))]);
+    let cut = events(&[delta(&json!({ "content": "He" }))]);
     assert_eq!(names(&cut)[5..], ["error", "failed"]);
     let error = json!({ "error": { "message": "Slow down.", "type": "rate_limit_error" } });
     let usage = json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 2 } });
-    let failed = events(&[error, delta(json!({ "content": "no" })), usage]);
+    let failed = events(&[error, delta(&json!({ "content": "no" })), usage]);
     assert_eq!(names(&failed), ["created", "in_progress", "error", "failed"]);
     let response = &failed[3]["response"];
     assert_eq!(
@@ -287,7 +287,7 @@ fn an_end_before_its_time_is_told() {
 #[test]
 fn calls_are_told_apart_however_they_are_counted() {
     let call = |index: Option<u64>, id: &str, arguments: &str| {
-        delta(json!({ "tool_calls": [{ "index": index, "id": id, "type": "function",
+        delta(&json!({ "tool_calls": [{ "index": index, "id": id, "type": "function",
             "function": { "name": "f", "arguments": arguments } }] }))
     };
     for index in [None, Some(0)] {
@@ -448,8 +448,8 @@ proptest! {
                            json!({ "choices": [{ "message": value }] })] {
             Responses.answer(&completion, &about());
         }
-        events(&[value.clone(), delta(other.clone()), json!({ "choices": list }),
-                 delta(json!({ "tool_calls": list, "content": "x" })), other]);
+        events(&[value.clone(), delta(&other), json!({ "choices": list }),
+                 delta(&json!({ "tool_calls": list, "content": "x" })), other]);
     }
 
     #[test]
@@ -465,7 +465,7 @@ proptest! {
             }
             call
         }).collect();
-        let chunks: Vec<_> = calls.iter().map(|call| delta(json!({ "tool_calls": [call] }))).collect();
+        let chunks: Vec<_> = calls.iter().map(|call| delta(&json!({ "tool_calls": [call] }))).collect();
         let streamed = events(&[&chunks[..], &[end("tool_calls")]].concat());
         let whole = Responses.answer(&json!({ "choices": [{ "message": { "tool_calls": calls } }] }), &about());
         for output in [&whole["output"], &streamed.last().unwrap()["response"]["output"]] {
