@@ -48,7 +48,7 @@ use crate::provider::kind::Kind;
 use crate::provider::request::{self, Call};
 use admit::Admission;
 use attempts::{Attempts, Failed, Next, Outcome};
-use delivery::Received;
+use delivery::{Back, Received};
 use forward::Sending;
 use relay::Patience;
 use route::{Destination, Wish};
@@ -283,6 +283,7 @@ async fn attempt(
 ) -> Outcome {
     let target = attempts.target();
     let outgoing = carry::outgoing(errand, target).map_err(Failed::Unable)?;
+    let about = outgoing.about.clone();
     settlement.sent();
     let answer = if target.provider.kind == Kind::Echo {
         forward::echo(errand, target, &outgoing)
@@ -293,9 +294,8 @@ async fn attempt(
         forward::send(&sending, outgoing).await?
     };
     settlement.answered(answer.status.as_u16());
-    let received =
-        delivery::receive(answer, target, errand, attempts.has_others(), settlement).await?;
-    Ok(received)
+    let back = Back { target, errand, about, patient: attempts.has_others() };
+    Ok(delivery::receive(answer, back, settlement).await?)
 }
 
 /// Says which target served a call, and what was done to it on the way.

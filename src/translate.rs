@@ -9,9 +9,11 @@
 
 pub mod anthropic;
 pub mod extension;
+pub mod gemini;
 mod media;
 pub mod messages;
 pub mod reshape;
+pub mod responses;
 mod stream;
 mod tool_id;
 
@@ -34,7 +36,7 @@ pub struct Brief<'a> {
 }
 
 /// What an answer says of the call that it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     /// What the answer is named after, without a prefix.
     pub id: String,
@@ -44,6 +46,8 @@ pub struct About {
     pub model: String,
     /// The client asked for a stream's usage.
     pub wants_usage: bool,
+    /// What the answer repeats of the call: see [`Frontend::settings`].
+    pub settings: Map<String, Value>,
 }
 
 /// Something in a call that the target's dialect cannot say: a 400 to the client.
@@ -85,6 +89,10 @@ pub enum EventData {
 pub trait Frontend: Sync {
     /// The client's call as a chat call, with every member that chat has a place for.
     fn request(&self, call: &Map<String, Value>) -> Result<Map<String, Value>, Untranslatable>;
+    /// What an answer in this dialect repeats of the client's call.
+    fn settings(&self, _call: &Map<String, Value>) -> Map<String, Value> {
+        Map::new()
+    }
     /// A chat completion as the client's dialect writes an answer.
     fn answer(&self, completion: &Value, about: &About) -> Value;
     fn sink(&self, about: &About) -> Box<dyn Sink>;
@@ -147,12 +155,14 @@ pub fn plan(endpoint: Endpoint, dialect: Dialect) -> Option<Translation> {
     let frontend: Option<&'static dyn Frontend> = match endpoint {
         Endpoint::Chat => None,
         Endpoint::Messages => Some(&messages::Messages),
+        Endpoint::Responses => Some(&responses::Responses),
         _ => return None,
     };
     let backend: Option<&'static dyn Backend> = match dialect {
         Dialect::OpenAi => None,
         Dialect::Anthropic => Some(&anthropic::Anthropic),
-        Dialect::Gemini | Dialect::Bedrock => return None,
+        Dialect::Gemini => Some(&gemini::Gemini),
+        Dialect::Bedrock => return None,
     };
     Some(Translation { frontend, backend })
 }

@@ -19,7 +19,8 @@ use crate::translate::{
 pub(super) struct Outgoing {
     pub(super) endpoint: Endpoint,
     pub(super) body: Bytes,
-    pub(super) is_translated: bool,
+    /// What its answer says of it; absent where nothing is translated.
+    pub(super) about: Option<About>,
 }
 
 /// What must change in a call that goes through as it is.
@@ -45,9 +46,11 @@ pub(super) fn outgoing(
     let endpoint = target.endpoint(errand.call.endpoint, errand.call.stream);
     let Some(translation) = &target.translation else {
         let body = request::rewrite(errand.body, errand.call, &edits(errand, target));
-        return Ok(Outgoing { endpoint, body, is_translated: false });
+        return Ok(Outgoing { endpoint, body, about: None });
     };
     let call = members(errand.body)?;
+    let settings = translation.frontend.map(|frontend| frontend.settings(&call));
+    let about = about(errand, settings.unwrap_or_default());
     let chat = match translation.frontend {
         Some(frontend) => frontend.request(&call)?,
         None => call,
@@ -57,7 +60,7 @@ pub(super) fn outgoing(
         None => chat_for(chat, errand, target),
     };
     let body = Bytes::from(Value::Object(translated).to_string());
-    Ok(Outgoing { endpoint, body, is_translated: true })
+    Ok(Outgoing { endpoint, body, about: Some(about) })
 }
 
 /// Whether `target` can be sent the call at all.
@@ -110,14 +113,23 @@ fn chat_for(
 }
 
 /// What answers say of the call that they belong to.
-pub(super) fn about(errand: &Errand<'_>) -> About {
+fn about(errand: &Errand<'_>, settings: Map<String, Value>) -> About {
     let id = errand.id.to_string();
     About {
         id: id.strip_prefix("req_").unwrap_or(&id).to_owned(),
         created: errand.id.began().millis() / 1000,
         model: errand.call.model.clone(),
         wants_usage: errand.call.wants_usage,
+        settings,
     }
+}
+
+/// The way back of an answer that is translated.
+pub(super) struct Way<'a> {
+    pub(super) translation: &'a Translation,
+    pub(super) about: &'a About,
+    /// The client asked for a stream.
+    pub(super) stream: bool,
 }
 
 /// An answer in the client's dialect.
@@ -128,28 +140,22 @@ pub(super) struct Translated {
 }
 
 /// A whole answer of a provider, or the stream that the client asked for in its place.
-pub(super) fn answer(translation: &Translation, errand: &Errand<'_>, answer: &[u8]) -> Translated {
-    let about = about(errand);
+pub(super) fn answer(way: &Way<'_>, answer: &[u8]) -> Translated {
     let Ok(value) = serde_json::from_slice::<Value>(answer) else {
-        return failure(translation, errand, 502, answer);
+        return failure(way, 502, answer);
     };
-    let completion = match translation.backend {
-        Some(backend) => backend.answer(&value, &about),
+    let completion = match way.translation.backend {
+        Some(backend) => backend.answer(&value, way.about),
         None => value,
     };
-    completed(translation, errand, &completion)
+    completed(way, &completion)
 }
 
 /// The same of what has been made a chat completion before.
-pub(super) fn completed(
-    translation: &Translation,
-    errand: &Errand<'_>,
-    completion: &Value,
-) -> Translated {
-    let about = about(errand);
-    if errand.call.stream {
-        let from_chat = Translation { backend: None, ..*translation };
-        let mut stream = StreamTranslation::new(&from_chat, &about);
+pub(super) fn completed(way: &Way<'_>, completion: &Value) -> Translated {
+    if way.stream {
+        let from_chat = Translation { backend: None, ..*way.translation };
+        let mut stream = StreamTranslation::new(&from_chat, way.about);
         let mut body = Vec::new();
         for chunk in reshape::chunks(completion) {
             body.extend_from_slice(&stream.push(format!("data: {chunk}\n\n").as_bytes()));
@@ -158,8 +164,8 @@ pub(super) fn completed(
         let body = Bytes::from(body);
         return Translated { status: 200, content_type: "text/event-stream", body };
     }
-    let body = match translation.frontend {
-        Some(frontend) => frontend.answer(completion, &about),
+    let body = match way.translation.frontend {
+        Some(frontend) => frontend.answer(completion, way.about),
         None => completion.clone(),
     };
     Translated { status: 200, content_type: JSON, body: Bytes::from(body.to_string()) }
@@ -168,13 +174,8 @@ pub(super) fn completed(
 const JSON: &str = "application/json";
 
 /// An answer of a provider that is an error.
-pub(super) fn failure(
-    translation: &Translation,
-    errand: &Errand<'_>,
-    status: u16,
-    body: &[u8],
-) -> Translated {
-    let mut failure = match translation.backend {
+pub(super) fn failure(way: &Way<'_>, status: u16, body: &[u8]) -> Translated {
+    let mut failure = match way.translation.backend {
         Some(backend) => backend.failure(status, body),
         None => chat_failure(status, body),
     };
@@ -182,8 +183,8 @@ pub(super) fn failure(
         // An error that came with a status of success.
         failure.status = 502;
     }
-    let body = match translation.frontend {
-        Some(frontend) => frontend.failure(&failure, &about(errand)),
+    let body = match way.translation.frontend {
+        Some(frontend) => frontend.failure(&failure, way.about),
         None => json!({ "error": {
             "message": failure.message,
             "type": failure.kind,
@@ -214,9 +215,4 @@ fn chat_failure(status: u16, body: &[u8]) -> Failure {
         code: text("code"),
         param: text("param"),
     }
-}
-
-/// The translations of one side alone, for what has to be put together in the middle.
-pub(super) const fn to_chat(translation: &Translation) -> Translation {
-    Translation { frontend: None, ..*translation }
 }

@@ -11,11 +11,12 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::carriage::Carriage;
+use super::carry::{self, Way};
 use super::forward::{Answer, AnswerBody};
 use super::relay::{self, Gathered, Patience, Relay};
 use super::route::Destination;
 use super::settlement::{Metering, Settlement};
-use super::{Errand, carry, headers};
+use super::{Errand, headers};
 use crate::domain::receipt::Ending;
 use crate::error::UpstreamError;
 use crate::provider::endpoint::Endpoint;
@@ -25,7 +26,7 @@ use crate::provider::sse::{Cutter, EVENT_LIMIT, Step};
 use crate::provider::trouble::{self, RetryHeaders, Trouble};
 use crate::provider::usage::read_answer;
 use crate::translate::reshape::Assembly;
-use crate::translate::{StreamTranslation, Translation};
+use crate::translate::{About, StreamTranslation, Translation};
 
 /// How much of a stream is kept back at most while its first event is waited for.
 const FIRST_EVENT_LIMIT: usize = 64 << 10;
@@ -36,6 +37,49 @@ pub(super) struct Received {
     body: AnswerBody,
     patience: Patience,
     content: Content,
+    about: Option<About>,
+}
+
+/// What is known of an answer before it comes.
+pub(super) struct Back<'a> {
+    pub(super) target: &'a Destination,
+    pub(super) errand: &'a Errand<'a>,
+    /// What the answer says of its call, where it is translated.
+    pub(super) about: Option<About>,
+    /// There are other targets: a stream is read until its first event has come.
+    pub(super) patient: bool,
+}
+
+impl Back<'_> {
+    /// What the provider was called at.
+    fn endpoint(&self) -> Endpoint {
+        self.target.endpoint(self.errand.call.endpoint, self.errand.call.stream)
+    }
+
+    fn way(&self) -> Option<Way<'_>> {
+        way(self.target, self.errand, self.about.as_ref())
+    }
+
+    fn carriage(&self) -> Carriage {
+        let (kind, endpoint) = (self.target.provider.kind, self.endpoint());
+        let Some(way) = self.way() else {
+            // What came without being asked for is not ours to take out.
+            let asked = carry::asks_usage(self.errand, self.target);
+            let hide = asked && !self.errand.call.wants_usage;
+            return Carriage::new(StreamMeter::new(kind, endpoint, hide), None);
+        };
+        let stream = StreamTranslation::new(way.translation, way.about);
+        Carriage::new(StreamMeter::new(kind, endpoint, false), Some(stream))
+    }
+}
+
+fn way<'a>(
+    target: &'a Destination,
+    errand: &Errand<'_>,
+    about: Option<&'a About>,
+) -> Option<Way<'a>> {
+    let (translation, about) = target.translation.as_ref().zip(about)?;
+    Some(Way { translation, about, stream: errand.call.stream })
 }
 
 enum Content {
@@ -55,60 +99,58 @@ enum Content {
     Opaque(Bytes),
 }
 
-/// Reads the beginning of an answer, or all of it where it is not a stream. With `patient`, a stream
-/// is read until its first event has come.
+/// Reads the beginning of an answer, or all of it where it is not a stream.
 pub(super) async fn receive(
     answer: Answer,
-    target: &Destination,
-    errand: &Errand<'_>,
-    patient: bool,
+    back: Back<'_>,
     settlement: &mut Settlement,
 ) -> Result<Received, UpstreamError> {
+    let (target, call) = (back.target, back.errand.call);
     let Answer { status, mut body } = answer;
     let is_encoded = is_encoded(body.headers());
     let may_be_cut = is_json_of_any_length(body.headers());
     // Speech is heard while it is made, and billed by what was asked for.
     let is_opaque = is_encoded || (status.is_success() && is_audio(body.headers()));
-    let says = if target.translation.is_none()
-        && errand.call.endpoint == Endpoint::StreamGenerateContent
-    {
+    let says = if target.translation.is_none() && call.endpoint == Endpoint::StreamGenerateContent {
         // Gemini streams JSON, unless it is asked for events.
         Some(true)
     } else {
-        stream_by_type(body.headers(), errand.call.stream)
+        stream_by_type(body.headers(), call.stream)
     };
-    let mut patience = Patience::new(&target.timeouts, errand.began);
+    let mut patience = Patience::new(&target.timeouts, back.errand.began);
     let first = relay::next_chunk(&mut body, &mut patience).await?.unwrap_or_default();
     let is_stream = status.is_success() && says.unwrap_or_else(|| begins_like_a_stream(&first));
-    let (kind, endpoint) = (target.provider.kind, sent_to(target, errand));
 
-    let content = match &target.translation {
+    let content = match back.way() {
         None if is_opaque => Content::Opaque(first),
         Some(_) if is_opaque => {
             settlement.metered(Metering::unreadable());
             return Err(UpstreamError::Broken);
         }
-        Some(translation) if is_stream && !errand.call.stream => {
-            let meter = StreamMeter::new(kind, endpoint, false);
-            let reader = Assembler::new(meter, translation, errand);
+        Some(way) if is_stream && !call.stream => {
+            let meter = StreamMeter::new(target.provider.kind, back.endpoint(), false);
+            let reader = Assembler::new(meter, &way);
             reader.read(first, &mut body, &mut patience, settlement).await?
         }
         _ if is_stream => {
-            let first =
-                if patient { first_event(first, &mut body, &mut patience).await? } else { first };
-            let mut carriage = Box::new(carriage(target, errand, kind, endpoint));
+            let first = if back.patient {
+                first_event(first, &mut body, &mut patience).await?
+            } else {
+                first
+            };
+            let mut carriage = Box::new(back.carriage());
             let ready = carriage.push(first.clone());
             settlement.metered(carriage.report());
             Content::Events { ready, first, carriage }
         }
-        translation => match relay::gather(first, &mut body, &mut patience).await? {
-            Gathered::TooLarge(_) if translation.is_some() => {
+        way => match relay::gather(first, &mut body, &mut patience).await? {
+            Gathered::TooLarge(_) if way.is_some() => {
                 settlement.metered(Metering::unreadable());
                 return Err(UpstreamError::Broken);
             }
             Gathered::TooLarge(start) => Content::Opaque(start),
             Gathered::Whole(bytes) => {
-                let report = read_answer(kind, endpoint, &bytes);
+                let report = read_answer(target.provider.kind, back.endpoint(), &bytes);
                 settlement.metered(&report);
                 if may_be_cut && status.is_success() && ends_too_early(&bytes) {
                     return Err(UpstreamError::Broken);
@@ -117,22 +159,7 @@ pub(super) async fn receive(
             }
         },
     };
-    Ok(Received { status, body, patience, content })
-}
-
-/// What the provider was called at.
-fn sent_to(target: &Destination, errand: &Errand<'_>) -> Endpoint {
-    target.endpoint(errand.call.endpoint, errand.call.stream)
-}
-
-fn carriage(target: &Destination, errand: &Errand<'_>, kind: Kind, endpoint: Endpoint) -> Carriage {
-    let Some(translation) = &target.translation else {
-        // What came without being asked for is not ours to take out.
-        let hide = carry::asks_usage(errand, target) && !errand.call.wants_usage;
-        return Carriage::new(StreamMeter::new(kind, endpoint, hide), None);
-    };
-    let stream = StreamTranslation::new(translation, &carry::about(errand));
-    Carriage::new(StreamMeter::new(kind, endpoint, false), Some(stream))
+    Ok(Received { status, body, patience, content, about: back.about })
 }
 
 /// Reads on until an event with data has come, so that an error in its place can still be answered by
@@ -178,10 +205,10 @@ struct Assembler {
 }
 
 impl Assembler {
-    fn new(meter: StreamMeter, translation: &Translation, errand: &Errand<'_>) -> Self {
-        let mut about = carry::about(errand);
-        about.wants_usage = true;
-        let stream = StreamTranslation::new(&carry::to_chat(translation), &about);
+    fn new(meter: StreamMeter, way: &Way<'_>) -> Self {
+        let about = About { wants_usage: true, ..way.about.clone() };
+        let to_chat = Translation { frontend: None, ..*way.translation };
+        let stream = StreamTranslation::new(&to_chat, &about);
         Self { meter, stream, assembly: Assembly::default() }
     }
 
@@ -268,7 +295,8 @@ pub(super) async fn deliver(
     mut settlement: Settlement,
 ) -> HttpResponse {
     let ending = received.ending();
-    let Received { status, body, patience, content } = received;
+    let Received { status, body, patience, content, about } = received;
+    let way = way(target, errand, about.as_ref());
     let mut response = HttpResponse::build(status);
     copy_headers(body.headers(), &mut response);
     let (bytes, translated) = match content {
@@ -278,23 +306,20 @@ pub(super) async fn deliver(
         }
         Content::Events { ready, carriage, .. } => {
             settlement.hold_is_durable().await;
-            if target.translation.is_some() {
+            if way.is_some() {
                 response.insert_header((header::CONTENT_TYPE, "text/event-stream"));
             }
             return response.body(Relay::events(ready, body, patience, *carriage, settlement));
         }
         Content::Whole { bytes, .. } => {
-            let translated = target.translation.as_ref().map(|translation| match ending {
-                Ending::Done => carry::answer(translation, errand, &bytes),
-                _ => carry::failure(translation, errand, status.as_u16(), &bytes),
+            let translated = way.map(|way| match ending {
+                Ending::Done => carry::answer(&way, &bytes),
+                _ => carry::failure(&way, status.as_u16(), &bytes),
             });
             (bytes, translated)
         }
         Content::Completion(completion) => {
-            let carried = target.translation.as_ref();
-            let translated =
-                carried.map(|translation| carry::completed(translation, errand, &completion));
-            (Bytes::new(), translated)
+            (Bytes::new(), way.map(|way| carry::completed(&way, &completion)))
         }
     };
     let cost = settlement.end_durably(ending).await;

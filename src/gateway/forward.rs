@@ -109,12 +109,12 @@ pub(super) async fn send(
     let mut request = upstream.client.request(Method::POST, uri);
     let headers = request.headers_mut();
     for (name, value) in *client_headers {
-        let is_foreign = outgoing.is_translated && is_of_a_dialect(name);
+        let is_foreign = outgoing.about.is_some() && is_of_a_dialect(name);
         if goes_upstream(client_headers, name) && !is_foreign {
             headers.append(name.clone(), value.clone());
         }
     }
-    if outgoing.is_translated {
+    if outgoing.about.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if upstream.provider.kind.dialect() == Dialect::Anthropic {
             headers.insert(ANTHROPIC_VERSION, HeaderValue::from_static("2023-06-01"));
@@ -187,7 +187,7 @@ fn classify(error: &SendRequestError) -> UpstreamError {
 /// What the built-in provider answers.
 pub(super) fn echo(errand: &Errand<'_>, target: &Destination, outgoing: &Outgoing) -> Answer {
     let (created, name) = (errand.id.began().millis() / 1000, format!("echo-{}", errand.id));
-    let answer = if outgoing.is_translated {
+    let answer = if outgoing.about.is_some() {
         // What was made of a call can be read as one.
         match request::read(outgoing.endpoint, &outgoing.body) {
             Ok(call) => echo::answer(&call, &Edits::default(), &outgoing.body, created, &name),

@@ -20,6 +20,12 @@ pub fn remove(chat: &mut Map<String, Value>, kind: Kind) {
     }
     each(chat.get_mut("messages"), |message| {
         message.shift_remove("thinking_blocks");
+        if !keeps.extra_content {
+            message.shift_remove("extra_content");
+            each(message.get_mut("tool_calls"), |call| {
+                call.shift_remove("extra_content");
+            });
+        }
         if !keeps.reasoning {
             message.shift_remove("reasoning_content");
         }
@@ -43,6 +49,8 @@ struct Keeps {
     reasoning: bool,
     /// Anthropic's marks for the cache, as `OpenRouter` and Alibaba document them.
     cache_control: bool,
+    /// Google's signatures of thought, which its own chat endpoint demands back.
+    extra_content: bool,
 }
 
 impl Keeps {
@@ -59,6 +67,7 @@ impl Keeps {
                     | Kind::LlamaCpp
             ),
             cache_control: matches!(kind, Kind::OpenRouter | Kind::Alibaba),
+            extra_content: kind == Kind::GeminiOpenAi,
         }
     }
 }
@@ -98,7 +107,8 @@ mod tests {
             "tools": [{ "type": "function", "cache_control": mark }],
             "messages": [
                 { "role": "user", "content": [{ "type": "text", "text": "a", "cache_control": mark }] },
-                { "role": "assistant", "content": "b", "reasoning_content": "r", "thinking_blocks": [{}] },
+                { "role": "assistant", "content": "b", "reasoning_content": "r", "thinking_blocks": [{}],
+                  "extra_content": {}, "tool_calls": [{ "id": "1", "extra_content": {} }] },
                 { "role": "tool", "tool_call_id": "1", "content": "no", "is_error": true },
                 { "role": "tool", "tool_call_id": "2", "content": "ERROR no", "is_error": true },
             ],
@@ -115,7 +125,7 @@ mod tests {
                 "tools": [{ "type": "function" }],
                 "messages": [
                     { "role": "user", "content": [{ "type": "text", "text": "a" }] },
-                    { "role": "assistant", "content": "b" },
+                    { "role": "assistant", "content": "b", "tool_calls": [{ "id": "1" }] },
                     { "role": "tool", "tool_call_id": "1", "content": "Error: no" },
                     { "role": "tool", "tool_call_id": "2", "content": "ERROR no" },
                 ],
@@ -129,5 +139,7 @@ mod tests {
         assert_eq!(chat["messages"][1]["reasoning_content"], "r");
         assert_eq!(chat["messages"][0]["content"][0]["cache_control"]["type"], "ephemeral");
         assert_eq!(removed(Kind::DeepSeek)["messages"][1]["reasoning_content"], "r");
+        let signed = &removed(Kind::GeminiOpenAi)["messages"][1];
+        assert_eq!(signed["tool_calls"][0]["extra_content"], json!({}));
     }
 }

@@ -156,7 +156,7 @@ mod tests {
     const NOTHING_BETWEEN: Translation = Translation { frontend: None, backend: None };
 
     fn about(wants_usage: bool) -> About {
-        About { id: "1".into(), created: 0, model: "m".into(), wants_usage }
+        About { id: "1".into(), model: "m".into(), wants_usage, ..About::default() }
     }
 
     fn through(wants_usage: bool, stream: &[u8], size: usize) -> String {

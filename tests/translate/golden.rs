@@ -20,7 +20,9 @@ use conduit::translate::{
 /// The folders, with what the client calls and what the provider speaks.
 const DIRECTIONS: &[(&str, Endpoint, Dialect)] = &[
     ("anthropic", Endpoint::Chat, Dialect::Anthropic),
+    ("gemini", Endpoint::Chat, Dialect::Gemini),
     ("messages", Endpoint::Messages, Dialect::OpenAi),
+    ("responses", Endpoint::Responses, Dialect::OpenAi),
 ];
 
 /// What is made of each file.
@@ -45,6 +47,7 @@ fn about() -> About {
         created: 1_700_000_000,
         model: "client-model".to_owned(),
         wants_usage: true,
+        ..About::default()
     }
 }
 

@@ -8,3 +8,4 @@
 
 mod golden;
 mod recorded_anthropic;
+mod recorded_gemini;

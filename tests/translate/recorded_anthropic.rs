@@ -31,7 +31,7 @@ struct Sum {
 }
 
 fn about() -> About {
-    About { id: "1".to_owned(), created: 0, model: "m".to_owned(), wants_usage: true }
+    About { id: "1".to_owned(), model: "m".to_owned(), wants_usage: true, ..About::default() }
 }
 
 fn bodies(ending: &str) -> Option<Vec<(String, Vec<u8>)>> {

@@ -7,7 +7,7 @@ use super::super::{About, Backend, Brief, Frontend, messages::Messages, tool_id}
 use super::Anthropic;
 
 fn about() -> About {
-    About { id: "1".into(), created: 0, model: "m".into(), wants_usage: true }
+    About { id: "1".into(), model: "m".into(), wants_usage: true, ..About::default() }
 }
 
 fn brief() -> Brief<'static> {

@@ -8,7 +8,7 @@ use super::super::{About, ClientEvent, EventData, Failure, Frontend};
 use super::Messages;
 
 fn about() -> About {
-    About { id: "1".into(), created: 0, model: "m".into(), wants_usage: true }
+    About { id: "1".into(), model: "m".into(), wants_usage: true, ..About::default() }
 }
 
 fn stream(chunks: &[Value]) -> Vec<Value> {
