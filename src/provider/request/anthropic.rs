@@ -162,3 +162,125 @@ fn surcharges(body: &Object<'_, Body>, call: &mut Call) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Edits, Head, read, rewrite};
+    use super::*;
+    use bytes::Bytes;
+
+    fn messages(members: &str) -> Result<Call, RequestError> {
+        let body = format!(r#"{{"model":"m","max_tokens":4000,"messages":[]{members}}}"#);
+        read(Endpoint::Messages, &Head::default(), body.as_bytes())
+    }
+
+    #[test]
+    fn the_facts_of_a_call_are_read() {
+        let body = r#"{"model":"claude","max_tokens":4000,"stream":true,"service_tier":"auto",
+            "system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral","ttl":"1h"}}],
+            "messages":[{"role":"user","content":"hi"}],"tools":[{"name":"f","input_schema":{}}]}"#;
+        let call = read(Endpoint::Messages, &Head::default(), body.as_bytes()).expect("a call");
+        assert!(call.stream && call.wants_usage && !call.media && !call.hosted_tools);
+        assert_eq!((&*call.model, call.output_cap, call.choices), ("claude", Some(4000), 1));
+        assert_eq!((call.least_cap, &call.unpriced), (0, &None));
+        assert!(call.prompt_bytes > 100 && call.prompt_bytes < call.body_bytes);
+    }
+
+    #[test]
+    fn what_the_wire_demands_must_be_there() {
+        let of = |body: &str| read(Endpoint::Messages, &Head::default(), body.as_bytes());
+        assert_eq!(of(r#"{"model":"m","messages":[]}"#), Err(RequestError::Missing("max_tokens")));
+        assert_eq!(of(r#"{"model":"m","max_tokens":1}"#), Err(RequestError::Missing("messages")));
+        let counted = br#"{"model":"m","messages":[]}"#;
+        let call = read(Endpoint::CountTokens, &Head::default(), counted).expect("a call");
+        assert!(call.is_free() && !call.can_be_capped());
+        assert_eq!(
+            messages(r#","Max_Tokens":1"#).map_err(|e| e.code()).err(),
+            Some(Some("unknown_parameter"))
+        );
+        assert_eq!(
+            messages(r#","thinking":{"budget_tokens":1,"budget_tokens":2}"#),
+            Err(RequestError::Duplicate("thinking.budget_tokens"))
+        );
+        let tools = RequestError::WrongType { param: "tools", expected: "a list of objects" };
+        assert_eq!(messages(r#","tools":[7]"#), Err(tools));
+    }
+
+    #[test]
+    fn a_cap_stays_above_the_budget_for_thinking() {
+        for (budget, least) in [(1024, 1025), (3999, 4000), (4000, 0), (9000, 0)] {
+            let thinking = format!(r#","thinking":{{"type":"enabled","budget_tokens":{budget}}}"#);
+            assert_eq!(messages(&thinking).map(|call| call.least_cap), Ok(least), "{budget}");
+        }
+        let adaptive = messages(r#","thinking":{"type":"adaptive"}"#);
+        assert_eq!(adaptive.map(|call| call.least_cap), Ok(0));
+    }
+
+    #[test]
+    fn tools_of_the_provider_are_told_from_the_clients() {
+        for (tools, hosted, uses, searches, unpriced) in [
+            (
+                r#"{"type":"custom","name":"a"},{"name":"b"},{"type":"memory_20250818"}"#,
+                false,
+                None,
+                false,
+                false,
+            ),
+            (r#"{"type":"web_search_20250305","max_uses":3}"#, true, Some(3), true, false),
+            (
+                r#"{"type":"web_search_20260318"},{"type":"web_fetch_20250910","max_uses":1}"#,
+                true,
+                None,
+                true,
+                false,
+            ),
+            (r#"{"type":"web_fetch_20250910","max_uses":1}"#, true, Some(1), false, false),
+            (r#"{"type":"tool_search_tool_bm25_20251119"}"#, true, None, false, false),
+            (r#"{"type":"code_execution_20260521"}"#, true, None, false, true),
+            (r#"{"type":"not_known_yet"}"#, true, None, false, true),
+        ] {
+            let call = messages(&format!(r#","tools":[{tools}]"#)).expect("a call");
+            let facts =
+                (call.hosted_tools, call.tool_limit, call.searches, call.unpriced.is_some());
+            assert_eq!(facts, (hosted, uses, searches, unpriced), "{tools}");
+        }
+        let call = messages(
+            r#","mcp_servers":[{"url":"u"}],"speed":"fast","container":"c"}"#.trim_end_matches('}'),
+        );
+        let call = call.expect("a call");
+        assert!(call.hosted_tools && call.unseen_input);
+        assert_eq!(call.unpriced, Some(("speed", "fast".to_owned())));
+    }
+
+    #[test]
+    fn what_is_not_text_is_noticed() {
+        let content = |parts: &str| {
+            let body = format!(
+                r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":[{parts}]}}]}}"#
+            );
+            let call = read(Endpoint::Messages, &Head::default(), body.as_bytes()).expect("a call");
+            (call.media, call.images_in, call.unseen_input)
+        };
+        let image =
+            r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA"}}"#;
+        assert_eq!(content(r#"{"type":"text","text":"a"}"#), (false, None, false));
+        assert_eq!(content(image), (true, Some(1), false));
+        let nested = format!(r#"{{"type":"tool_result","content":[{image},{image}]}},{image}"#);
+        assert_eq!(content(&nested), (true, Some(3), false));
+        assert_eq!(
+            content(r#"{"type":"document","source":{"type":"url","url":"u"}}"#),
+            (true, None, false)
+        );
+        assert_eq!(content(r#"{"type":"container_upload","file_id":"f"}"#), (true, None, true));
+        assert_eq!(content(r#"{"type":"document","type":"text"}"#), (true, None, false));
+    }
+
+    #[test]
+    fn only_the_model_and_the_cap_are_rewritten() {
+        let body = Bytes::from(r#"{ "max_tokens" : 4000,"model":"m","messages":[],"top_k":1.0 }"#);
+        let call = read(Endpoint::Messages, &Head::default(), &body).expect("a call");
+        let edits = Edits { model: Some("claude"), include_usage: true, output_cap: Some(9) };
+        let out = rewrite(&body, &call, &edits);
+        assert_eq!(out, r#"{ "max_tokens" : 9,"model":"claude","messages":[],"top_k":1.0 }"#);
+    }
+}

@@ -249,3 +249,146 @@ fn inline(cursor: &mut Cursor<'_>, media: &mut Media) -> Option<()> {
 fn is_other_case(key: &[u8], name: &str) -> bool {
     std::str::from_utf8(key).is_ok_and(|key| differs_in_case(key, name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Edits, Head, read as read_any, rewrite};
+    use super::*;
+    use bytes::Bytes;
+
+    fn generate(body: &str) -> Result<Call, RequestError> {
+        read(Endpoint::GenerateContent, "gemini-x", body)
+    }
+
+    #[test]
+    fn both_spellings_are_read_and_together_they_are_a_duplicate() {
+        for body in [
+            r#"{"contents":[],"generationConfig":{"maxOutputTokens":70,"candidateCount":3},"serviceTier":"FLEX"}"#,
+            r#"{"contents":[],"generation_config":{"max_output_tokens":70,"candidate_count":3},"service_tier":"flex"}"#,
+        ] {
+            let call = generate(body).expect("a call");
+            assert_eq!((&*call.model, call.output_cap, call.choices), ("gemini-x", Some(70), 3));
+            assert_eq!((call.service, call.stream), (Some(ServiceTier::Flex), false));
+        }
+        assert_eq!(
+            generate(r#"{"contents":[],"generationConfig":{},"generation_config":{}}"#),
+            Err(RequestError::Duplicate("generationConfig"))
+        );
+        assert_eq!(
+            generate(
+                r#"{"contents":[],"generationConfig":{"max_output_tokens":1,"maxOutputTokens":2}}"#
+            ),
+            Err(RequestError::Duplicate("generationConfig.maxOutputTokens"))
+        );
+        let written = "GenerationConfig".to_owned();
+        assert_eq!(
+            generate(r#"{"contents":[],"GenerationConfig":{}}"#),
+            Err(RequestError::LetterCase { written, param: "generationConfig" })
+        );
+    }
+
+    #[test]
+    fn the_model_is_that_of_the_path_and_the_method_says_whether_it_streams() {
+        let body = r#"{"contents":[],"model":"models/gemini-x","stream":false}"#;
+        let call = read(Endpoint::StreamGenerateContent, "gemini-x", body).expect("a call");
+        assert!(call.stream);
+        let other = read(Endpoint::GenerateContent, "gemini-y", body);
+        assert_eq!(other, Err(RequestError::OtherModel("model")));
+        assert_eq!(read(Endpoint::GenerateContent, "", body), Err(RequestError::Empty("model")));
+        assert_eq!(generate("{}"), Err(RequestError::Missing("contents")));
+    }
+
+    #[test]
+    fn a_cap_goes_into_the_configuration_wherever_that_is() {
+        for (body, expected) in [
+            (r#"{"contents":[]}"#, r#"{"generationConfig":{"maxOutputTokens":9},"contents":[]}"#),
+            (
+                r#"{"contents":[],"generationConfig":null}"#,
+                r#"{"contents":[],"generationConfig":{"maxOutputTokens":9}}"#,
+            ),
+            (
+                r#"{"contents":[],"generation_config":{ }}"#,
+                r#"{"contents":[],"generation_config":{"maxOutputTokens":9 }}"#,
+            ),
+            (
+                r#"{"contents":[],"generation_config":{"topK": 1}}"#,
+                r#"{"contents":[],"generation_config":{"maxOutputTokens":9,"topK": 1}}"#,
+            ),
+            (
+                r#"{"contents":[],"generation_config":{"max_output_tokens":0}}"#,
+                r#"{"contents":[],"generation_config":{"max_output_tokens":9}}"#,
+            ),
+            (
+                r#"{"contents":[],"generationConfig":{"maxOutputTokens":null}}"#,
+                r#"{"contents":[],"generationConfig":{"maxOutputTokens":9}}"#,
+            ),
+        ] {
+            let head = Head { model: Some("gemini-x"), content_type: None };
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let call = read_any(Endpoint::GenerateContent, &head, &body).expect("a call");
+            assert_eq!(call.output_cap, None);
+            let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(9) };
+            assert_eq!(rewrite(&body, &call, &edits), expected);
+        }
+    }
+
+    #[test]
+    fn a_model_is_renamed_wherever_a_body_names_it() {
+        for (endpoint, body, expected) in [
+            (
+                Endpoint::BatchEmbedContents,
+                r#"{"requests":[{"model":"models/m","content":{"parts":[]}},{"model":"m","content":{}}]}"#,
+                r#"{"requests":[{"model":"models/n","content":{"parts":[]}},{"model":"n","content":{}}]}"#,
+            ),
+            (
+                Endpoint::GeminiCountTokens,
+                r#"{"generateContentRequest":{"model":"models/m","contents":[]}}"#,
+                r#"{"generateContentRequest":{"model":"models/n","contents":[]}}"#,
+            ),
+            (Endpoint::EmbedContent, r#"{"content":{}}"#, r#"{"content":{}}"#),
+        ] {
+            let head = Head { model: Some("m"), content_type: None };
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let call = read_any(endpoint, &head, &body).expect("a call");
+            assert!(!call.can_be_capped());
+            let edits = Edits { model: Some("n"), include_usage: true, output_cap: Some(9) };
+            assert_eq!(rewrite(&body, &call, &edits), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_text_is_noticed_however_it_is_written() {
+        for (part, media, images, unseen) in [
+            (r#"{"text":"a","thoughtSignature":"s"}"#, false, None, false),
+            (r#"{"functionResponse":{"name":"f","response":{"a":1}}}"#, false, None, false),
+            (r#"{"inlineData":{"mimeType":"image/png","data":"AA"}}"#, true, Some(1), false),
+            (r#"{"inline_data":{"data":"AA","mime_type":"audio/wav"}}"#, true, None, false),
+            (r#"{"inlineData":{"data":"AA"}}"#, true, None, false),
+            (r#"{"fileData":{"fileUri":"u"}}"#, true, None, true),
+            (r#"{"t\u0065xt":"a"}"#, true, None, false),
+            (r#"{"functionResponse":{"parts":[]}}"#, true, None, false),
+        ] {
+            let body = format!(r#"{{"contents":[{{"role":"user","parts":[{part}]}}]}}"#);
+            let facts = generate(&body).map(|call| (call.media, call.images_in, call.unseen_input));
+            assert_eq!(facts, Ok((media, images, unseen)), "{part}");
+        }
+        let cached = generate(r#"{"contents":[],"cachedContent":"c"}"#);
+        assert_eq!(cached.map(|call| call.unseen_input), Ok(true));
+    }
+
+    #[test]
+    fn tools_of_the_provider_are_told_from_the_clients() {
+        for (tools, hosted, searches, unpriced) in [
+            (r#"{"functionDeclarations":[]}"#, false, false, false),
+            (r#"{"function_declarations":[]},{"googleSearch":{}}"#, true, true, false),
+            (r#"{"codeExecution":{}},{"urlContext":{}}"#, true, false, false),
+            (r#"{"googleMaps":{}}"#, true, false, true),
+            (r#"{"fileSearch":null}"#, false, false, false),
+        ] {
+            let call =
+                generate(&format!(r#"{{"contents":[],"tools":[{tools}]}}"#)).expect("a call");
+            let facts = (call.hosted_tools, call.searches, call.unpriced.is_some());
+            assert_eq!(facts, (hosted, searches, unpriced), "{tools}");
+        }
+    }
+}

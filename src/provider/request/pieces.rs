@@ -99,3 +99,56 @@ fn count(raw: &str) -> u64 {
     });
     if raw.starts_with('[') && read.is_some() { count } else { count.max(1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Edits, Head, read as read_any, rewrite};
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn images_are_counted_with_their_size_and_quality() {
+        let body = r#"{"prompt":"a cat","n":3,"size":"1024x1536","quality":"hd","model":"m","stream":true,"partial_images":2}"#;
+        let call = read(Endpoint::ImageGenerations, body).expect("a call");
+        assert_eq!((call.images, call.partial_images, call.stream), (3, 2, true));
+        assert_eq!(call.image_size.as_deref(), Some("1024x1536"));
+        assert_eq!(call.image_quality.as_deref(), Some("hd"));
+        let body = r#"{"model":"m","prompt":"a","images":[{"image_url":"u"},{"file_id":"f"}],"mask":{"file_id":"g"}}"#;
+        let call = read(Endpoint::ImageEdits, body).expect("a call");
+        assert_eq!((call.images, call.images_in), (1, Some(3)));
+        let error = read(Endpoint::ImageGenerations, "{}").expect_err("no prompt");
+        assert_eq!(error, RequestError::Missing("prompt"));
+    }
+
+    #[test]
+    fn a_model_that_the_provider_would_choose_is_always_named() {
+        for (body, expected) in [
+            (r#"{"prompt":"a"}"#, r#"{"model":"dall-e-2","prompt":"a"}"#),
+            (r#"{"prompt":"a","model": null}"#, r#"{"prompt":"a","model": "dall-e-2"}"#),
+        ] {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let call =
+                read_any(Endpoint::ImageGenerations, &Head::default(), &body).expect("a call");
+            assert_eq!(call.model, "dall-e-2");
+            assert_eq!(rewrite(&body, &call, &Edits::default()), expected);
+        }
+    }
+
+    #[test]
+    fn the_characters_to_be_spoken_are_counted_as_they_are_read() {
+        let body = r#"{"model":"m","input":"gr\u00fc\u00df \ud83d\ude00","voice":"v","stream_format":"sse"}"#;
+        let call = read(Endpoint::Speech, body).expect("a call");
+        assert_eq!((call.speech_characters, call.stream), (6, true));
+        let error = read(Endpoint::Speech, r#"{"model":"m","input":["a"]}"#).expect_err("no text");
+        assert_eq!(error, RequestError::WrongType { param: "input", expected: "a string" });
+    }
+
+    #[test]
+    fn documents_are_counted() {
+        let body = r#"{"model":"m","query":"q","documents":["a",{"text":"b"}],"top_n":1}"#;
+        let call = read(Endpoint::Rerank, body).expect("a call");
+        assert_eq!((call.documents, call.query_bytes), (2, 3));
+        let error = read(Endpoint::Rerank, r#"{"model":"m","query":"q"}"#).expect_err("none");
+        assert_eq!(error, RequestError::Missing("documents"));
+    }
+}

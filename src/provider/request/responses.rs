@@ -176,3 +176,133 @@ fn wider(one: Option<String>, other: Option<String>) -> Option<String> {
         _ => other.or(one),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Edits, Head, read as read_any, rewrite};
+    use super::*;
+    use bytes::Bytes;
+
+    fn with(members: &str) -> Result<Call, RequestError> {
+        read(&format!(r#"{{"model":"m","input":"hi"{members}}}"#))
+    }
+
+    #[test]
+    fn the_facts_of_a_call_are_read() {
+        let call = with(
+            r#","stream":true,"instructions":"be brief","max_output_tokens":50,"max_tokens":7,
+            "service_tier":"flex","tools":[{"type":"function","name":"f"}],"store":true,"n":"x""#,
+        );
+        let call = call.expect("a call");
+        assert!(call.stream && !call.background && !call.hosted_tools && !call.unseen_input);
+        assert_eq!((call.output_cap, call.service), (Some(50), Some(ServiceTier::Flex)));
+        assert_eq!(with("").map(|call| call.output_cap), Ok(None));
+        assert_eq!(read(r#"{"model":"m"}"#), Err(RequestError::Missing("input")));
+        assert_eq!(
+            with(r#","background":true,"background":false"#),
+            Err(RequestError::Duplicate("background"))
+        );
+        assert_eq!(with(r#","background":true"#).map(|call| call.background), Ok(true));
+    }
+
+    #[test]
+    fn what_lies_at_the_provider_is_noticed() {
+        for stored in [
+            r#"{"model":"m","previous_response_id":"r"}"#,
+            r#"{"model":"m","input":"a","conversation":{"id":"c"}}"#,
+            r#"{"model":"m","prompt":{"id":"p","version":"2"}}"#,
+            r#"{"model":"m","input":[{"type":"item_reference","id":"i"}]}"#,
+            r#"{"model":"m","input":[{"id":"i"}]}"#,
+            r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_image","file_id":"f"}]}]}"#,
+        ] {
+            assert_eq!(read(stored).map(|call| call.unseen_input), Ok(true), "{stored}");
+        }
+        assert_eq!(
+            with(r#","previous_response_id":null"#).map(|call| call.unseen_input),
+            Ok(false)
+        );
+    }
+
+    #[test]
+    fn items_of_text_are_told_from_others() {
+        for (items, media, images) in [
+            (r#"{"role":"user","content":"a"}"#, false, None),
+            (
+                r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"a"}]}"#,
+                false,
+                None,
+            ),
+            (
+                r#"{"type":"function_call","arguments":"{}"},{"type":"function_call_output","output":"x"}"#,
+                false,
+                None,
+            ),
+            (r#"{"type":"reasoning","summary":[],"encrypted_content":"e"}"#, false, None),
+            (
+                r#"{"role":"user","content":[{"type":"input_image","image_url":"u"},{"type":"input_text"}]}"#,
+                true,
+                Some(1),
+            ),
+            (
+                r#"{"type":"function_call_output","output":[{"type":"input_image","image_url":"u"}]}"#,
+                true,
+                Some(1),
+            ),
+            (r#"{"role":"user","content":[{"type":"input_file","file_url":"u"}]}"#, true, None),
+            (
+                r#"{"type":"computer_call_output","output":{"type":"computer_screenshot"}}"#,
+                true,
+                None,
+            ),
+            (r#"{"role":"user","c\u006fntent":[]}"#, true, None),
+        ] {
+            let body = format!(r#"{{"model":"m","input":[{items}]}}"#);
+            let facts = read(&body).map(|call| (call.media, call.images_in));
+            assert_eq!(facts, Ok((media, images)), "{items}");
+        }
+    }
+
+    #[test]
+    fn tools_of_the_provider_are_told_from_the_clients() {
+        for (tools, hosted, searches, unpriced) in [
+            (
+                r#"{"type":"function"},{"type":"custom"},{"type":"computer_use_preview"}"#,
+                false,
+                false,
+                false,
+            ),
+            (r#"{"type":"web_search"}"#, true, true, false),
+            (r#"{"type":"web_search_preview_2025_03_11"}"#, true, true, false),
+            (r#"{"type":"mcp","server_url":"u"}"#, true, false, false),
+            (r#"{"type":"file_search"}"#, true, false, true),
+            (r#"{"type":"code_interpreter","container":{"type":"auto"}}"#, true, false, true),
+            (r#"{"type":"image_generation"}"#, true, false, true),
+            ("{}", true, false, true),
+        ] {
+            let call = with(&format!(r#","max_tool_calls":4,"tools":[{tools}]"#)).expect("a call");
+            let facts = (call.hosted_tools, call.searches, call.unpriced.is_some());
+            assert_eq!(facts, (hosted, searches, unpriced), "{tools}");
+            assert_eq!(call.tool_limit, hosted.then_some(4));
+        }
+        let sized = r#","tools":[{"type":"web_search","search_context_size":"high"},{"type":"web_search"}]"#;
+        let call = with(sized).expect("a call");
+        assert_eq!((call.search_context.as_deref(), call.search_limit), (Some("high"), None));
+    }
+
+    #[test]
+    fn a_cap_is_put_where_none_is_and_usage_is_not_asked_for() {
+        for (members, expected) in [
+            ("", r#"{"max_output_tokens":9,"model":"m","input":"hi"}"#),
+            (r#","max_output_tokens":50"#, r#"{"model":"m","input":"hi","max_output_tokens":9}"#),
+            (
+                r#","max_output_tokens": null"#,
+                r#"{"model":"m","input":"hi","max_output_tokens": 9}"#,
+            ),
+        ] {
+            let body = Bytes::from(format!(r#"{{"model":"m","input":"hi"{members}}}"#));
+            let call = read_any(Endpoint::Responses, &Head::default(), &body).expect("a call");
+            let edits = Edits { model: None, include_usage: true, output_cap: Some(9) };
+            assert_eq!(rewrite(&body, &call, &edits), expected);
+        }
+    }
+}

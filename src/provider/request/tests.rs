@@ -381,11 +381,161 @@ proptest! {
         for input in [Bytes::from(bytes), Bytes::from(text)] {
             for endpoint in Endpoint::ALL {
                 if let Ok(call) = read_body(endpoint, &input) {
-                    let edits = Edits { model: Some("\""), include_usage: true, output_cap: Some(1) };
+                    let edits = Edits { model: Some("m"), include_usage: true, output_cap: Some(1) };
                     let out = rewrite(&input, &call, &edits);
                     prop_assert!(read_body(endpoint, &out).is_ok());
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_wire_is_edited_where_it_must_be_and_nowhere_else(
+        endpoint in proptest::sample::select(JSON_WIRES.to_vec()),
+        known in proptest::collection::vec((proptest::sample::select(KNOWN.to_vec()), any_known()), 0..6),
+        others in proptest::collection::btree_map("x[a-z_]{0,6}", any_value(), 0..4),
+        pretty: bool, renamed: bool, output_cap in proptest::option::of(1u64..1000),
+    ) {
+        let mut map: Map<String, Value> = others.into_iter().collect();
+        map.extend(known.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        map.extend(needed(endpoint));
+        let text = if pretty {
+            serde_json::to_string_pretty(&map)
+        } else {
+            serde_json::to_string(&map)
+        }.expect("JSON");
+        let body = Bytes::from(text);
+        if let Ok(call) = read_body(endpoint, &body) {
+            let edits = Edits { model: renamed.then_some("n"), include_usage: false, output_cap };
+            let out = rewrite(&body, &call, &edits);
+            let mut expected = map.clone();
+            if renamed && map.contains_key("model") {
+                let prefix = if is_gemini(endpoint) { "models/" } else { "" };
+                expected.insert("model".into(), json!(format!("{prefix}n")));
+            }
+            if let Some(cap) = output_cap {
+                expect_cap(endpoint, &mut expected, cap);
+            }
+            let read_back: Map<String, Value> = serde_json::from_slice(&out).expect("JSON");
+            prop_assert_eq!(&read_back, &expected);
+            if read_back == map {
+                prop_assert_eq!(&out, &body, "not a byte is changed");
+            }
+        }
+    }
+}
+
+const JSON_WIRES: [Endpoint; 15] = [
+    Endpoint::Chat,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Moderations,
+    Endpoint::Responses,
+    Endpoint::ImageGenerations,
+    Endpoint::Speech,
+    Endpoint::Rerank,
+    Endpoint::Messages,
+    Endpoint::CountTokens,
+    Endpoint::GenerateContent,
+    Endpoint::StreamGenerateContent,
+    Endpoint::GeminiCountTokens,
+    Endpoint::EmbedContent,
+    Endpoint::ImageEdits,
+];
+
+/// Members that some wire reads.
+const KNOWN: [&str; 18] = [
+    "stream",
+    "max_tokens",
+    "max_output_tokens",
+    "max_completion_tokens",
+    "generationConfig",
+    "generation_config",
+    "thinking",
+    "tools",
+    "system",
+    "input",
+    "contents",
+    "messages",
+    "n",
+    "size",
+    "background",
+    "max_tool_calls",
+    "service_tier",
+    "cachedContent",
+];
+
+fn is_gemini(endpoint: Endpoint) -> bool {
+    endpoint.dialect() == crate::provider::endpoint::Dialect::Gemini
+}
+
+fn any_known() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0u32..2000).prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!({"maxOutputTokens": 5, "topK": 1})),
+        Just(json!({"max_output_tokens": null})),
+        Just(json!({"budget_tokens": 1024})),
+        Just(json!([{"type": "web_search_20250305", "max_uses": 2}])),
+        Just(
+            json!([{"role": "user", "content": [{"type": "image_url"}], "parts": [{"text": "a"}]}])
+        ),
+        any_value(),
+    ]
+}
+
+/// What a call must have on a wire, and the model where the body may name it.
+fn needed(endpoint: Endpoint) -> Map<String, Value> {
+    let needed = match endpoint {
+        Endpoint::Chat | Endpoint::CountTokens => json!({"model": "m", "messages": []}),
+        Endpoint::Messages => json!({"model": "m", "messages": [], "max_tokens": 1500}),
+        Endpoint::Completions | Endpoint::ImageGenerations | Endpoint::ImageEdits => {
+            json!({"model": "m", "prompt": "a"})
+        }
+        Endpoint::Rerank => json!({"model": "m", "query": "a", "documents": []}),
+        Endpoint::EmbedContent => json!({"model": "models/m", "content": {}}),
+        endpoint if is_gemini(endpoint) => json!({"model": "models/m", "contents": []}),
+        _ => json!({"model": "m", "input": "a"}),
+    };
+    let Value::Object(needed) = needed else { panic!("an object") };
+    needed
+}
+
+/// Sets the cap as the wire has it.
+fn expect_cap(endpoint: Endpoint, call: &mut Map<String, Value>, cap: u64) {
+    let set = |call: &mut Map<String, Value>, own: &str, names: &[&str], binding: &[&str]| {
+        let is_there = |name: &&&str| call.get(**name).is_some_and(|value| !value.is_null());
+        let given: Vec<String> =
+            names.iter().filter(is_there).map(|name| (*name).to_owned()).collect();
+        if !given.iter().any(|name| binding.contains(&name.as_str())) {
+            call.insert(own.to_owned(), json!(cap));
+        }
+        for name in given {
+            call.insert(name, json!(cap));
+        }
+    };
+    let all = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
+    match endpoint {
+        Endpoint::Chat => set(call, all[0], &all, &all[..2]),
+        Endpoint::Completions => set(call, all[1], &all, &all[1..2]),
+        Endpoint::Messages => set(call, all[1], &all[1..2], &all[1..2]),
+        Endpoint::Responses => set(call, all[2], &all[2..], &all[2..]),
+        Endpoint::GenerateContent | Endpoint::StreamGenerateContent => {
+            let snake = call.contains_key("generation_config");
+            let name = if snake { "generation_config" } else { "generationConfig" };
+            let config = call.entry(name).or_insert(Value::Null);
+            if config.is_null() {
+                *config = json!({});
+            }
+            let config = config.as_object_mut().expect("an object");
+            let own = ["max_output_tokens", "maxOutputTokens"]
+                .into_iter()
+                .find(|own| config.contains_key(*own));
+            config.insert(own.unwrap_or("maxOutputTokens").to_owned(), json!(cap));
+        }
+        _ => {}
     }
 }
