@@ -124,8 +124,10 @@ fn check_priced(call: &Call, pricing: &Pricing) -> Result<(), ApiError> {
     };
     let wanted: &[Class] = match call.endpoint {
         _ if call.searches && !has(&[Class::WebSearch]) => {
+            let param =
+                if call.endpoint == Endpoint::Chat { "web_search_options" } else { "tools" };
             let what = "web_search".to_owned();
-            return Err(RequestError::Unpriced { param: "tools", what }.into());
+            return Err(RequestError::Unpriced { param, what }.into());
         }
         Endpoint::ImageGenerations | Endpoint::ImageEdits => &[Class::Image, Class::OutputImage],
         Endpoint::Speech => &[Class::Character, Class::OutputAudio],
