@@ -141,7 +141,12 @@ async fn serve_key(
         provider: Arc::clone(&destination.provider),
         pricing: Arc::clone(&destination.pricing),
         endpoint: call.endpoint,
-        asked: Asked { prompt_bytes: call.prompt_bytes, ..Asked::default() },
+        asked: Asked {
+            prompt_bytes: call.prompt_bytes,
+            characters: call.speech_characters,
+            audio_bytes: call.audio_bytes,
+            images: call.images,
+        },
         streamed: call.stream,
         began,
     };

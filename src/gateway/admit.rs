@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
 use crate::provider::bounds::{Bounds, Model, bounds};
-use crate::provider::endpoint::Endpoint;
+use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::request::{Call, RequestError};
 use crate::provider::tokens;
 
@@ -104,6 +104,12 @@ impl From<Throttled> for ApiError {
 fn check_bounded(call: &Call) -> Result<(), RequestError> {
     if call.background {
         return Err(RequestError::Unwatched("background"));
+    }
+    if call.other_models {
+        // The provider may serve the call by a dearer model than the one that was priced.
+        let is_chat = call.endpoint.dialect() == Dialect::OpenAi;
+        let param = if is_chat { "models" } else { "fallbacks" };
+        return Err(RequestError::Unpriced { param, what: "another model".to_owned() });
     }
     match &call.unpriced {
         Some((param, what)) => Err(RequestError::Unpriced { param, what: what.clone() }),

@@ -46,7 +46,7 @@ pub struct Call {
     pub model: String,
     /// `stream: true` was written, even where the endpoint cannot stream, or the method says so.
     pub stream: bool,
-    /// The client itself asked for a stream's usage.
+    /// The client itself asked for a stream's usage, or its wire tells it unasked: nothing is to be hidden.
     pub wants_usage: bool,
     /// The most tokens of one choice: the largest cap among the members that the endpoint has, since
     /// a provider may obey any of them.
@@ -200,7 +200,7 @@ impl Call {
             endpoint,
             model,
             stream: false,
-            wants_usage: false,
+            wants_usage: true,
             output_cap: None,
             least_cap: 0,
             choices: 1,

@@ -79,6 +79,8 @@ fn a_key_with_a_limit_may_not_ask_for_what_has_no_price() {
     let answer = gateway.call(&limited, &call);
     assert_eq!((answer.status, answer.code()), (400, json!("parameter_without_price")));
     assert_eq!(answer.json()["error"]["param"], "web_search_options");
+    let answer = gateway.call(&limited, &by_output(r#","models":["dearer"]"#));
+    assert_eq!((answer.status, answer.code()), (400, json!("parameter_without_price")));
     let free = gateway.limited("without a limit", None);
     assert_eq!(gateway.call(&free, &call).status, 200);
     assert_eq!(upstream.seen().len(), 1);

@@ -66,8 +66,6 @@ pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError>
     }
     cap(&body, &mut call)?;
     call.stream = body.flag(Body::Stream)?;
-    // There is nothing to hide from a client that did not ask.
-    call.wants_usage = true;
     call.service = body.word(Body::ServiceTier).map(|word| ServiceTier::from_word(&word));
     call.other_models = body.has(Body::Fallbacks);
     let mut media = Media::default();

@@ -85,8 +85,6 @@ fn generate(body: &Object<'_, Body>, call: &mut Call) -> Result<(), RequestError
     contents(body.raw(Body::System).unwrap_or("[]"), &mut media);
     call.set_media(media);
     call.stream = call.endpoint == Endpoint::StreamGenerateContent;
-    // There is nothing to hide from a client that did not ask.
-    call.wants_usage = true;
     call.service =
         body.word(Body::ServiceTier).map(|word| ServiceTier::from_word(&word.to_ascii_lowercase()));
     call.unseen_input |= body.has(Body::Cached);

@@ -59,12 +59,11 @@ const SEARCH: [Body; 3] = [Body::WebSearchOptions, Body::SearchParameters, Body:
 
 pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError> {
     let body = Object::of_body(text)?;
-    let (model, slot, absent) = match endpoint {
-        Endpoint::Moderations => splice::model_or(&body, Body::Model, MODERATION_MODEL)?,
-        _ => {
-            let (model, slot) = splice::required_model(&body, Body::Model)?;
-            (model, slot, false)
-        }
+    let (model, slot, absent) = if endpoint == Endpoint::Moderations {
+        splice::model_or(&body, Body::Model, MODERATION_MODEL)?
+    } else {
+        let (model, slot) = splice::required_model(&body, Body::Model)?;
+        (model, slot, false)
     };
     let options = stream_options(&body)?;
     check_prompt(&body, endpoint)?;

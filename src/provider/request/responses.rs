@@ -52,8 +52,6 @@ pub(super) fn read(text: &str) -> Result<Call, RequestError> {
     let mut call = Call::new(Endpoint::Responses, model, text.len());
     call.models.push(slot);
     call.stream = body.flag(Body::Stream)?;
-    // There is nothing to hide from a client that did not ask.
-    call.wants_usage = true;
     call.background = body.flag(Body::Background)?;
     call.service = body.word(Body::ServiceTier).map(|word| ServiceTier::from_word(&word));
     call.prompt_bytes = body.length(&PROMPT);
