@@ -118,9 +118,10 @@ async fn serve_key(
     if edge.stopping.is_stopping() {
         return Err(ApiError::ShuttingDown);
     }
-    body::check_content_type(head.headers())?;
+    let content_type = body::check_content_type(endpoint, head.headers())?;
     let body = body::read(head.headers(), payload, config.server.max_body).await?;
-    let call = request::read(endpoint, &body)?;
+    let said = request::Head { model: None, content_type: content_type.as_deref() };
+    let call = request::read(endpoint, &said, &body)?;
     let destination = route::choose(config, &account.record(), endpoint, &call.model)?;
 
     let description = describe(id, &call, &destination);
@@ -140,7 +141,12 @@ async fn serve_key(
         provider: Arc::clone(&destination.provider),
         pricing: Arc::clone(&destination.pricing),
         endpoint: call.endpoint,
-        asked: Asked { prompt_bytes: call.prompt_bytes, ..Asked::default() },
+        asked: Asked {
+            prompt_bytes: call.prompt_bytes,
+            characters: call.speech_characters,
+            audio_bytes: call.audio_bytes,
+            images: call.images,
+        },
         streamed: call.stream,
         began,
     };

@@ -9,23 +9,17 @@ use bytes::Bytes;
 use crate::clock;
 use crate::domain::ceiling::Ceiling;
 use crate::domain::price::Pricing;
+use crate::domain::usage::{Class, ServiceTier};
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
-use crate::provider::request::Call;
+use crate::provider::bounds::{Bounds, Model, bounds};
+use crate::provider::endpoint::{Dialect, Endpoint};
+use crate::provider::request::{Call, RequestError};
 use crate::provider::tokens;
 
 use super::route::Destination;
-
-/// The most output tokens a model is taken to give when neither the client, the configuration nor the
-/// catalogue says: no model on the market gives more.
-const LONGEST_OUTPUT: u64 = 131_072;
-/// The most prompt tokens that one image at an address can come to: the dearest way of counting that
-/// is published (`gpt-4o-mini` in high detail) gives 36,835 for eight tiles.
-const IMAGE_TOKENS: u64 = 50_000;
-/// The most prompt tokens a model is taken to read when nobody says.
-const LONGEST_INPUT: u64 = 1_000_000;
 
 /// The output that is taken from a key's tokens per minute for a call without a cap; what it really
 /// has counts at its end.
@@ -52,15 +46,14 @@ pub(super) async fn admit(
     floor: u64,
     now: Timestamp,
 ) -> Result<Admission, ApiError> {
-    let pricing = &*destination.pricing;
     let pass = account.enter(estimate(call), clock::now)?;
-    if pricing.is_unknown() && account.is_limited() {
-        return Err(ApiError::Unpriced(description.model.to_string()));
+    if account.is_limited() {
+        check_bounded(call)?;
+        check_priced(call, &destination.pricing)?;
     }
-    let mut ceiling = ceiling(call, body, destination, pricing);
+    let mut ceiling = ceiling(call, call.body_bytes, destination);
     if !ledger.has_room(account, ceiling.amount(), now) {
-        let tokens = count_prompt(call, body, destination).await;
-        ceiling = ceiling.with_input_tokens(pricing, tokens);
+        ceiling = self::ceiling(call, count_prompt(call, body, destination).await, destination);
     }
     let mut cap = None;
     loop {
@@ -72,8 +65,9 @@ pub(super) async fn admit(
             Err(Refusal::TooLarge { left, period, resets_at }) => {
                 let spent = ApiError::SpendingLimit { period, resets_at };
                 // What is rejected of a prediction is billed as output, whatever the cap.
-                let floor = floor.saturating_add(call.predicted_bytes);
-                ceiling = ceiling.capped_to(left, floor).ok_or(spent)?;
+                let floor = floor.max(call.least_cap).saturating_add(call.predicted_bytes);
+                let capped = ceiling.capped_to(left, floor).filter(|_| call.can_be_capped());
+                ceiling = capped.ok_or(spent)?;
                 cap = Some(ceiling.output_tokens().saturating_sub(call.predicted_bytes));
             }
             Err(Refusal::Spent { period, resets_at }) => {
@@ -106,41 +100,73 @@ impl From<Throttled> for ApiError {
     }
 }
 
-fn ceiling(call: &Call, body: &[u8], destination: &Destination, pricing: &Pricing) -> Ceiling {
-    // A token is never shorter than a byte, so the body's bytes bound its tokens.
-    let input = call.body_bytes.saturating_add(media_tokens(call, body, destination));
-    let output = if call.endpoint.generates() {
-        let cap = call.output_cap.or(destination.max_output_tokens).unwrap_or(LONGEST_OUTPUT);
-        cap.saturating_add(call.predicted_bytes)
-    } else {
-        0
-    };
-    Ceiling::new(pricing, input, output, call.choices)
+/// Whether all that the call can cost is known by its end: what is not, a key with limits may not ask for.
+fn check_bounded(call: &Call) -> Result<(), RequestError> {
+    if call.background {
+        return Err(RequestError::Unwatched("background"));
+    }
+    if call.other_models {
+        // The provider may serve the call by a dearer model than the one that was priced.
+        let is_chat = call.endpoint.dialect() == Dialect::OpenAi;
+        let param = if is_chat { "models" } else { "fallbacks" };
+        return Err(RequestError::Unpriced { param, what: "another model".to_owned() });
+    }
+    match &call.unpriced {
+        Some((param, what)) => Err(RequestError::Unpriced { param, what: what.clone() }),
+        None => Ok(()),
+    }
 }
 
-/// The prompt's tokens by a tokenizer, with a margin: for a call that does not fit by its bytes.
+/// Whether what the call is sure to use has a price.
+fn check_priced(call: &Call, pricing: &Pricing) -> Result<(), ApiError> {
+    let price = match pricing {
+        _ if call.is_free() => return Ok(()),
+        Pricing::Free => return Ok(()),
+        Pricing::Unknown => return Err(ApiError::Unpriced(call.model.clone())),
+        Pricing::Priced(price) => price,
+    };
+    let has = |classes: &[Class]| {
+        classes.iter().any(|class| price.rate(*class, ServiceTier::Standard, 0).is_some())
+    };
+    let wanted: &[Class] = match call.endpoint {
+        _ if call.searches && !has(&[Class::WebSearch]) => {
+            let param =
+                if call.endpoint == Endpoint::Chat { "web_search_options" } else { "tools" };
+            let what = "web_search".to_owned();
+            return Err(RequestError::Unpriced { param, what }.into());
+        }
+        Endpoint::ImageGenerations | Endpoint::ImageEdits => &[Class::Image, Class::OutputImage],
+        Endpoint::Speech => &[Class::Character, Class::OutputAudio],
+        Endpoint::Transcriptions | Endpoint::Translations => {
+            &[Class::AudioMillisecond, Class::Input]
+        }
+        Endpoint::Rerank => &[Class::Call, Class::Input],
+        _ => return Ok(()),
+    };
+    if has(wanted) { Ok(()) } else { Err(ApiError::Unpriced(call.model.clone())) }
+}
+
+/// The most that the call can cost, if its text is at most `text_tokens`.
+fn ceiling(call: &Call, text_tokens: u64, destination: &Destination) -> Ceiling {
+    let model = Model {
+        kind: destination.provider.kind,
+        max_input_tokens: destination.max_input_tokens,
+        max_output_tokens: destination.max_output_tokens,
+    };
+    let pricing = if call.is_free() { &Pricing::Free } else { &*destination.pricing };
+    let Bounds { input_tokens, output_tokens, choices, pieces } = bounds(call, text_tokens, model);
+    Ceiling::new(pricing, input_tokens, output_tokens, choices).with_pieces(pricing, &pieces)
+}
+
+/// The tokens of the call's text by a tokenizer, with a margin: for a call that does not fit by its bytes.
 async fn count_prompt(call: &Call, body: &Bytes, destination: &Destination) -> u64 {
-    let media = media_tokens(call, body, destination);
+    if call.is_form {
+        return call.body_bytes;
+    }
     let (kind, text) = (destination.provider.kind, body.clone());
     let counted = web::block(move || {
         let text = std::str::from_utf8(&text).ok()?;
         Some(tokens::bound(kind, text))
     });
-    let counted = counted.await.ok().flatten().unwrap_or(call.body_bytes);
-    counted.saturating_add(media)
-}
-
-/// What images and files can come to beside their bytes: so much for every mention of an image, and
-/// all that the model can read where there is something else, or where escapes could hide a mention.
-fn media_tokens(call: &Call, body: &[u8], destination: &Destination) -> u64 {
-    if !call.media {
-        return 0;
-    }
-    let all = destination.max_input_tokens.unwrap_or(LONGEST_INPUT);
-    let mentions = |word: &[u8]| memchr::memmem::find_iter(body, word).count() as u64;
-    let images = mentions(b"image_url");
-    if images == 0 || mentions(br"\u") > 0 || mentions(b"\"file\"") > 0 {
-        return all;
-    }
-    images.saturating_mul(IMAGE_TOKENS).min(all)
+    counted.await.ok().flatten().unwrap_or(call.body_bytes)
 }
