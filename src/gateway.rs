@@ -52,7 +52,7 @@ use delivery::{Back, Received};
 use forward::Sending;
 use relay::Patience;
 use route::{Destination, Wish};
-use settlement::{Admitted, Settlement};
+use settlement::{Admitted, Asked, Settlement};
 use upstreams::{Key, Upstream, Upstreams};
 
 /// Whether the gateway has been told to stop.
@@ -124,9 +124,10 @@ async fn serve_key(
     if edge.stopping.is_stopping() {
         return Err(ApiError::ShuttingDown);
     }
-    body::check_content_type(head.headers())?;
+    let content_type = body::check_content_type(endpoint, head.headers())?;
     let body = body::read(head.headers(), payload, config.server.max_body).await?;
-    let call = request::read(endpoint, &body)?;
+    let said = request::Head { model: None, content_type: content_type.as_deref() };
+    let call = request::read(endpoint, &said, &body)?;
     let seed = seed(&config.routing, account, head, id);
     let wish = Wish { endpoint, model: &call.model, seed };
     let targets = route::choose(config, &edge.health, &account.record(), &wish)?;
@@ -173,15 +174,20 @@ struct Errand<'a> {
 
 /// What its bill needs to know of a call that is about to go to `target`.
 fn admitted(errand: &Errand<'_>, target: &Destination) -> Admitted {
-    let Call { endpoint, stream, prompt_bytes, .. } = *errand.call;
+    let call = errand.call;
     Admitted {
         description: describe(errand.id, errand, target),
         provider: Arc::clone(&target.provider),
         pricing: Arc::clone(&target.pricing),
-        client_endpoint: endpoint,
-        endpoint: target.endpoint(endpoint, stream),
-        asked: settlement::Asked { prompt_bytes, ..settlement::Asked::default() },
-        streamed: stream,
+        client_endpoint: call.endpoint,
+        endpoint: target.endpoint(call.endpoint, call.stream),
+        asked: Asked {
+            prompt_bytes: call.prompt_bytes,
+            characters: call.speech_characters,
+            audio_bytes: call.audio_bytes,
+            images: call.images,
+        },
+        streamed: call.stream,
         began: errand.began,
     }
 }

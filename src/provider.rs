@@ -4,6 +4,7 @@
 //! Pure: bytes in, facts and bytes out. Nothing here may send, wait, read a clock or a file, or know
 //! the ledger.
 
+pub mod bounds;
 pub mod charge;
 pub mod echo;
 pub mod endpoint;

@@ -29,7 +29,7 @@ use conduit::provider::charge::{Asked, Fate, Metering, Terms, charge};
 use conduit::provider::endpoint::{Dialect, Endpoint};
 use conduit::provider::kind::Kind;
 use conduit::provider::meter::{StreamMeter, StreamReport};
-use conduit::provider::request::{Edits, read, rewrite};
+use conduit::provider::request::{Edits, Head, read, rewrite};
 use conduit::provider::usage::{Extra, read_answer};
 
 /// Streams up to this size are cut at every byte; of longer ones a few thousand places are tried.
@@ -484,7 +484,8 @@ fn requests_that_were_answered_are_calls() {
             continue;
         }
         count += 1;
-        let call = read(recording.endpoint, &body).unwrap_or_else(|error| panic!("{id}: {error}"));
+        let call = read(recording.endpoint, &Head::default(), &body)
+            .unwrap_or_else(|error| panic!("{id}: {error}"));
         assert_eq!(said["model"], call.model.as_str(), "{id}");
         assert_eq!(said["stream"].as_bool().unwrap_or(false), call.stream, "{id}");
         let wants_usage = &said["stream_options"]["include_usage"];
@@ -493,7 +494,8 @@ fn requests_that_were_answered_are_calls() {
 
         let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(7) };
         let out = rewrite(&body, &call, &edits);
-        let again = read(recording.endpoint, &out).unwrap_or_else(|error| panic!("{id}: {error}"));
+        let again = read(recording.endpoint, &Head::default(), &out)
+            .unwrap_or_else(|error| panic!("{id}: {error}"));
         assert_eq!(
             (again.model.as_str(), again.wants_usage || !call.stream),
             ("other", true),

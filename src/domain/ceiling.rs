@@ -6,7 +6,7 @@
 
 use super::money::{Charge, Money, Rate};
 use super::price::Pricing;
-use super::usage::Class;
+use super::usage::{Class, Usage};
 
 const INPUT: [Class; 8] = [
     Class::Input,
@@ -21,6 +21,10 @@ const INPUT: [Class; 8] = [
 const OUTPUT: [Class; 4] =
     [Class::Output, Class::Reasoning, Class::OutputAudio, Class::OutputImage];
 
+/// What is counted one by one.
+const PIECES: [Class; 4] =
+    [Class::WebSearch, Class::Image, Class::AudioMillisecond, Class::Character];
+
 /// Bounds of what a call can use, with the dearest rates that could apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ceiling {
@@ -30,8 +34,8 @@ pub struct Ceiling {
     output_tokens: u64,
     output_rate: Rate,
     choices: u64,
-    /// What is charged for the call itself.
-    fee: Rate,
+    /// What is charged for the call itself and for what is counted one by one.
+    pieces: Charge,
 }
 
 impl Ceiling {
@@ -44,23 +48,32 @@ impl Ceiling {
                 output_tokens,
                 output_rate: Rate::ZERO,
                 choices,
-                fee: Rate::ZERO,
+                pieces: Charge::default(),
             };
         };
+        let mut pieces = Charge::default();
+        pieces.add(1, price.base.get(Class::Call).unwrap_or_default());
         Self {
             input_tokens,
             input_rate: price.dearest(&INPUT, input_tokens),
             output_tokens,
             output_rate: price.dearest(&OUTPUT, input_tokens),
             choices,
-            fee: price.base.get(Class::Call).unwrap_or_default(),
+            pieces,
         }
     }
 
-    /// The same call with a smaller bound for its prompt.
+    /// The same call with bounds for what is counted one by one; those of tokens are not read.
     #[must_use]
-    pub fn with_input_tokens(self, pricing: &Pricing, input_tokens: u64) -> Self {
-        Self::new(pricing, input_tokens, self.output_tokens, self.choices)
+    pub fn with_pieces(self, pricing: &Pricing, bounds: &Usage) -> Self {
+        let Pricing::Priced(price) = pricing else { return self };
+        let mut pieces = Charge::default();
+        let calls = bounds.get(Class::Call).max(1);
+        pieces.add(calls, price.base.get(Class::Call).unwrap_or_default());
+        for class in PIECES {
+            pieces.add(bounds.get(class), price.dearest(&[class], self.input_tokens));
+        }
+        Self { pieces, ..self }
     }
 
     pub const fn output_tokens(&self) -> u64 {
@@ -81,9 +94,8 @@ impl Ceiling {
     }
 
     fn before_output(&self) -> Charge {
-        let mut charge = Charge::default();
+        let mut charge = self.pieces;
         charge.add(self.input_tokens, self.input_rate);
-        charge.add(1, self.fee);
         charge
     }
 

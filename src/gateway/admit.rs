@@ -10,23 +10,17 @@ use crate::clock;
 use crate::domain::ceiling::Ceiling;
 use crate::domain::money::Money;
 use crate::domain::price::Pricing;
+use crate::domain::usage::{Class, ServiceTier};
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
-use crate::provider::request::Call;
+use crate::provider::bounds::{Bounds, Model, bounds};
+use crate::provider::endpoint::{Dialect, Endpoint};
+use crate::provider::request::{Call, RequestError};
 use crate::provider::tokens;
 
 use super::route::Destination;
-
-/// The most output tokens a model is taken to give when neither the client, the configuration nor the
-/// catalogue says: no model on the market gives more.
-const LONGEST_OUTPUT: u64 = 131_072;
-/// The most prompt tokens that one image at an address can come to: the dearest way of counting that
-/// is published (`gpt-4o-mini` in high detail) gives 36,835 for eight tiles.
-const IMAGE_TOKENS: u64 = 50_000;
-/// The most prompt tokens a model is taken to read when nobody says.
-const LONGEST_INPUT: u64 = 1_000_000;
 
 /// The output that is taken from a key's tokens per minute for a call without a cap; what it really
 /// has counts at its end.
@@ -56,12 +50,10 @@ pub(super) async fn admit(
     now: Timestamp,
 ) -> Result<Admission, ApiError> {
     let pass = account.enter(estimate(call), clock::now)?;
-    let mut options = Options::new(call, body, targets);
+    let mut options = Options::new(call, targets);
     if account.is_limited() {
-        options.leave_out_unpriced();
-    }
-    if options.targets.is_empty() {
-        return Err(ApiError::Unpriced(call.model.clone()));
+        check_bounded(call)?;
+        options.leave_out_unpriced(call)?;
     }
     if !ledger.has_room(account, options.ceiling(), now) {
         options.count_prompt(call, body).await;
@@ -77,7 +69,8 @@ pub(super) async fn admit(
             Err(Refusal::TooLarge { left, period, resets_at }) => {
                 let spent = ApiError::SpendingLimit { period, resets_at };
                 // What is rejected of a prediction is billed as output, whatever the cap.
-                let floor = floor.saturating_add(call.predicted_bytes);
+                let floor = floor.max(call.least_cap).saturating_add(call.predicted_bytes);
+                let floor = call.can_be_capped().then_some(floor);
                 if let Some(tokens) = options.fit(left, floor).map_err(|TooDear| spent)? {
                     cap = Some(tokens.saturating_sub(call.predicted_bytes));
                 }
@@ -109,8 +102,9 @@ struct Options {
 }
 
 impl Options {
-    fn new(call: &Call, body: &[u8], targets: Vec<Destination>) -> Self {
-        let each = targets.iter().map(|target| ceiling(call, body, target, &target.pricing));
+    /// By the bytes of the call: a token is never shorter.
+    fn new(call: &Call, targets: Vec<Destination>) -> Self {
+        let each = targets.iter().map(|target| ceiling(call, call.body_bytes, target));
         Self { ceilings: each.collect(), targets }
     }
 
@@ -119,24 +113,34 @@ impl Options {
         self.ceilings.iter().map(Ceiling::amount).max().unwrap_or(Money::ZERO)
     }
 
-    fn leave_out_unpriced(&mut self) {
-        self.retain(|target, ceiling| (!target.pricing.is_unknown()).then_some(ceiling));
+    /// Leaves out the targets at which something that the call is sure to use has no price; an error if
+    /// that is all of them.
+    fn leave_out_unpriced(&mut self, call: &Call) -> Result<(), ApiError> {
+        let mut missing = None;
+        self.retain(|target, ceiling| match check_priced(call, &target.pricing) {
+            Ok(()) => Some(ceiling),
+            Err(error) => {
+                missing.get_or_insert(error);
+                None
+            }
+        });
+        missing.filter(|_| self.targets.is_empty()).map_or(Ok(()), Err)
     }
 
     async fn count_prompt(&mut self, call: &Call, body: &Bytes) {
         for (target, ceiling) in self.targets.iter().zip(&mut self.ceilings) {
             let tokens = count_prompt(call, body, target).await;
-            *ceiling = ceiling.with_input_tokens(&target.pricing, tokens);
+            *ceiling = self::ceiling(call, tokens, target);
         }
     }
 
     /// Makes the call fit into `left`: the best target that can be afforded, with its output capped if
     /// need be, is the first from here on, and of the others those stay that can be afforded like that.
-    /// Says the cap, in tokens.
-    fn fit(&mut self, left: Money, floor: u64) -> Result<Option<u64>, TooDear> {
+    /// Says the cap, in tokens: at least `floor`, without which the output cannot be capped.
+    fn fit(&mut self, left: Money, floor: Option<u64>) -> Result<Option<u64>, TooDear> {
         let cap_for = |ceiling: &Ceiling| {
             let fits = ceiling.amount() <= left;
-            let capped = || ceiling.capped_to(left, floor).map(|c| Some(c.output_tokens()));
+            let capped = || Some(Some(ceiling.capped_to(left, floor?)?.output_tokens()));
             if fits { Some(None) } else { capped() }
         };
         let found =
@@ -185,41 +189,73 @@ impl From<Throttled> for ApiError {
     }
 }
 
-fn ceiling(call: &Call, body: &[u8], destination: &Destination, pricing: &Pricing) -> Ceiling {
-    // A token is never shorter than a byte, so the body's bytes bound its tokens.
-    let input = call.body_bytes.saturating_add(media_tokens(call, body, destination));
-    let output = if call.endpoint.generates() {
-        let cap = call.output_cap.or(destination.max_output_tokens).unwrap_or(LONGEST_OUTPUT);
-        cap.saturating_add(call.predicted_bytes)
-    } else {
-        0
-    };
-    Ceiling::new(pricing, input, output, call.choices)
+/// Whether all that the call can cost is known by its end: what is not, a key with limits may not ask for.
+fn check_bounded(call: &Call) -> Result<(), RequestError> {
+    if call.background {
+        return Err(RequestError::Unwatched("background"));
+    }
+    if call.other_models {
+        // The provider may serve the call by a dearer model than the one that was priced.
+        let is_chat = call.endpoint.dialect() == Dialect::OpenAi;
+        let param = if is_chat { "models" } else { "fallbacks" };
+        return Err(RequestError::Unpriced { param, what: "another model".to_owned() });
+    }
+    match &call.unpriced {
+        Some((param, what)) => Err(RequestError::Unpriced { param, what: what.clone() }),
+        None => Ok(()),
+    }
 }
 
-/// The prompt's tokens by a tokenizer, with a margin: for a call that does not fit by its bytes.
+/// Whether what the call is sure to use has a price.
+fn check_priced(call: &Call, pricing: &Pricing) -> Result<(), ApiError> {
+    let price = match pricing {
+        _ if call.is_free() => return Ok(()),
+        Pricing::Free => return Ok(()),
+        Pricing::Unknown => return Err(ApiError::Unpriced(call.model.clone())),
+        Pricing::Priced(price) => price,
+    };
+    let has = |classes: &[Class]| {
+        classes.iter().any(|class| price.rate(*class, ServiceTier::Standard, 0).is_some())
+    };
+    let wanted: &[Class] = match call.endpoint {
+        _ if call.searches && !has(&[Class::WebSearch]) => {
+            let param =
+                if call.endpoint == Endpoint::Chat { "web_search_options" } else { "tools" };
+            let what = "web_search".to_owned();
+            return Err(RequestError::Unpriced { param, what }.into());
+        }
+        Endpoint::ImageGenerations | Endpoint::ImageEdits => &[Class::Image, Class::OutputImage],
+        Endpoint::Speech => &[Class::Character, Class::OutputAudio],
+        Endpoint::Transcriptions | Endpoint::Translations => {
+            &[Class::AudioMillisecond, Class::Input]
+        }
+        Endpoint::Rerank => &[Class::Call, Class::Input],
+        _ => return Ok(()),
+    };
+    if has(wanted) { Ok(()) } else { Err(ApiError::Unpriced(call.model.clone())) }
+}
+
+/// The most that the call can cost, if its text is at most `text_tokens`.
+fn ceiling(call: &Call, text_tokens: u64, destination: &Destination) -> Ceiling {
+    let model = Model {
+        kind: destination.provider.kind,
+        max_input_tokens: destination.max_input_tokens,
+        max_output_tokens: destination.max_output_tokens,
+    };
+    let pricing = if call.is_free() { &Pricing::Free } else { &*destination.pricing };
+    let Bounds { input_tokens, output_tokens, choices, pieces } = bounds(call, text_tokens, model);
+    Ceiling::new(pricing, input_tokens, output_tokens, choices).with_pieces(pricing, &pieces)
+}
+
+/// The tokens of the call's text by a tokenizer, with a margin: for a call that does not fit by its bytes.
 async fn count_prompt(call: &Call, body: &Bytes, destination: &Destination) -> u64 {
-    let media = media_tokens(call, body, destination);
+    if call.is_form {
+        return call.body_bytes;
+    }
     let (kind, text) = (destination.provider.kind, body.clone());
     let counted = web::block(move || {
         let text = std::str::from_utf8(&text).ok()?;
         Some(tokens::bound(kind, text))
     });
-    let counted = counted.await.ok().flatten().unwrap_or(call.body_bytes);
-    counted.saturating_add(media)
-}
-
-/// What images and files can come to beside their bytes: so much for every mention of an image, and
-/// all that the model can read where there is something else, or where escapes could hide a mention.
-fn media_tokens(call: &Call, body: &[u8], destination: &Destination) -> u64 {
-    if !call.media {
-        return 0;
-    }
-    let all = destination.max_input_tokens.unwrap_or(LONGEST_INPUT);
-    let mentions = |word: &[u8]| memchr::memmem::find_iter(body, word).count() as u64;
-    let images = mentions(b"image_url");
-    if images == 0 || mentions(br"\u") > 0 || mentions(b"\"file\"") > 0 {
-        return all;
-    }
-    images.saturating_mul(IMAGE_TOKENS).min(all)
+    counted.await.ok().flatten().unwrap_or(call.body_bytes)
 }

@@ -8,18 +8,29 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use crate::error::ApiError;
+use crate::provider::endpoint::Endpoint;
+use crate::provider::request::multipart;
 
 /// How long a client may be silent in the middle of its body.
 const SILENCE: Duration = Duration::from_mins(1);
 
-/// Refuses a body that says it is something else than JSON.
-pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let text = String::from_utf8_lossy(value.as_bytes());
+/// What the body says it is; refused where that is neither JSON nor a form that the endpoint takes.
+pub(super) fn check_content_type(
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if is_json { Ok(()) } else { Err(ApiError::ContentType(text.into_owned())) }
+    let takes = match endpoint {
+        // The form says for itself what is wrong with it.
+        Endpoint::Transcriptions | Endpoint::Translations => true,
+        Endpoint::ImageEdits => is_json || multipart::is_form(&text),
+        _ => is_json,
+    };
+    if takes { Ok(Some(text)) } else { Err(ApiError::ContentType(text)) }
 }
 
 /// Reads the body whole, up to `limit` bytes.

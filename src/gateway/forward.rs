@@ -189,7 +189,7 @@ pub(super) fn echo(errand: &Errand<'_>, target: &Destination, outgoing: &Outgoin
     let (created, name) = (errand.id.began().millis() / 1000, format!("echo-{}", errand.id));
     let answer = if outgoing.about.is_some() {
         // What was made of a call can be read as one.
-        match request::read(outgoing.endpoint, &outgoing.body) {
+        match request::read(outgoing.endpoint, &request::Head::default(), &outgoing.body) {
             Ok(call) => echo::answer(&call, &Edits::default(), &outgoing.body, created, &name),
             Err(error) => {
                 let body = ApiError::BadRequest(error).body();

@@ -622,14 +622,14 @@ mod tests {
     use crate::domain::usage::Class;
     use crate::provider::kind::Kind;
     use crate::provider::meter::StreamMeter;
-    use crate::provider::request::read;
+    use crate::provider::request::{Head, read};
     use crate::provider::usage::read_answer;
     use proptest::prelude::*;
     use serde_json::json;
 
     fn ask_with(endpoint: Endpoint, body: &Value, edits: &Edits<'_>) -> Answer {
         let body = body.to_string();
-        let call = read(endpoint, body.as_bytes()).expect("a call");
+        let call = read(endpoint, &Head::default(), body.as_bytes()).expect("a call");
         answer(&call, edits, body.as_bytes(), 1_700_000_000, "id-1")
     }
 
@@ -905,7 +905,7 @@ mod tests {
         fn any_call_is_answered_without_panic(body in "\\{(\"(messages|prompt|input|n|tool_choice|dimensions)\":[\\[\\]{}\",a1]{0,6},?){0,4}\\}") {
             let body = format!(r#"{{"model":"m","messages":[],"prompt":"","input":"",{}"#, &body[1..]);
             for endpoint in SPOKEN {
-                if let Ok(call) = read(endpoint, body.as_bytes()) {
+                if let Ok(call) = read(endpoint, &Head::default(), body.as_bytes()) {
                     let _ = answer(&call, &Edits::default(), body.as_bytes(), 0, "");
                 }
             }

@@ -21,3 +21,4 @@ mod shutdown;
 mod streaming;
 mod translated;
 mod upstream;
+mod wires;

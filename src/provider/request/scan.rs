@@ -1,0 +1,330 @@
+//! Finds the members of a JSON object that somebody reads, and where they stand in the body.
+//!
+//! A member that is there twice, or under a name that differs in letter case alone, is refused: another
+//! reader may take the other one. What nobody reads is passed over and never copied.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::error::RequestError;
+use crate::provider::json::Cursor;
+
+/// A member that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    /// The same member in the other spelling that its reader accepts; else the name again.
+    pub(super) other: &'static str,
+    /// What an error calls it: its whole path.
+    pub(super) param: &'static str,
+}
+
+impl Field {
+    /// A member that has another spelling, or another name in errors, where one is given.
+    pub(super) const fn new(
+        name: &'static str,
+        other: &[&'static str],
+        param: &[&'static str],
+    ) -> Self {
+        let other = if let [other] = other { *other } else { name };
+        let param = if let [param] = param { *param } else { name };
+        Self { name, other, param }
+    }
+}
+
+/// The members of one object that are read: made by [`members!`].
+pub(super) trait Member: Copy + 'static {
+    const FIELDS: &'static [Field];
+
+    fn index(self) -> usize;
+
+    fn param(self) -> &'static str {
+        Self::FIELDS[self.index()].param
+    }
+}
+
+/// Names the members of an object: `Name = "name"`, with `or "other_name"` for a second spelling and
+/// `as "path.name"` for what errors call it.
+macro_rules! members {
+    ($(#[$doc:meta])* $object:ident {
+        $($member:ident = $name:literal $(or $other:literal)? $(as $param:literal)?),+ $(,)?
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum $object { $($member),+ }
+
+        impl $crate::provider::request::scan::Member for $object {
+            const FIELDS: &'static [$crate::provider::request::scan::Field] = &[$(
+                $crate::provider::request::scan::Field::new(
+                    $name,
+                    &[$($other)?],
+                    &[$($param)?],
+                )
+            ),+];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+pub(super) use members;
+
+/// An object whose members have been found.
+pub(super) struct Object<'a, M> {
+    /// The body that the object is, or is a part of.
+    body: &'a str,
+    /// The object itself, as written.
+    text: &'a str,
+    values: Vec<Option<&'a RawValue>>,
+    empty: bool,
+    members: PhantomData<M>,
+}
+
+/// The text of a body.
+pub(super) fn text(body: &[u8]) -> Result<&str, RequestError> {
+    std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))
+}
+
+impl<'a, M: Member> Object<'a, M> {
+    /// Reads a whole body.
+    pub(super) fn of_body(body: &'a str) -> Result<Self, RequestError> {
+        Self::of_part(body, body)
+    }
+
+    /// Reads an object that is a part of `body`.
+    pub(super) fn of_part(body: &'a str, text: &'a str) -> Result<Self, RequestError> {
+        let mut input = serde_json::Deserializer::from_str(text);
+        let read = Names(M::FIELDS).deserialize(&mut input);
+        let found = read.and_then(|found| input.end().map(|()| found)).map_err(|e| not_json(&e))?;
+        if let Some(index) = found.twice {
+            return Err(RequestError::Duplicate(M::FIELDS[index].param));
+        }
+        if let Some((written, index)) = found.other_case {
+            return Err(RequestError::LetterCase { written, param: M::FIELDS[index].param });
+        }
+        let (values, empty) = (found.values, found.empty);
+        Ok(Self { body, text, values, empty, members: PhantomData })
+    }
+
+    /// A member's value as written, null too.
+    pub(super) fn written(&self, member: M) -> Option<&'a str> {
+        self.values[member.index()].map(RawValue::get)
+    }
+
+    /// A member's value as written; null is as good as absent.
+    pub(super) fn raw(&self, member: M) -> Option<&'a str> {
+        self.written(member).filter(|raw| *raw != "null")
+    }
+
+    pub(super) fn has(&self, member: M) -> bool {
+        self.raw(member).is_some()
+    }
+
+    pub(super) fn required(&self, member: M) -> Result<&'a str, RequestError> {
+        self.raw(member).ok_or(RequestError::Missing(member.param()))
+    }
+
+    /// Bytes of the members that are there.
+    pub(super) fn length(&self, members: &[M]) -> u64 {
+        members.iter().filter_map(|member| self.raw(*member)).map(|raw| raw.len() as u64).sum()
+    }
+
+    /// Where a part of the body stands in it.
+    pub(super) fn place(&self, part: &str) -> Range<usize> {
+        let start = part.as_ptr().addr().saturating_sub(self.body.as_ptr().addr());
+        start..start + part.len()
+    }
+
+    /// Just after the opening brace.
+    pub(super) fn start(&self) -> usize {
+        self.place(self.text).start + self.text.find('{').map_or(0, |brace| brace + 1)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.empty
+    }
+
+    /// An object inside this one; absent too where it is null.
+    pub(super) fn object<N: Member>(
+        &self,
+        member: M,
+    ) -> Result<Option<Object<'a, N>>, RequestError> {
+        let Some(raw) = self.raw(member) else { return Ok(None) };
+        if !raw.starts_with('{') {
+            return Err(RequestError::WrongType { param: member.param(), expected: "an object" });
+        }
+        Object::of_part(self.body, raw).map(Some)
+    }
+
+    pub(super) fn flag(&self, member: M) -> Result<bool, RequestError> {
+        match self.raw(member) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => {
+                Err(RequestError::WrongType { param: member.param(), expected: "a boolean" })
+            }
+        }
+    }
+
+    pub(super) fn number(&self, member: M) -> Result<Option<u64>, RequestError> {
+        let read = |raw: &str| {
+            let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
+            let number = raw.parse().ok().filter(|_| digits);
+            let expected = "a non-negative integer";
+            number.ok_or(RequestError::WrongType { param: member.param(), expected })
+        };
+        self.raw(member).map(read).transpose()
+    }
+
+    /// A text, where the member is one.
+    pub(super) fn word(&self, member: M) -> Option<String> {
+        self.raw(member).and_then(word)
+    }
+}
+
+/// The text of a JSON string.
+pub(super) fn word(raw: &str) -> Option<String> {
+    serde_json::from_str(raw).ok()
+}
+
+/// The elements of a list of objects, as written.
+pub(super) fn objects<'a>(raw: &'a str, param: &'static str) -> Result<Vec<&'a str>, RequestError> {
+    let mut found = Vec::new();
+    let read = Cursor::new(raw.as_bytes()).array(|cursor| {
+        let object = std::str::from_utf8(cursor.skip()?).ok()?;
+        found.push(object);
+        object.starts_with('{').then_some(())
+    });
+    let is_list = raw.starts_with('[') && read.is_some();
+    let expected = "a list of objects";
+    if is_list { Ok(found) } else { Err(RequestError::WrongType { param, expected }) }
+}
+
+struct Found<'a> {
+    values: Vec<Option<&'a RawValue>>,
+    empty: bool,
+    twice: Option<usize>,
+    /// A key that differs from a name in letter case alone: some readers take it for that name.
+    other_case: Option<(String, usize)>,
+}
+
+fn not_json(error: &serde_json::Error) -> RequestError {
+    let text = error.to_string();
+    let reason = match error.classify() {
+        Category::Data => return RequestError::NotAnObject,
+        Category::Eof => "it ends too early",
+        Category::Io | Category::Syntax => text.split(" at line ").next().unwrap_or(&text),
+    };
+    let reason = reason.to_owned();
+    RequestError::NotJson { reason, line: error.line(), column: error.column() }
+}
+
+fn not_utf8(body: &[u8], at: usize) -> RequestError {
+    let before = &body[..at];
+    let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+    RequestError::NotJson {
+        reason: "it is not UTF-8".to_owned(),
+        line: 1 + memchr::memchr_iter(b'\n', before).count(),
+        column: 1 + at - line_start,
+    }
+}
+
+/// Reads an object for members with these names.
+struct Names(&'static [Field]);
+
+/// Reads a key.
+struct Key(&'static [Field]);
+
+enum Named {
+    Member(usize),
+    OtherCase(String, usize),
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for Names {
+    type Value = Found<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
+        input.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Found<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let values = vec![None; self.0.len()];
+        let mut found = Found { values, empty: true, twice: None, other_case: None };
+        while let Some(key) = map.next_key_seed(Key(self.0))? {
+            found.empty = false;
+            match key {
+                Named::Member(index) => {
+                    if found.values[index].replace(map.next_value()?).is_some() {
+                        found.twice.get_or_insert(index);
+                    }
+                }
+                Named::OtherCase(written, index) => {
+                    found.other_case.get_or_insert((written, index));
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Named::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Named;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Named, D::Error> {
+        input.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = Named;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Named, E> {
+        if let Some(index) = self.0.iter().position(|field| field.name == key || field.other == key)
+        {
+            return Ok(Named::Member(index));
+        }
+        let index = self
+            .0
+            .iter()
+            .position(|f| differs_in_case(key, f.name) || differs_in_case(key, f.other));
+        Ok(index.map_or(Named::Other, |index| Named::OtherCase(key.to_owned(), index)))
+    }
+}
+
+/// Whether a key is a name but for its letter case, as a reader that ignores it sees them: two letters
+/// outside ASCII fold into it.
+pub(super) fn differs_in_case(key: &str, name: &str) -> bool {
+    const fn fold(letter: char) -> char {
+        match letter {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            other => other.to_ascii_lowercase(),
+        }
+    }
+    // A folded letter is at most three bytes long.
+    let may_be = (name.len()..=name.len() * 3).contains(&key.len());
+    may_be && key != name && key.chars().map(fold).eq(name.chars().map(fold))
+}
