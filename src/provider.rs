@@ -7,6 +7,7 @@
 pub mod charge;
 pub mod echo;
 pub mod endpoint;
+pub mod event_stream;
 mod json;
 pub mod kind;
 pub mod meter;
