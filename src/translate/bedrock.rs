@@ -32,10 +32,29 @@ mod source;
 mod tools;
 mod turns;
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 
 use super::{About, Backend, Brief, Failure, Source, Untranslatable};
 use crate::provider::endpoint::Endpoint;
+
+/// The path that a model is called at. All of the name is encoded, its colons and slashes too, as AWS's
+/// own clients do it: whatever is in it, it stays one segment.
+pub fn path(model: &str, endpoint: Endpoint) -> String {
+    let mut path = "/model/".to_owned();
+    for byte in model.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(path, "%{byte:02X}");
+        }
+    }
+    path.push('/');
+    path.push_str(endpoint.name());
+    path
+}
 
 /// Between chat and Bedrock's Converse.
 #[derive(Clone, Copy, Debug)]

@@ -156,6 +156,9 @@ impl Call {
                 self.inference.insert("stopSequences".to_owned(), list);
             }
             "metadata" => self.metadata(value)?,
+            "requestMetadata" if value.is_object() => {
+                self.request_metadata(value.as_object().into_iter().flatten());
+            }
             _ if WITHOUT_EFFECT.contains(&name) => {}
             _ if OWN.contains(&name) => {
                 self.own.insert(name.to_owned(), value.clone());
@@ -186,10 +189,15 @@ impl Call {
                  letters, digits, spaces and the characters :_@$#=/+,-.",
             ));
         };
-        if !pairs.is_empty() && !self.own.contains_key("requestMetadata") {
-            self.own.insert("requestMetadata".to_owned(), Value::Object(pairs.clone()));
-        }
+        self.request_metadata(pairs);
         Ok(())
+    }
+
+    fn request_metadata<'a>(&mut self, pairs: impl IntoIterator<Item = (&'a String, &'a Value)>) {
+        for (name, value) in pairs {
+            let all = self.own.entry("requestMetadata").or_insert_with(|| json!({}));
+            all[name] = value.clone();
+        }
     }
 
     fn service_tier(&mut self, value: &Value) -> Result<(), Untranslatable> {

@@ -5,13 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::super::anthropic::tests::any_json;
 use super::super::{About, Backend, Brief, tool_id};
-use super::Bedrock;
+use super::{Bedrock, path};
+use crate::provider::endpoint::Endpoint;
 
 const CLAUDE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 const NOVA: &str = "amazon.nova-2-lite-v1:0";
 
 fn about() -> About {
-    About { id: "1".into(), created: 0, model: "m".into(), wants_usage: true }
+    About { id: "1".into(), model: "m".into(), wants_usage: true, ..About::default() }
 }
 
 fn brief(model: &str) -> Brief<'_> {
@@ -31,7 +32,7 @@ fn refused(chat: &Value, model: &str) -> String {
     carried(chat, model).unwrap_err().0
 }
 
-fn with(members: Value) -> Value {
+fn with(members: &Value) -> Value {
     let mut chat = json!({ "messages": [{ "role": "user", "content": "a" }] });
     chat.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     chat
@@ -195,20 +196,20 @@ fn what_bedrock_cannot_do_is_refused_by_name() {
         ("tool_choice", json!("required")),
         ("additionalModelRequestFields", json!(7)),
     ] {
-        let chat = with(json!({ member: value }));
+        let chat = with(&json!({ member: value }));
         assert_eq!(refused(&chat, CLAUDE), member);
     }
     assert_eq!(refused(&json!({}), CLAUDE), "messages");
     assert_eq!(refused(&json!({ "messages": [{}] }), CLAUDE), "messages[0].role");
-    let parallel = with(json!({ "parallel_tool_calls": false, "tools": [tool("f")] }));
+    let parallel = with(&json!({ "parallel_tool_calls": false, "tools": [tool("f")] }));
     assert_eq!(refused(&parallel, NOVA), "parallel_tool_calls");
-    let effort = with(json!({ "reasoning_effort": "low" }));
+    let effort = with(&json!({ "reasoning_effort": "low" }));
     assert_eq!(refused(&effort, "meta.llama4-scout"), "reasoning_effort");
 }
 
 #[test]
 fn what_asks_for_nothing_is_left_out() {
-    let chat = with(json!({
+    let chat = with(&json!({
         "n": 1, "logprobs": false, "seed": 4, "user": "u", "store": true, "stop": null,
         "presence_penalty": 0.0, "service_tier": "auto", "tool_choice": "auto", "metadata": {},
     }));
@@ -218,7 +219,7 @@ fn what_asks_for_nothing_is_left_out() {
 
 #[test]
 fn the_cap_is_the_briefs_alone() {
-    let chat = with(json!({ "max_tokens": 7, "max_completion_tokens": 9 }));
+    let chat = with(&json!({ "max_tokens": 7, "max_completion_tokens": 9 }));
     assert!(call(&chat).get("inferenceConfig").is_none());
     let brief = Brief { output_cap: Some(5), ..brief(CLAUDE) };
     let call = Bedrock.request(chat.as_object().unwrap(), &brief).unwrap();
@@ -229,14 +230,14 @@ fn the_cap_is_the_briefs_alone() {
         json!({ "additionalModelRequestFields": { "max_tokens": 9000 } }),
         json!({ "additionalModelRequestFields": { "inferenceConfig": { "maxTokens": 1 } } }),
     ] {
-        let param = refused(&with(fields.clone()), CLAUDE);
+        let param = refused(&with(&fields), CLAUDE);
         assert!(param.starts_with("additionalModelRequestFields.max"), "{fields}: {param}");
     }
 }
 
 #[test]
 fn how_much_is_thought_is_said_as_each_maker_takes_it() {
-    let chat = with(json!({ "reasoning_effort": "high" }));
+    let chat = with(&json!({ "reasoning_effort": "high" }));
     for (model, fields) in [
         (
             "anthropic.claude-opus-4-7-v1:0",
@@ -258,14 +259,14 @@ fn how_much_is_thought_is_said_as_each_maker_takes_it() {
     let capped = Brief { output_cap: Some(100), ..brief(NOVA) };
     let refused = Bedrock.request(chat.as_object().unwrap(), &capped).unwrap_err();
     assert_eq!(refused.param.as_deref(), Some("reasoning_effort"));
-    let none = with(json!({ "reasoning": { "enabled": false } }));
+    let none = with(&json!({ "reasoning": { "enabled": false } }));
     let fields = &carried(&none, NOVA).unwrap()["additionalModelRequestFields"];
     assert_eq!(fields["reasoningConfig"]["type"], "disabled");
 }
 
 #[test]
 fn top_k_stands_where_the_model_takes_it() {
-    let chat = with(json!({ "top_k": 5 }));
+    let chat = with(&json!({ "top_k": 5 }));
     let fields = |model| carried(&chat, model).unwrap()["additionalModelRequestFields"].clone();
     assert_eq!(fields(CLAUDE), json!({ "top_k": 5 }));
     assert_eq!(fields(NOVA), json!({ "inferenceConfig": { "topK": 5 } }));
@@ -321,4 +322,22 @@ fn errors_are_told_by_their_status() {
         assert_eq!((failure.kind.as_str(), failure.code.as_deref()), (kind, code), "{body}");
         assert!(!failure.message.is_empty());
     }
+}
+
+#[test]
+fn a_models_name_is_one_segment_of_its_path() {
+    for (model, written) in [
+        (
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0",
+        ),
+        (
+            "arn:aws:bedrock:a:1:inference-profile/x",
+            "arn%3Aaws%3Abedrock%3Aa%3A1%3Ainference-profile%2Fx",
+        ),
+        ("../a?b#é", "..%2Fa%3Fb%23%C3%A9"),
+    ] {
+        assert_eq!(path(model, Endpoint::Converse), format!("/model/{written}/converse"));
+    }
+    assert!(path("m", Endpoint::ConverseStream).ends_with("/m/converse-stream"));
 }
