@@ -8,6 +8,7 @@ pub mod bounds;
 pub mod charge;
 pub mod echo;
 pub mod endpoint;
+pub mod event_stream;
 mod json;
 pub mod kind;
 pub mod meter;

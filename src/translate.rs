@@ -8,6 +8,7 @@
 //! what a provider sends is never a reason to panic or to stop.
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod extension;
 pub mod gemini;
 mod media;
@@ -162,7 +163,7 @@ pub fn plan(endpoint: Endpoint, dialect: Dialect) -> Option<Translation> {
         Dialect::OpenAi => None,
         Dialect::Anthropic => Some(&anthropic::Anthropic),
         Dialect::Gemini => Some(&gemini::Gemini),
-        Dialect::Bedrock => return None,
+        Dialect::Bedrock => Some(&bedrock::Bedrock),
     };
     Some(Translation { frontend, backend })
 }

@@ -21,9 +21,16 @@ mod answer;
 mod call;
 mod parts;
 mod source;
-mod thinking;
+pub(super) mod thinking;
 mod tools;
 mod turns;
+
+// What holds for Anthropic's models elsewhere too, and for chat itself.
+pub(super) use answer::arguments;
+pub(super) use call::asks_for_nothing;
+pub(super) use parts::missing;
+pub(super) use tools::{close, input_schema};
+pub(super) use turns::input;
 
 use serde_json::{Map, Value};
 
@@ -36,7 +43,7 @@ const DEFAULT_MAX_TOKENS: u64 = 4096;
 
 /// The tool that a model is made to call where chat asks for any JSON object: Anthropic can only be
 /// held to a schema. Its input comes back as the answer's text.
-const JSON_TOOL: &str = "answer_with_json";
+pub(super) const JSON_TOOL: &str = "answer_with_json";
 
 /// Between chat and Anthropic's messages.
 #[derive(Clone, Copy, Debug)]

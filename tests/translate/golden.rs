@@ -20,6 +20,7 @@ use conduit::translate::{
 /// The folders, with what the client calls and what the provider speaks.
 const DIRECTIONS: &[(&str, Endpoint, Dialect)] = &[
     ("anthropic", Endpoint::Chat, Dialect::Anthropic),
+    ("bedrock", Endpoint::Chat, Dialect::Bedrock),
     ("gemini", Endpoint::Chat, Dialect::Gemini),
     ("messages", Endpoint::Messages, Dialect::OpenAi),
     ("responses", Endpoint::Responses, Dialect::OpenAi),

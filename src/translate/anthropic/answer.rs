@@ -106,7 +106,7 @@ impl Said {
 }
 
 /// A tool's input as text, which is what chat has.
-pub(super) fn arguments(input: &Value) -> String {
+pub(in crate::translate) fn arguments(input: &Value) -> String {
     match input {
         Value::Null => "{}".to_owned(),
         Value::String(text) => text.clone(),

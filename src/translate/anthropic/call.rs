@@ -104,7 +104,7 @@ fn carry(name: &str, value: &Value, call: &mut Map<String, Value>) -> Result<(),
 }
 
 /// Whether a value is the one that is written, numbers by what they are worth.
-fn asks_for_nothing(value: &Value, nothing: &str) -> bool {
+pub(in crate::translate) fn asks_for_nothing(value: &Value, nothing: &str) -> bool {
     let Ok(nothing) = serde_json::from_str::<Value>(nothing) else { return false };
     match (value.as_f64(), nothing.as_f64()) {
         (Some(value), Some(nothing)) => value.total_cmp(&nothing).is_eq(),

@@ -138,7 +138,7 @@ fn base64_source(inline: &DataUrl<'_>) -> Value {
     Value::Object(source)
 }
 
-pub(super) fn missing(path: &str) -> Untranslatable {
+pub(in crate::translate) fn missing(path: &str) -> Untranslatable {
     Untranslatable::new(path, format!("'{path}' is missing."))
 }
 

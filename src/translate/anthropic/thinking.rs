@@ -25,7 +25,7 @@ struct Asked<'a> {
 }
 
 /// Writes `thinking` and `output_config.effort`. A `thinking` of the client's own stands as it is.
-pub(super) fn write(
+pub(in crate::translate) fn write(
     chat: &Map<String, Value>,
     model: &str,
     max_tokens: u64,
@@ -115,7 +115,7 @@ fn budget(effort: &str, max_tokens: u64) -> Result<Option<u64>, Untranslatable> 
 
 /// The version in the name of one of Anthropic's models: `claude-opus-4-7`, `claude-3-5-haiku-20241022`,
 /// also behind a vendor's prefix.
-fn version(model: &str) -> Option<(u64, u64)> {
+pub(in crate::translate) fn version(model: &str) -> Option<(u64, u64)> {
     let model = model.to_ascii_lowercase();
     let (_, name) = model.rsplit_once("claude")?;
     let number = |word: &str| if word.len() > 2 { None } else { word.parse::<u64>().ok() };

@@ -73,7 +73,7 @@ fn tool(given: &Value, path: &str) -> Result<Value, Untranslatable> {
 }
 
 /// A function's parameters. Without any it takes none; Anthropic wants the type said.
-fn input_schema(parameters: &Value) -> Value {
+pub(in crate::translate) fn input_schema(parameters: &Value) -> Value {
     match parameters {
         Value::Object(schema) if schema.contains_key("type") => parameters.clone(),
         Value::Object(schema) => {
@@ -162,7 +162,7 @@ fn format(
 
 /// Closes the objects of a schema that name their properties and leave others open: Anthropic takes
 /// only closed ones, and what fits the closed schema fits the client's.
-fn close(schema: &mut Value) {
+pub(in crate::translate) fn close(schema: &mut Value) {
     let Some(members) = schema.as_object_mut() else { return };
     if members.contains_key("properties") && !members.contains_key("additionalProperties") {
         members.insert("additionalProperties".to_owned(), json!(false));

@@ -178,7 +178,7 @@ fn tool_use(call: &Value, path: &str) -> Result<Value, Untranslatable> {
 
 /// The arguments of a call as an object. Models do write some that are none: those are kept whole in a
 /// member of their own, for the conversation to go on with what the model wrote.
-fn input(arguments: &Value) -> Value {
+pub(in crate::translate) fn input(arguments: &Value) -> Value {
     let text = match arguments {
         Value::String(text) => text.as_str(),
         Value::Object(_) => return arguments.clone(),
