@@ -24,11 +24,11 @@ pub use check::{Secrets, check};
 pub use live::Live;
 pub use model::{
     Admin, Alerts, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider,
-    Server, Store, Timeouts, Webhook,
+    Routing, Server, Sticky, Store, Timeouts, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};
-pub use routes::{Route, RouteMatch, Routes, Target};
+pub use routes::{Candidate, Route, RouteMatch, Routes, Target};
 pub use secrets::Environment;
 
 /// Every option with its default and what it does; valid as it is.

@@ -6,7 +6,9 @@
 pub mod adjustment;
 pub mod budget;
 pub mod ceiling;
+pub mod choice;
 pub mod cidr;
+pub mod circuit;
 pub mod codec;
 pub mod key;
 pub mod money;

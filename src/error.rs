@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::domain::rate::duration_text;
 use crate::domain::window::{Period, Timestamp};
 use crate::provider::request::RequestError;
+use crate::translate::Untranslatable;
 
 /// Obeyed by OpenAI's official clients above everything else they know about retrying.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -63,6 +64,13 @@ pub enum ApiError {
         path: String,
     },
     NoSuchModel(String),
+    /// None of the model's providers has the endpoint, nor can the call be carried to one.
+    EndpointNotServed {
+        endpoint: &'static str,
+        model: String,
+    },
+    /// The call says what its provider's dialect cannot.
+    Untranslatable(Untranslatable),
     /// A key with limits asked for a model whose price nobody knows.
     Unpriced(String),
     Upstream(UpstreamError),
@@ -85,17 +93,17 @@ pub enum UpstreamError {
 
 /// The four fields that OpenAI's schema requires of an error, in the order of the contract.
 #[derive(Serialize)]
-struct ErrorObject {
+struct ErrorObject<'a> {
     message: String,
     #[serde(rename = "type")]
     kind: &'static str,
-    param: Option<&'static str>,
+    param: Option<&'a str>,
     code: Option<&'static str>,
 }
 
 #[derive(Serialize)]
-struct Envelope {
-    error: ErrorObject,
+struct Envelope<'a> {
+    error: ErrorObject<'a>,
 }
 
 impl ApiError {
@@ -108,7 +116,11 @@ impl ApiError {
             | Self::RequestRate { .. }
             | Self::TokenRate { .. }
             | Self::PromptAboveRate { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::BadRequest(_) | Self::BodyBroken | Self::Unpriced(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_)
+            | Self::BodyBroken
+            | Self::EndpointNotServed { .. }
+            | Self::Untranslatable(_)
+            | Self::Unpriced(_) => StatusCode::BAD_REQUEST,
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -121,7 +133,7 @@ impl ApiError {
     }
 
     /// `type`, `code` and `param` of the error object.
-    fn labels(&self) -> (&'static str, Option<&'static str>, Option<&'static str>) {
+    fn labels(&self) -> (&'static str, Option<&'static str>, Option<&str>) {
         const REQUEST: &str = "invalid_request_error";
         const SERVER: &str = "server_error";
         match self {
@@ -145,6 +157,12 @@ impl ApiError {
             Self::Method { .. } => (REQUEST, Some("method_not_supported"), None),
             Self::NoSuchPath { .. } => (REQUEST, Some("unknown_url"), None),
             Self::NoSuchModel(_) => (REQUEST, Some("model_not_found"), Some("model")),
+            Self::EndpointNotServed { .. } => {
+                (REQUEST, Some("endpoint_not_supported"), Some("model"))
+            }
+            Self::Untranslatable(what) => {
+                (REQUEST, Some("unsupported_parameter"), what.param.as_deref())
+            }
             Self::Unpriced(_) => (REQUEST, Some("model_without_price"), Some("model")),
             Self::Upstream(UpstreamError::Unreachable) => {
                 (SERVER, Some("upstream_unreachable"), None)
@@ -191,9 +209,11 @@ impl ApiError {
             }
             Self::Method { allowed } => text(header::ALLOW, allowed),
             // The same body would be refused again; a retry only costs.
-            Self::Unpriced(_) | Self::EndpointNotAllowed(_) | Self::PromptAboveRate { .. } => {
-                text(SHOULD_RETRY, "false")
-            }
+            Self::Unpriced(_)
+            | Self::EndpointNotAllowed(_)
+            | Self::EndpointNotServed { .. }
+            | Self::Untranslatable(_)
+            | Self::PromptAboveRate { .. } => text(SHOULD_RETRY, "false"),
             Self::BadRequest(_)
             | Self::ContentType(_)
             | Self::BodyTooLarge { .. }
@@ -273,6 +293,15 @@ impl fmt::Display for ApiError {
                 "The model `{}` does not exist or you do not have access to it.",
                 model.escape_debug()
             ),
+            Self::EndpointNotServed { endpoint, model } => write!(
+                f,
+                "The model `{}` cannot be called at this endpoint: no provider of it takes \
+                 '{endpoint}'.",
+                model.escape_debug()
+            ),
+            Self::Untranslatable(what) => {
+                write!(f, "The provider of this model cannot do what the call asks: {what}")
+            }
             Self::Unpriced(model) => write!(
                 f,
                 "The model `{}` has no price, so it cannot be used with a key that has a spending \

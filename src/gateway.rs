@@ -5,9 +5,14 @@
 //! the client, it ends the hold exactly once.
 
 mod admit;
+mod attempts;
 mod body;
+mod carriage;
+mod carry;
+mod delivery;
 mod forward;
 mod headers;
+mod health;
 mod identify;
 mod info;
 mod rates;
@@ -24,34 +29,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use serde::de::IgnoredAny;
 
+pub use health::{Health, TargetStanding};
 pub use upstreams::tls;
 
 use crate::clock;
-use crate::config::{Config, Live};
-use crate::domain::receipt::Ending;
+use crate::config::{Config, Live, Routing, Sticky};
+use crate::domain::choice;
 use crate::domain::request_id::RequestId;
-use crate::error::{ApiError, UpstreamError};
+use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Ledger};
 use crate::provider::endpoint::Endpoint;
-use crate::provider::kind::{Kind, StreamUsage};
-use crate::provider::meter::StreamMeter;
-use crate::provider::request::{self, Call, Edits};
-use crate::provider::usage::read_answer;
+use crate::provider::kind::Kind;
+use crate::provider::request::{self, Call};
 use admit::Admission;
-use forward::Answer;
-use relay::{Gathered, Patience, Relay};
-use route::Destination;
+use attempts::{Attempts, Failed, Next, Outcome};
+use delivery::{Back, Received};
+use forward::Sending;
+use relay::Patience;
+use route::{Destination, Wish};
 use settlement::{Admitted, Asked, Settlement};
-use upstreams::Upstreams;
+use upstreams::{Key, Upstream, Upstreams};
 
 /// Whether the gateway has been told to stop.
 #[derive(Debug, Default)]
@@ -72,6 +76,7 @@ pub struct Edge {
     live: Arc<Live>,
     ledger: Arc<Ledger>,
     stopping: Arc<Stopping>,
+    health: Arc<Health>,
     upstreams: Upstreams,
 }
 
@@ -80,9 +85,10 @@ impl Edge {
         live: Arc<Live>,
         ledger: Arc<Ledger>,
         stopping: Arc<Stopping>,
+        health: Arc<Health>,
         tls: Arc<rustls::ClientConfig>,
     ) -> Self {
-        Self { live, ledger, stopping, upstreams: Upstreams::new(tls) }
+        Self { live, ledger, stopping, health, upstreams: Upstreams::new(tls) }
     }
 }
 
@@ -124,34 +130,18 @@ async fn serve_key(
     let body = body::read(head.headers(), payload, config.server.max_body).await?;
     let said = request::Head { model: None, content_type: content_type.as_deref() };
     let call = request::read(endpoint, &said, &body)?;
-    let destination = route::choose(config, &account.record(), endpoint, &call.model)?;
+    let seed = seed(&config.routing, account, head, id);
+    let wish = Wish { endpoint, model: &call.model, seed };
+    let targets = route::choose(config, &edge.health, &account.record(), &wish)?;
 
-    let description = describe(id, &call, &destination);
+    let model: Arc<str> = Arc::from(call.model.as_str());
+    let mut errand = Errand { call: &call, body: &body, head, id, model: &model, cap: None, began };
+    let describe = |target: &Destination| describe(id, &errand, target);
     let floor = config.limits.min_output_tokens;
-    let Admission { hold, cap } = admit::admit(
-        &edge.ledger,
-        account,
-        (&call, &body),
-        &destination,
-        &description,
-        floor,
-        id.began(),
-    )
-    .await?;
-    let admitted = Admitted {
-        description,
-        provider: Arc::clone(&destination.provider),
-        pricing: Arc::clone(&destination.pricing),
-        endpoint: call.endpoint,
-        asked: Asked {
-            prompt_bytes: call.prompt_bytes,
-            characters: call.speech_characters,
-            audio_bytes: call.audio_bytes,
-            images: call.images,
-        },
-        streamed: call.stream,
-        began,
-    };
+    let parts = (&call, &body);
+    let Admission { hold, targets, cap } =
+        admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
+    let admitted = admitted(&errand, &targets[0]);
     let mut settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
     if edge.stopping.is_stopping() {
         // It stood in line while the order to stop came.
@@ -159,32 +149,85 @@ async fn serve_key(
         return Err(ApiError::ShuttingDown);
     }
 
-    let answer = forward(edge, &destination, &call, &body, cap, head, id, &mut settlement).await?;
-    let mut response = deliver(answer, &destination, &call, settlement).await?;
-    let headers = response.headers_mut();
-    if let Some(cap) = cap {
-        headers.insert(HeaderName::from_static("x-conduit-max-tokens-clamped"), cap.into());
-    }
-    if let Ok(provider) = HeaderValue::try_from(&*destination.provider.name) {
-        headers.insert(HeaderName::from_static("x-conduit-provider"), provider);
-    }
+    errand.cap = cap;
+    let mut attempts = Attempts::new(id, &config.routing, &edge.health, targets);
+    let outcome = try_targets(edge, account, &errand, &mut attempts, &mut settlement).await;
+    let target = attempts.target();
+    let mut response = match outcome {
+        Ok(received) => delivery::deliver(received, target, &errand, settlement).await,
+        Err(failed) => return Err(give_up(failed, settlement)),
+    };
+    show_target(&mut response, target, cap, attempts.made());
     Ok(response)
 }
 
-fn describe(id: RequestId, call: &Call, destination: &Destination) -> Description {
-    let model: Arc<str> = Arc::from(call.model.as_str());
-    let is_same = *model == *destination.upstream_model;
+/// A client's call: what is the same for all of its attempts.
+#[derive(Clone, Copy)]
+struct Errand<'a> {
+    call: &'a Call,
+    body: &'a Bytes,
+    head: &'a HttpRequest,
+    id: RequestId,
+    model: &'a Arc<str>,
+    /// A lower output cap than the client's own, to make the call affordable.
+    cap: Option<u64>,
+    began: Instant,
+}
+
+/// What its bill needs to know of a call that is about to go to `target`.
+fn admitted(errand: &Errand<'_>, target: &Destination) -> Admitted {
+    let call = errand.call;
+    Admitted {
+        description: describe(errand.id, errand, target),
+        provider: Arc::clone(&target.provider),
+        pricing: Arc::clone(&target.pricing),
+        client_endpoint: call.endpoint,
+        endpoint: target.endpoint(call.endpoint, call.stream),
+        asked: Asked {
+            prompt_bytes: call.prompt_bytes,
+            characters: call.speech_characters,
+            audio_bytes: call.audio_bytes,
+            images: call.images,
+        },
+        streamed: call.stream,
+        began: errand.began,
+    }
+}
+
+/// Ends a call that nobody answered.
+fn give_up(failed: Failed, mut settlement: Settlement) -> ApiError {
+    match &failed {
+        // It was not sent.
+        Failed::Unable(_) => settlement.void(),
+        Failed::Upstream(_) => {
+            settlement.end(failed.ending());
+        }
+    }
+    failed.into()
+}
+
+/// What decides between targets of the same order.
+fn seed(routing: &Routing, account: &Account, head: &HttpRequest, id: RequestId) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "these bits are the random ones")]
+    let chance = id.bits() as u64;
+    match &routing.sticky {
+        Sticky::Off => chance,
+        Sticky::Key => choice::fingerprint(&[account.id().to_string().as_bytes()]),
+        Sticky::Header(name) => head
+            .headers()
+            .get(name.as_str())
+            .map_or(chance, |value| choice::fingerprint(&[value.as_bytes()])),
+    }
+}
+
+fn describe(id: RequestId, errand: &Errand<'_>, target: &Destination) -> Description {
     Description {
         id,
-        upstream_model: if is_same {
-            Arc::clone(&model)
-        } else {
-            Arc::from(destination.upstream_model.as_str())
-        },
-        model,
-        provider: Arc::clone(&destination.provider.name),
-        endpoint: endpoint_name(call.endpoint),
-        price: Arc::clone(&destination.price),
+        model: Arc::clone(errand.model),
+        upstream_model: Arc::clone(&target.upstream_model),
+        provider: Arc::clone(&target.provider.name),
+        endpoint: endpoint_name(errand.call.endpoint),
+        price: Arc::clone(&target.price),
     }
 }
 
@@ -195,159 +238,89 @@ fn endpoint_name(endpoint: Endpoint) -> Arc<str> {
     Arc::clone(&NAMES[endpoint as usize])
 }
 
-/// Rewrites only what must change and sends the call to its provider.
-#[expect(clippy::too_many_arguments, reason = "a step of the pipeline takes what it reads")]
-async fn forward(
-    edge: &Edge,
-    destination: &Destination,
-    call: &Call,
-    body: &Bytes,
-    cap: Option<u64>,
-    head: &HttpRequest,
-    id: RequestId,
-    settlement: &mut Settlement,
-) -> Result<Answer, ApiError> {
-    let provider = &destination.provider;
-    let renamed =
-        (call.model != destination.upstream_model).then_some(&*destination.upstream_model);
-    let asks_usage = call.stream && provider.stream_usage == StreamUsage::Ask;
-    let edits = Edits { model: renamed, include_usage: asks_usage, output_cap: cap };
-    settlement.sent();
-    let sent = if provider.kind == Kind::Echo {
-        Ok(forward::echo(call, &edits, body, id))
-    } else {
-        let body = request::rewrite(body, call, &edits);
-        let upstream = edge.upstreams.get(provider);
-        forward::send(&upstream, call.endpoint, head.headers(), body, &provider.timeouts).await
-    };
-    match sent {
-        Ok(answer) => {
-            settlement.answered(answer.status.as_u16());
-            Ok(answer)
-        }
-        Err(error) => Err(failed(settlement, error)),
-    }
-}
-
-/// Ends a call whose provider failed before anything of its answer went out.
-fn failed(settlement: &mut Settlement, error: UpstreamError) -> ApiError {
-    settlement.end(match error {
-        UpstreamError::Unreachable => Ending::UpstreamError,
-        UpstreamError::Broken => Ending::UpstreamCut,
-        UpstreamError::TimedOut => Ending::Timeout,
-    });
-    ApiError::Upstream(error)
-}
-
-/// Brings the answer to the client: an event stream as it comes, anything else whole, with its cost.
+/// Tries one target after the other until an answer is to be shown, or none is left.
 ///
-/// Nothing of an answer is shown before the hold outlives the machine.
-async fn deliver(
-    answer: Answer,
-    destination: &Destination,
-    call: &Call,
-    mut settlement: Settlement,
-) -> Result<HttpResponse, ApiError> {
-    let provider = &destination.provider;
-    let mut response = HttpResponse::build(answer.status);
-    copy_headers(answer.headers(), &mut response);
-    let is_encoded = is_encoded(answer.headers());
-    let is_audio = is_audio(answer.headers());
-    let may_be_cut = is_json_of_any_length(answer.headers());
-    let says = stream_by_type(answer.headers(), call);
-    let Answer { status, mut body } = answer;
-    let mut patience = Patience::new(&provider.timeouts, settlement.call().began);
-    let first = relay::next_chunk(&mut body, &mut patience).await;
-    let first = first.map_err(|error| failed(&mut settlement, error))?.unwrap_or_default();
-
-    // Speech is heard while it is made, and billed by what was asked for.
-    if is_encoded || (status.is_success() && is_audio) {
-        settlement.hold_is_durable().await;
-        return Ok(response.body(Relay::opaque(first, body, patience, settlement)));
-    }
-    if status.is_success() && says.unwrap_or_else(|| begins_like_a_stream(&first)) {
-        // What came without being asked for is not ours to take out.
-        let asked = call.stream && provider.stream_usage == StreamUsage::Ask;
-        let hide = asked && !call.wants_usage;
-        let meter = StreamMeter::new(provider.kind, call.endpoint, hide);
-        settlement.hold_is_durable().await;
-        return Ok(response.body(Relay::events(first, body, patience, meter, settlement)));
-    }
-    match relay::gather(first, &mut body, &mut patience).await {
-        Ok(Gathered::Whole(bytes)) => {
-            let report = read_answer(provider.kind, call.endpoint, &bytes);
-            settlement.metered(&report);
-            if may_be_cut && status.is_success() && ends_too_early(&bytes) {
-                return Err(failed(&mut settlement, UpstreamError::Broken));
-            }
-            let cost = settlement.end_durably(ending(status, report.error)).await;
-            response.insert_header(("x-conduit-cost", cost.to_string()));
-            Ok(response.body(bytes))
+/// An attempt that cost nothing leaves its hold to the next. One that may have been billed ends it, and
+/// the next has a hold of its own, or is not made.
+async fn try_targets(
+    edge: &Edge,
+    account: &Arc<Account>,
+    errand: &Errand<'_>,
+    attempts: &mut Attempts<'_>,
+    settlement: &mut Settlement,
+) -> Outcome {
+    let amount = settlement.held();
+    loop {
+        attempts.begin();
+        let target = attempts.target();
+        let end = Patience::new(&target.timeouts, errand.began).end();
+        let upstream = edge.upstreams.get(&target.provider);
+        let key = attempts::key(&upstream, &edge.health);
+        let outcome = attempt(errand, attempts, (&upstream, key), settlement).await;
+        let say = |target: &Destination| carry::can_say(errand, target);
+        let Next::Again(turn) = attempts.judge(&outcome, key, end, say) else { return outcome };
+        if edge.stopping.is_stopping() {
+            return outcome;
         }
-        Ok(Gathered::TooLarge(start)) => {
-            settlement.hold_is_durable().await;
-            Ok(response.body(Relay::opaque(start, body, patience, settlement)))
+        let ending = outcome.as_ref().map_or_else(Failed::ending, Received::ending);
+        if settlement.is_free(ending) {
+            attempts.turn_to(turn);
+            settlement.redirect(describe(errand.id, errand, attempts.target()), attempts.target());
+            tokio::time::sleep(turn.pause).await;
+            continue;
         }
-        Err(error) => Err(failed(&mut settlement, error)),
+        settlement.end_attempt(ending);
+        tokio::time::sleep(turn.pause).await;
+        let id = errand.id.attempt(attempts.made());
+        let description = describe(id, errand, attempts.target_of(turn));
+        let hold = edge.ledger.hold(account, amount, &description, clock::now()).await;
+        let Ok(hold) = hold else { return outcome };
+        tracing::info!(call.id = %errand.id, request.id = %id, "a call goes on under another id");
+        attempts.turn_to(turn);
+        settlement.renew(hold);
+        settlement.redirect(description, attempts.target());
     }
 }
 
-fn ending(status: StatusCode, is_error: bool) -> Ending {
-    // Some providers put an error into an answer that says it is a success.
-    if status.as_u16() >= 400 || is_error { Ending::UpstreamError } else { Ending::Done }
-}
-
-fn copy_headers(from: &HeaderMap, to: &mut actix_web::HttpResponseBuilder) {
-    for (name, value) in from {
-        if headers::goes_downstream(from, name) {
-            to.append_header((name.clone(), value.clone()));
-        }
-    }
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-fn is_audio(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    value.get(..6).is_some_and(|value| value.eq_ignore_ascii_case(b"audio/"))
-}
-
-/// Whether an answer is a stream by its content type; `None` where only its beginning can tell.
-fn stream_by_type(headers: &HeaderMap, call: &Call) -> Option<bool> {
-    // Gemini streams JSON, unless it is asked for events.
-    if call.endpoint == Endpoint::StreamGenerateContent {
-        return Some(true);
-    }
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let says = |kind: &[u8]| value.get(..kind.len()).is_some_and(|v| v.eq_ignore_ascii_case(kind));
-    if says(b"text/event-stream") {
-        Some(true)
-    } else if call.stream && !says(b"application/json") {
-        None
+/// Sends a call to a target, and takes delivery of what must be known of its answer.
+async fn attempt(
+    errand: &Errand<'_>,
+    attempts: &Attempts<'_>,
+    (upstream, key): (&Upstream, Option<&Key>),
+    settlement: &mut Settlement,
+) -> Outcome {
+    let target = attempts.target();
+    let outgoing = carry::outgoing(errand, target).map_err(Failed::Unable)?;
+    let about = outgoing.about.clone();
+    settlement.sent();
+    let answer = if target.provider.kind == Kind::Echo {
+        forward::echo(errand, target, &outgoing)
     } else {
-        Some(false)
+        let end = Patience::new(&target.timeouts, errand.began).end();
+        let (client_headers, timeouts) = (errand.head.headers(), &target.timeouts);
+        let sending = Sending { upstream, key, client_headers, timeouts, end };
+        forward::send(&sending, outgoing).await?
+    };
+    settlement.answered(answer.status.as_u16());
+    let back = Back { target, errand, about, patient: attempts.has_others() };
+    Ok(delivery::receive(answer, back, settlement).await?)
+}
+
+/// Says which target served a call, and what was done to it on the way.
+fn show_target(response: &mut HttpResponse, target: &Destination, cap: Option<u64>, attempts: u64) {
+    let headers = response.headers_mut();
+    if let Some(cap) = cap {
+        headers.insert(HeaderName::from_static("x-conduit-max-tokens-clamped"), cap.into());
     }
-}
-
-fn begins_like_a_stream(first: &[u8]) -> bool {
-    [&b"data:"[..], b"event:", b":", b"id:", b"retry:"].iter().any(|word| first.starts_with(word))
-}
-
-/// Whether an answer is JSON whose length is not announced: awc does not tell the end of a chunked
-/// body from the end of its connection.
-fn is_json_of_any_length(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let json = b"application/json";
-    value.get(..json.len()).is_some_and(|value| value.eq_ignore_ascii_case(json))
-        && !headers.contains_key(header::CONTENT_LENGTH)
-}
-
-fn ends_too_early(json: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(json).is_err_and(|error| error.is_eof())
+    if let Ok(provider) = HeaderValue::try_from(&*target.provider.name) {
+        headers.insert(HeaderName::from_static("x-conduit-provider"), provider);
+    }
+    if let Ok(model) = HeaderValue::try_from(&*target.upstream_model) {
+        headers.insert(HeaderName::from_static("x-conduit-model"), model);
+    }
+    if attempts > 1 {
+        headers.insert(HeaderName::from_static("x-conduit-attempts"), attempts.into());
+    }
 }
 
 /// Answers a request in any case, and names it: even a panic ends in an answer.

@@ -40,7 +40,7 @@ use team::Team;
 pub use books::Request;
 pub use hold::{Description, Hold, Promise, Refusal};
 pub use purse::Standing;
-pub use traffic::{Estimate, Throttled};
+pub use traffic::{Estimate, Pass, Throttled};
 
 /// How limits are applied; changes with the configuration.
 #[derive(Clone, Debug)]

@@ -15,4 +15,5 @@ pub mod meter;
 pub mod request;
 pub mod sse;
 pub mod tokens;
+pub mod trouble;
 pub mod usage;

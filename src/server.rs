@@ -15,7 +15,7 @@ use crate::admin::{Desk, socket};
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
-use crate::gateway::{Edge, Stopping, tls};
+use crate::gateway::{Edge, Health, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
 use crate::store::{Found, Retention, Store, StoreError};
 use crate::{alerts, clock, logging};
@@ -95,6 +95,7 @@ impl Server {
         let desk = self.desk();
         let Self { live, ledger, listeners, admin } = self;
         let stopping = Arc::new(Stopping::default());
+        let health = Arc::new(Health::default());
         let snapshot = live.snapshot();
         let config = &snapshot.config;
         let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
@@ -104,9 +105,11 @@ impl Server {
         let gateway = {
             let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
             let (stopping, tls) = (Arc::clone(&stopping), Arc::clone(&tls));
+            let health = Arc::clone(&health);
             let app = move || {
                 let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
-                let edge = Edge::new(live, ledger, Arc::clone(&stopping), Arc::clone(&tls));
+                let (stopping, health) = (Arc::clone(&stopping), Arc::clone(&health));
+                let edge = Edge::new(live, ledger, stopping, health, Arc::clone(&tls));
                 App::new().app_data(web::Data::new(edge)).configure(routes)
             };
             let mut server = HttpServer::new(app)

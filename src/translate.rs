@@ -13,6 +13,7 @@ pub mod extension;
 pub mod gemini;
 mod media;
 pub mod messages;
+pub mod reshape;
 pub mod responses;
 mod stream;
 mod tool_id;

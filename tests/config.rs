@@ -252,6 +252,60 @@ fn each_mistake_is_said_in_these_words() {
             "[models.a]\nprovider = \"echo\"\nmodel = \"x*\"",
             "3:9: `model` must not have a `*` in it where the model's own name has none",
         ),
+        // Targets.
+        ("[models.a]\ntargets = []", "2:11: model `a` leads nowhere: its `targets` are empty"),
+        (
+            "[models.a]\ntargets = \"echo\"",
+            "2:11: `models.a.targets` must be a list of tables such as { provider = \"openai\" } (this is a text)",
+        ),
+        (
+            "[models.a]\ntargets = [\"echo\"]",
+            "2:12: `models.a.targets[0]` must be a table (this is a text)",
+        ),
+        (
+            "[models.a]\ntargets = [{ model = \"x\" }]",
+            "2:12: `models.a.targets[0].provider` is missing",
+        ),
+        (
+            "[models.a]\ntargets = [{ provider = \"echo\" }, { provider = \"ehco\" }]",
+            "2:48: `models.a.targets[1].provider`: there is no provider `ehco` (did you mean `echo`?)",
+        ),
+        (
+            "[models.a]\ntargets = [{ provider = \"echo\", weight = 0 }]",
+            "2:42: `models.a.targets[0].weight` must be a whole number from 1 to 1000000 (out of range)",
+        ),
+        (
+            "[models.a]\ntargets = [{ provider = \"echo\", wieght = 1 }]",
+            "2:33: unknown key `wieght` in `models.a.targets[0]` (did you mean `weight`?)",
+        ),
+        (
+            "[models.a]\nprovider = \"echo\"\ntargets = [{ provider = \"echo\" }]",
+            "2:12: model `a` has `targets`: this belongs into one of them",
+        ),
+        (
+            "[models.a]\ntargets = [{ provider = \"echo\", model = \"x*\" }]",
+            "2:41: `model` must not have a `*` in it where the model's own name has none",
+        ),
+        (
+            "[models.a]\nprovider = \"echo\"\nfallbacks = [\"b\"]",
+            "3:14: `models.a.fallbacks`: there is no model `b`",
+        ),
+        (
+            "[models.a]\nprovider = \"echo\"\nfallbacks = [\"a\"]",
+            "3:14: model `a` must not fall back on itself",
+        ),
+        (
+            "[routing]\nsticky_header = \"x-session\"",
+            "2:17: `routing.sticky_header` has a meaning only with sticky = \"header\"",
+        ),
+        (
+            "[routing]\nsticky = \"header\"\nsticky_header = \"Authorization\"",
+            "3:17: `routing.sticky_header`: `Authorization` is not a header to go by",
+        ),
+        (
+            "[routing]\nsticky = \"haeder\"",
+            "2:10: `routing.sticky` must be \"off\", \"key\" or \"header\" (did you mean `header`?)",
+        ),
         (
             "[routing]\ndefault_provider = \"nobody\"",
             "2:20: `routing.default_provider`: there is no provider `nobody`",
@@ -421,7 +475,7 @@ fn a_key_goes_only_where_it_is_known_to_belong() {
         ("kind = \"ollama\"", false),
     ] {
         let config = check_with(&format!("[providers.x]\n{text}\n"), &key).unwrap();
-        assert_eq!(config.providers[0].key.is_some(), expected, "{text}");
+        assert_eq!(!config.providers[0].keys.is_empty(), expected, "{text}");
     }
 }
 
@@ -519,12 +573,27 @@ fn every_option_of_the_example_is_valid_and_shows_its_default() {
     assert_eq!(set.admin, unset.admin);
     assert_eq!(set.log, unset.log);
     assert_eq!(set.limits, config::Limits { windows: set.limits.windows.clone(), ..unset.limits });
+    let sticky = config::Sticky::Header("x-conduit-session".to_owned());
+    assert_eq!(set.routing, config::Routing { sticky, ..unset.routing });
     assert_eq!(set.provider("openai").unwrap().timeouts, unset.providers[0].timeouts);
     assert_eq!(set.provider("groq").unwrap().timeouts, unset.providers[0].timeouts);
     let upstream = |name: &str| {
         let found = set.route(name).unwrap();
         format!("{} {}", found.provider.name, found.upstream_model)
     };
+    let mut places = Vec::new();
+    set.routes.visit("gpt-4o-safe", |found| {
+        places.push(format!("{} {} {}", found.provider.name, found.upstream_model, found.weight));
+    });
+    assert_eq!(
+        places,
+        [
+            "azure my-deployment 3",
+            "openai gpt-4o 1",
+            "groq llama-3.3-70b-versatile 1",
+            "local llama-at-home 1"
+        ]
+    );
     assert_eq!(upstream("best"), "openai gpt-4o-2024-08-06");
     assert_eq!(upstream("openai/o3"), "openai o3");
     assert_eq!(upstream("azure/a"), "azure deployment-a");

@@ -150,6 +150,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
         alerts,
         providers: providers.into_list(),
         routes: Routes::new(routes, default_provider),
+        routing: route::routing(file, context),
         overrides,
     }
 }

@@ -3,6 +3,8 @@
 //! Nothing is resolved, defaulted or compared here, and nothing outside the file is read. What is
 //! absent or wrong is `None`; that it was wrong has been reported by then.
 
+use std::ops::{Range, RangeInclusive};
+
 use toml::de::DeTable;
 
 use super::model::{ClientGone, ENFORCEMENTS, LogFormat};
@@ -10,6 +12,8 @@ use super::price;
 use super::reader::{At, Findings, Section};
 use crate::domain::price::Pricing;
 use crate::provider::kind::StreamUsage;
+
+const MAX_OUTPUT: RangeInclusive<u64> = 1..=100_000_000;
 
 pub(super) struct File {
     pub(super) server: Server,
@@ -94,15 +98,16 @@ pub(super) struct Provider {
     pub(super) base_url: Written<String>,
     /// A key itself is written, which has been reported.
     pub(super) has_api_key: bool,
-    pub(super) api_key_env: Written<String>,
-    pub(super) api_key_file: Written<String>,
-    pub(super) api_key_credential: Written<String>,
+    pub(super) api_key_env: Written<Vec<At<String>>>,
+    pub(super) api_key_file: Written<Vec<At<String>>>,
+    pub(super) api_key_credential: Written<Vec<At<String>>>,
     pub(super) stream_usage: Option<StreamUsage>,
     /// Names and values of headers; the values may be secrets.
     pub(super) headers: Vec<(At<String>, At<String>)>,
     pub(super) api_version: Option<At<String>>,
     pub(super) transport: Transport,
     pub(super) prefer_provider_cost: Option<bool>,
+    pub(super) responses: Option<bool>,
 }
 
 /// A value of which it matters that absent and wrong are different.
@@ -142,17 +147,51 @@ impl<T> Written<T> {
 
 pub(super) struct Model {
     pub(super) name: At<String>,
+    /// The short form, for a single target.
     pub(super) provider: Written<String>,
     /// The name that the provider is asked for.
     pub(super) upstream: Option<At<String>>,
+    pub(super) targets: Written<Vec<Target>>,
+    pub(super) fallbacks: Vec<At<String>>,
     pub(super) aliases: Vec<At<String>>,
     pub(super) max_output_tokens: Option<u64>,
     pub(super) price: Option<Pricing>,
 }
 
+/// One place that a model leads to.
+pub(super) struct Target {
+    /// The way to it, as `models.a.targets[0]`.
+    pub(super) path: String,
+    /// The table in the file.
+    pub(super) span: Range<usize>,
+    pub(super) provider: Written<String>,
+    pub(super) upstream: Option<At<String>>,
+    pub(super) order: Option<u64>,
+    pub(super) weight: Option<u64>,
+    pub(super) first_byte_timeout_ms: Option<u64>,
+    pub(super) idle_timeout_ms: Option<u64>,
+    pub(super) total_timeout_ms: Option<u64>,
+    pub(super) max_output_tokens: Option<u64>,
+    pub(super) price: Option<Pricing>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sticky {
+    Off,
+    Key,
+    Header,
+}
+
 #[derive(Default)]
 pub(super) struct Routing {
     pub(super) default_provider: Option<At<String>>,
+    pub(super) retries: Option<u64>,
+    pub(super) retry_budget: Option<u64>,
+    pub(super) max_retry_wait_ms: Option<u64>,
+    pub(super) failures: Option<u64>,
+    pub(super) cooldown_ms: Option<u64>,
+    pub(super) sticky: Option<At<Sticky>>,
+    pub(super) sticky_header: Option<At<String>>,
 }
 
 pub(super) fn read(root: &DeTable<'_>, findings: &Findings) -> File {
@@ -281,9 +320,9 @@ fn provider(name: At<String>, mut section: Section<'_>) -> Provider {
         kind: Written::read(&mut section, "kind", Section::text),
         base_url: Written::read(&mut section, "base_url", Section::text),
         has_api_key: section.has("api_key"),
-        api_key_env: Written::read(&mut section, "api_key_env", Section::text),
-        api_key_file: Written::read(&mut section, "api_key_file", Section::text),
-        api_key_credential: Written::read(&mut section, "api_key_credential", Section::text),
+        api_key_env: Written::read(&mut section, "api_key_env", one_or_more),
+        api_key_file: Written::read(&mut section, "api_key_file", one_or_more),
+        api_key_credential: Written::read(&mut section, "api_key_credential", one_or_more),
         stream_usage: section.choice("stream_usage", &stream_usage).map(|at| at.value),
         headers: section
             .section("headers")
@@ -292,9 +331,17 @@ fn provider(name: At<String>, mut section: Section<'_>) -> Provider {
         api_version: section.text("api_version"),
         transport: transport(&mut section),
         prefer_provider_cost: section.flag("prefer_provider_cost"),
+        responses: section.flag("responses"),
     };
     section.finish();
     provider
+}
+
+/// A text or a list of them, at the place of the first; nothing for an empty list.
+fn one_or_more(section: &mut Section<'_>, key: &'static str) -> Option<At<Vec<At<String>>>> {
+    let texts = section.text_or_texts(key)?;
+    let span = texts.first()?.span.clone();
+    Some(At::new(texts, span))
 }
 
 fn model(name: At<String>, mut section: Section<'_>) -> Model {
@@ -302,16 +349,51 @@ fn model(name: At<String>, mut section: Section<'_>) -> Model {
         name,
         provider: Written::read(&mut section, "provider", Section::text),
         upstream: section.text("model"),
+        targets: Written::read(&mut section, "targets", targets),
+        fallbacks: section.texts("fallbacks").unwrap_or_default(),
         aliases: section.texts("aliases").unwrap_or_default(),
-        max_output_tokens: section.integer("max_output_tokens", &(1..=100_000_000)),
+        max_output_tokens: section.integer("max_output_tokens", &MAX_OUTPUT),
         price: price::read(&mut section),
     };
     section.finish();
     model
 }
 
+fn targets(section: &mut Section<'_>, key: &'static str) -> Option<At<Vec<Target>>> {
+    let list = section.sections_in(key, "a list of tables such as { provider = \"openai\" }")?;
+    Some(At::new(list.value.into_iter().map(target).collect(), list.span))
+}
+
+fn target(mut section: Section<'_>) -> Target {
+    let target = Target {
+        path: section.path().to_owned(),
+        span: section.span.clone(),
+        provider: Written::read(&mut section, "provider", Section::text),
+        upstream: section.text("model"),
+        order: section.integer("order", &(1..=1000)),
+        weight: section.integer("weight", &(1..=1_000_000)),
+        first_byte_timeout_ms: section.duration("first_byte_timeout", &("1ms"..="1d")),
+        idle_timeout_ms: section.duration("idle_timeout", &("1ms"..="1d")),
+        total_timeout_ms: section.duration("total_timeout", &("1ms"..="7d")),
+        max_output_tokens: section.integer("max_output_tokens", &MAX_OUTPUT),
+        price: price::read(&mut section),
+    };
+    section.finish();
+    target
+}
+
 fn routing(mut section: Section<'_>) -> Routing {
-    let routing = Routing { default_provider: section.text("default_provider") };
+    let sticky = [("off", Sticky::Off), ("key", Sticky::Key), ("header", Sticky::Header)];
+    let routing = Routing {
+        default_provider: section.text("default_provider"),
+        retries: section.integer("retries", &(0..=10)),
+        retry_budget: section.integer("retry_budget", &(0..=100)),
+        max_retry_wait_ms: section.duration("max_retry_wait", &("0s"..="10m")),
+        failures: section.integer("failures", &(1..=1000)),
+        cooldown_ms: section.duration("cooldown", &("0s"..="1h")),
+        sticky: section.choice("sticky", &sticky),
+        sticky_header: section.text("sticky_header"),
+    };
     section.finish();
     routing
 }

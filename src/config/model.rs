@@ -27,6 +27,7 @@ pub struct Config {
     /// In the order of the file.
     pub providers: Vec<Arc<Provider>>,
     pub routes: Routes,
+    pub routing: Routing,
     /// Environment variables that took the place of an option, with its name: shown by `check`.
     pub overrides: Vec<Override>,
 }
@@ -139,6 +140,33 @@ pub struct Limits {
     pub min_output_tokens: u64,
 }
 
+/// What happens when a target fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// How often a call is sent again once no other target is left.
+    pub retries: u64,
+    /// The most of those, in hundredths of a target's calls.
+    pub retry_budget: u64,
+    /// A provider that asks for a longer wait than this is not waited for.
+    pub max_retry_wait_ms: u64,
+    /// So many failures within a minute, and a target cools down.
+    pub failures: u64,
+    pub cooldown_ms: u64,
+    pub sticky: Sticky,
+}
+
+/// What of a call decides which of several targets it goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sticky {
+    /// Chance.
+    #[default]
+    Off,
+    /// Its key: all calls of a key go to one target.
+    Key,
+    /// The value of a header, in lower case; chance, where a call does not have it.
+    Header(String),
+}
+
 /// Who is told when a key comes near its limits.
 #[derive(Clone, Debug)]
 pub struct Alerts {
@@ -166,8 +194,8 @@ pub struct Provider {
     pub kind: Kind,
     /// Absent for the kind that answers by itself.
     pub base_url: Option<BaseUrl>,
-    /// Absent where none is needed, and where secrets were not to be read.
-    pub key: Option<SecretString>,
+    /// Used in turn. None where none is needed, and where secrets were not to be read.
+    pub keys: Vec<SecretString>,
     pub key_header: KeyHeader,
     pub stream_usage: StreamUsage,
     pub headers: Vec<ExtraHeader>,
@@ -179,6 +207,8 @@ pub struct Provider {
     pub on_client_gone: ClientGone,
     /// The cost that this provider reports counts instead of the one from the price list.
     pub prefer_provider_cost: bool,
+    /// It has `OpenAI`'s responses; without them such calls are carried as chat.
+    pub responses: bool,
 }
 
 /// A header that is added to every call. The value may be a secret.

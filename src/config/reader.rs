@@ -94,6 +94,11 @@ impl<'t> Section<'t> {
         self.findings
     }
 
+    /// The way to this table, as people write it.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The way to a key, as people write it.
     pub(super) fn path_of(&self, key: &str) -> String {
         let name = written_key(key);
@@ -321,6 +326,26 @@ impl<'t> Section<'t> {
         }
         sections.sort_by_key(|(name, _)| name.span.start);
         sections
+    }
+
+    /// A list of tables inside this one.
+    pub(super) fn sections_in(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+    ) -> Option<At<Vec<Self>>> {
+        let value = self.value(key)?;
+        let path = self.path_of(key);
+        let Some(list) = value.get_ref().as_array() else {
+            self.wrong_type(&path, value, expected);
+            return None;
+        };
+        let each = list.iter().enumerate().filter_map(|(index, item)| {
+            self.inner(format!("{path}[{index}]"), item.span(), item, "a table")
+        });
+        let sections: Vec<Self> = each.collect();
+        let is_wrong = sections.len() < list.len();
+        (!is_wrong).then(|| At::new(sections, value.span()))
     }
 
     /// All entries of this table as texts, in the order of the file. The texts are never shown.

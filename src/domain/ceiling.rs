@@ -87,6 +87,12 @@ impl Ceiling {
         charge.total()
     }
 
+    /// The same call with at most so many output tokens.
+    #[must_use]
+    pub fn with_output_at_most(self, tokens: u64) -> Self {
+        Self { output_tokens: self.output_tokens.min(tokens), ..self }
+    }
+
     fn before_output(&self) -> Charge {
         let mut charge = self.pieces;
         charge.add(self.input_tokens, self.input_rate);

@@ -26,6 +26,14 @@ impl RequestId {
         self.0
     }
 
+    /// The id of a call's further attempt: it comes right after those of the attempts before.
+    #[must_use]
+    pub fn attempt(self, number: u64) -> Self {
+        const RANDOM: u128 = (1 << 80) - 1;
+        let next = (self.0 & RANDOM).wrapping_add(u128::from(number)) & RANDOM;
+        Self(self.0 & !RANDOM | next)
+    }
+
     /// When the call began.
     pub fn began(self) -> Timestamp {
         Timestamp::from_millis(u64::try_from(self.0 >> 80).unwrap_or(u64::MAX))
@@ -75,6 +83,8 @@ mod tests {
         assert!(early < late && early.to_string() < late.to_string());
         assert_eq!(early.to_string().parse(), Ok(early));
         assert_eq!(late.began().millis(), 1_700_000_000_001);
+        assert_eq!(early.attempt(1).began(), early.began(), "the random bits begin anew");
+        assert_eq!(late.attempt(2).bits(), late.bits() + 2);
         for text in
             ["", "req_", "req_short", "req_!!!!!!!!!!!!!!!!!!!!!!", "xyz_0000000000000000000000"]
         {

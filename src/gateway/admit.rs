@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::clock;
 use crate::domain::ceiling::Ceiling;
+use crate::domain::money::Money;
 use crate::domain::price::Pricing;
 use crate::domain::usage::{Class, ServiceTier};
 use crate::domain::window::Timestamp;
@@ -30,52 +31,140 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// A call that may be made.
 pub(super) struct Admission {
     pub(super) hold: Hold,
+    /// The targets that the hold is enough for, the best first; never empty.
+    pub(super) targets: Vec<Destination>,
     /// The output cap that must be set for the ceiling to be true.
     pub(super) cap: Option<u64>,
 }
 
-/// Takes what the call needs of the key's rates, then sets the most that it can cost aside: as it is;
-/// after waiting for the key's other calls; or with its output capped to what is left. Only then is it
-/// refused.
+/// Takes what the call needs of the key's rates, then sets the most that it can cost at any of its
+/// targets aside: as it is; after waiting for the key's other calls; or with targets left out and its
+/// output capped to what is left. Only then is it refused.
 pub(super) async fn admit(
     ledger: &Arc<Ledger>,
     account: &Arc<Account>,
     (call, body): (&Call, &Bytes),
-    destination: &Destination,
-    description: &Description,
+    targets: Vec<Destination>,
+    describe: impl Fn(&Destination) -> Description,
     floor: u64,
     now: Timestamp,
 ) -> Result<Admission, ApiError> {
     let pass = account.enter(estimate(call), clock::now)?;
+    let mut options = Options::new(call, targets);
     if account.is_limited() {
         check_bounded(call)?;
-        check_priced(call, &destination.pricing)?;
+        options.leave_out_unpriced(call)?;
     }
-    let mut ceiling = ceiling(call, call.body_bytes, destination);
-    if !ledger.has_room(account, ceiling.amount(), now) {
-        ceiling = self::ceiling(call, count_prompt(call, body, destination).await, destination);
+    if !ledger.has_room(account, options.ceiling(), now) {
+        options.count_prompt(call, body).await;
     }
     let mut cap = None;
     loop {
-        match ledger.hold(account, ceiling.amount(), description, now).await {
+        let description = describe(&options.targets[0]);
+        match ledger.hold(account, options.ceiling(), &description, now).await {
             Ok(mut hold) => {
                 hold.carry(pass);
-                return Ok(Admission { hold, cap });
+                return Ok(Admission { hold, targets: options.targets, cap });
             }
             Err(Refusal::TooLarge { left, period, resets_at }) => {
                 let spent = ApiError::SpendingLimit { period, resets_at };
                 // What is rejected of a prediction is billed as output, whatever the cap.
                 let floor = floor.max(call.least_cap).saturating_add(call.predicted_bytes);
-                let capped = ceiling.capped_to(left, floor).filter(|_| call.can_be_capped());
-                ceiling = capped.ok_or(spent)?;
-                cap = Some(ceiling.output_tokens().saturating_sub(call.predicted_bytes));
+                let floor = call.can_be_capped().then_some(floor);
+                if let Some(tokens) = options.fit(left, floor).map_err(|TooDear| spent)? {
+                    cap = Some(tokens.saturating_sub(call.predicted_bytes));
+                }
             }
-            Err(Refusal::Spent { period, resets_at }) => {
-                return Err(ApiError::SpendingLimit { period, resets_at });
-            }
-            Err(Refusal::Reserved) => return Err(ApiError::SpendingReserved),
-            Err(Refusal::Unsafe(_)) => return Err(ApiError::Unsafe),
+            Err(refusal) => return Err(refusal.into()),
         }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Spent { period, resets_at } | Refusal::TooLarge { period, resets_at, .. } => {
+                Self::SpendingLimit { period, resets_at }
+            }
+            Refusal::Reserved => Self::SpendingReserved,
+            Refusal::Unsafe(_) => Self::Unsafe,
+        }
+    }
+}
+
+/// No target can be afforded.
+struct TooDear;
+
+/// The targets of a call, each with the most that it can cost there.
+struct Options {
+    targets: Vec<Destination>,
+    ceilings: Vec<Ceiling>,
+}
+
+impl Options {
+    /// By the bytes of the call: a token is never shorter.
+    fn new(call: &Call, targets: Vec<Destination>) -> Self {
+        let each = targets.iter().map(|target| ceiling(call, call.body_bytes, target));
+        Self { ceilings: each.collect(), targets }
+    }
+
+    /// The most that the call can cost, wherever it goes.
+    fn ceiling(&self) -> Money {
+        self.ceilings.iter().map(Ceiling::amount).max().unwrap_or(Money::ZERO)
+    }
+
+    /// Leaves out the targets at which something that the call is sure to use has no price; an error if
+    /// that is all of them.
+    fn leave_out_unpriced(&mut self, call: &Call) -> Result<(), ApiError> {
+        let mut missing = None;
+        self.retain(|target, ceiling| match check_priced(call, &target.pricing) {
+            Ok(()) => Some(ceiling),
+            Err(error) => {
+                missing.get_or_insert(error);
+                None
+            }
+        });
+        missing.filter(|_| self.targets.is_empty()).map_or(Ok(()), Err)
+    }
+
+    async fn count_prompt(&mut self, call: &Call, body: &Bytes) {
+        for (target, ceiling) in self.targets.iter().zip(&mut self.ceilings) {
+            let tokens = count_prompt(call, body, target).await;
+            *ceiling = self::ceiling(call, tokens, target);
+        }
+    }
+
+    /// Makes the call fit into `left`: the best target that can be afforded, with its output capped if
+    /// need be, is the first from here on, and of the others those stay that can be afforded like that.
+    /// Says the cap, in tokens: at least `floor`, without which the output cannot be capped.
+    fn fit(&mut self, left: Money, floor: Option<u64>) -> Result<Option<u64>, TooDear> {
+        let cap_for = |ceiling: &Ceiling| {
+            let fits = ceiling.amount() <= left;
+            let capped = || Some(Some(ceiling.capped_to(left, floor?)?.output_tokens()));
+            if fits { Some(None) } else { capped() }
+        };
+        let found =
+            self.ceilings.iter().enumerate().find_map(|(index, c)| Some((index, cap_for(c)?)));
+        let (first, cap) = found.ok_or(TooDear)?;
+        let mut index = 0;
+        self.retain(|_, ceiling| {
+            let is_before = index < first;
+            index += 1;
+            let ceiling = cap.map_or(ceiling, |tokens| ceiling.with_output_at_most(tokens));
+            (!is_before && ceiling.amount() <= left).then_some(ceiling)
+        });
+        Ok(cap)
+    }
+
+    /// Keeps the targets that are given a ceiling.
+    fn retain(&mut self, mut keep: impl FnMut(&Destination, Ceiling) -> Option<Ceiling>) {
+        let mut ceilings = std::mem::take(&mut self.ceilings).into_iter();
+        let kept = &mut self.ceilings;
+        self.targets.retain(|target| {
+            let ceiling = ceilings.next().and_then(|ceiling| keep(target, ceiling));
+            kept.extend(ceiling);
+            ceiling.is_some()
+        });
     }
 }
 

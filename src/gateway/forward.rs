@@ -6,23 +6,26 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
 };
 use actix_web::http::{Method, StatusCode, Version};
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
+use super::Errand;
+use super::carry::{self, Outgoing};
 use super::headers::goes_upstream;
-use super::upstreams::Upstream;
+use super::route::Destination;
+use super::upstreams::{Key, Upstream};
 use crate::config::Timeouts;
-use crate::domain::request_id::RequestId;
-use crate::error::UpstreamError;
+use crate::error::{ApiError, UpstreamError};
 use crate::provider::echo;
-use crate::provider::endpoint::Endpoint;
-use crate::provider::request::{Call, Edits};
+use crate::provider::endpoint::Dialect;
+use crate::provider::request::{self, Edits};
 
 /// An answer whose head has come.
 pub(super) struct Answer {
@@ -30,11 +33,12 @@ pub(super) struct Answer {
     pub(super) body: AnswerBody,
 }
 
-impl Answer {
+impl AnswerBody {
+    /// The headers that came before it.
     pub(super) fn headers(&self) -> &HeaderMap {
-        match &self.body {
-            AnswerBody::Upstream(body) => body.answer.headers(),
-            AnswerBody::Echo(echo) => &echo.headers,
+        match self {
+            Self::Upstream(body) => body.answer.headers(),
+            Self::Echo(echo) => &echo.headers,
         }
     }
 }
@@ -83,36 +87,69 @@ impl Stream for AnswerBody {
     }
 }
 
-/// Sends `body` and waits for the head of the answer, for as long as the provider may be silent.
+/// What an attempt is sent with beside its call.
+pub(super) struct Sending<'a> {
+    pub(super) upstream: &'a Upstream,
+    pub(super) key: Option<&'a Key>,
+    pub(super) client_headers: &'a HeaderMap,
+    pub(super) timeouts: &'a Timeouts,
+    /// When the whole call must have ended.
+    pub(super) end: Instant,
+}
+
+/// Sends a call and waits for the head of the answer, for as long as the provider may be silent.
 ///
 /// Dropping the future closes the connection.
 pub(super) async fn send(
-    upstream: &Upstream,
-    endpoint: Endpoint,
-    client_headers: &HeaderMap,
-    body: Bytes,
-    timeouts: &Timeouts,
+    sending: &Sending<'_>,
+    outgoing: Outgoing,
 ) -> Result<Answer, UpstreamError> {
-    let uri = upstream.uri(endpoint).ok_or(UpstreamError::Unreachable)?;
+    let Sending { upstream, key, client_headers, timeouts, end } = sending;
+    let uri = upstream.uri(outgoing.endpoint).ok_or(UpstreamError::Unreachable)?;
     let mut request = upstream.client.request(Method::POST, uri);
     let headers = request.headers_mut();
-    for (name, value) in client_headers {
-        if goes_upstream(client_headers, name) {
+    for (name, value) in *client_headers {
+        let is_foreign = outgoing.about.is_some() && is_of_a_dialect(name);
+        if goes_upstream(client_headers, name) && !is_foreign {
             headers.append(name.clone(), value.clone());
         }
     }
-    for (name, value) in &upstream.headers {
-        headers.insert(name.clone(), value.clone());
+    if outgoing.about.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if upstream.provider.kind.dialect() == Dialect::Anthropic {
+            headers.insert(ANTHROPIC_VERSION, HeaderValue::from_static("2023-06-01"));
+        }
     }
     // The meter reads what comes, and a compressed stream would not flow.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    authorize(upstream, *key, headers);
     let patience =
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
-    let answer = tokio::time::timeout(patience, request.no_decompress().send_body(body)).await;
+    let patience = patience.min(end.saturating_duration_since(Instant::now()));
+    let sent = request.no_decompress().send_body(outgoing.body);
+    let answer = tokio::time::timeout(patience, sent).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
     let missing = announced(&answer)?;
     let (status, body) = (answer.status(), UpstreamBody { answer, missing });
     Ok(Answer { status, body: AnswerBody::Upstream(body) })
+}
+
+/// Puts the provider's credentials in. This comes last: what signs a call signs what is sent.
+fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
+    for (name, value) in &upstream.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    if let Some(key) = key {
+        headers.insert(key.name.clone(), key.value.clone());
+    }
+}
+
+/// Required of every call in Anthropic's dialect; their documentation names this value.
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// Headers that mean something in their own dialect only.
+fn is_of_a_dialect(name: &HeaderName) -> bool {
+    ["anthropic-", "openai-", "x-goog-"].iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 /// The length of the body, where its head says it.
@@ -148,9 +185,20 @@ fn classify(error: &SendRequestError) -> UpstreamError {
 }
 
 /// What the built-in provider answers.
-pub(super) fn echo(call: &Call, edits: &Edits<'_>, body: &[u8], id: RequestId) -> Answer {
-    let created = id.began().millis() / 1000;
-    let answer = echo::answer(call, edits, body, created, &format!("echo-{id}"));
+pub(super) fn echo(errand: &Errand<'_>, target: &Destination, outgoing: &Outgoing) -> Answer {
+    let (created, name) = (errand.id.began().millis() / 1000, format!("echo-{}", errand.id));
+    let answer = if outgoing.about.is_some() {
+        // What was made of a call can be read as one.
+        match request::read(outgoing.endpoint, &request::Head::default(), &outgoing.body) {
+            Ok(call) => echo::answer(&call, &Edits::default(), &outgoing.body, created, &name),
+            Err(error) => {
+                let body = ApiError::BadRequest(error).body();
+                echo::Answer::Json { status: 400, body: Bytes::from(body) }
+            }
+        }
+    } else {
+        echo::answer(errand.call, &carry::edits(errand, target), errand.body, created, &name)
+    };
     let (status, content_type, frames) = match answer {
         echo::Answer::Json { status, body } => {
             let whole = echo::Frame { delay_ms: 0, bytes: body };

@@ -13,16 +13,17 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep};
 
+use super::carriage::Carriage;
 use super::forward::AnswerBody;
 use super::settlement::{Metering, Settlement};
 use crate::config::{ClientGone, Timeouts};
 use crate::domain::receipt::Ending;
-use crate::error::{ApiError, UpstreamError};
-use crate::provider::meter::{Forward, StreamMeter, StreamReport};
+use crate::error::UpstreamError;
+use crate::provider::meter::Forward;
 
 /// How much of an answer that is not a stream is gathered, so that its cost can stand in a header; a
 /// larger one is passed on as it comes.
-const GATHER_LIMIT: usize = 16 << 20;
+pub(super) const GATHER_LIMIT: usize = 16 << 20;
 /// What is read at most of an answer whose client has left, where its exact usage is wanted.
 const DRAIN_BYTES: u64 = 64 << 20;
 /// How much later than its end a call is ended from outside: a client that reads is told by then.
@@ -44,6 +45,11 @@ impl Patience {
         let idle = Duration::from_millis(timeouts.idle_ms);
         let total = Instant::from_std(began) + Duration::from_millis(timeouts.total_ms);
         Self { idle, total, timer: None, silent: false }
+    }
+
+    /// When the call must have ended.
+    pub(super) const fn end(&self) -> Instant {
+        self.total
     }
 
     /// The next chunk, or a failure once patience is at its end.
@@ -124,24 +130,22 @@ pub(super) struct Relay {
 struct Flow {
     body: AnswerBody,
     patience: Patience,
-    meter: Option<StreamMeter>,
+    carriage: Option<Carriage>,
     settlement: Settlement,
-    /// Whether the end of an event has been sent last, so that an error of ours can follow.
-    between_events: bool,
 }
 
 impl Relay {
-    /// Relays server-sent events through `meter`: `first`, and what is still to come.
+    /// Relays server-sent events through `carriage`: what it has made `ready`, and what is still to
+    /// come.
     pub(super) fn events(
-        first: Bytes,
+        ready: Forward,
         body: AnswerBody,
         patience: Patience,
-        meter: StreamMeter,
+        carriage: Carriage,
         settlement: Settlement,
     ) -> Self {
-        let meter = Some(meter);
-        let mut flow = Flow { body, patience, meter, settlement, between_events: true };
-        let ready = flow.take(first);
+        let mut flow = Flow { body, patience, carriage: Some(carriage), settlement };
+        flow.note();
         Self::new(flow, ready)
     }
 
@@ -153,7 +157,7 @@ impl Relay {
         mut settlement: Settlement,
     ) -> Self {
         settlement.metered(Metering::unreadable());
-        let flow = Flow { body, patience, meter: None, settlement, between_events: false };
+        let flow = Flow { body, patience, carriage: None, settlement };
         Self::new(flow, Forward::from(first))
     }
 
@@ -167,31 +171,31 @@ impl Relay {
 
 impl Flow {
     fn take(&mut self, chunk: Bytes) -> Forward {
-        let Some(meter) = &mut self.meter else { return Forward::from(chunk) };
-        self.between_events = chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n");
-        let forward = meter.push(chunk);
-        let report = meter.report();
-        self.settlement.metered(report);
-        if report.done {
-            // Whoever has this marker has the whole answer: from here on the bill must survive.
-            self.settlement.end(ending(report));
-        }
+        let Some(carriage) = &mut self.carriage else { return Forward::from(chunk) };
+        let forward = carriage.push(chunk);
+        self.note();
         forward
     }
 
+    /// Takes over what has been metered by now.
+    fn note(&mut self) {
+        let Some(carriage) = &self.carriage else { return };
+        let report = carriage.report();
+        self.settlement.metered(report);
+        if report.done {
+            // Whoever has this marker has the whole answer: from here on the bill must survive.
+            self.settlement.end(carriage.ending());
+        }
+    }
+
     fn finish(&mut self) -> Forward {
-        let Some(meter) = &mut self.meter else {
+        let Some(carriage) = &mut self.carriage else {
             self.settlement.end(Ending::Done);
             return Forward::default();
         };
-        let mut forward = meter.finish();
-        let report = meter.report();
-        self.settlement.metered(report);
-        let ending = ending(report);
+        let (forward, ending) = carriage.finish();
+        self.settlement.metered(carriage.report());
         self.settlement.end(ending);
-        if ending == Ending::UpstreamCut {
-            self.tell(UpstreamError::Broken, &mut forward);
-        }
         forward
     }
 
@@ -201,30 +205,7 @@ impl Flow {
             UpstreamError::TimedOut => Ending::Timeout,
             UpstreamError::Unreachable | UpstreamError::Broken => Ending::UpstreamCut,
         });
-        let Some(meter) = &mut self.meter else { return Err(error) };
-        let mut forward = meter.finish();
-        self.tell(error, &mut forward);
-        Ok(forward)
-    }
-
-    /// Says what went wrong in the only way that is left after the status went out: an event with an
-    /// `error`, which official clients raise.
-    fn tell(&self, error: UpstreamError, forward: &mut Forward) {
-        if !self.meter.as_ref().is_some_and(StreamMeter::is_of_events) {
-            return;
-        }
-        let gap = if self.between_events { "" } else { "\n\n" };
-        let event = format!("{gap}data: {}\n\n", ApiError::Upstream(error).body());
-        forward.push(Bytes::from(event));
-    }
-}
-
-/// How a stream ended that ends here.
-const fn ending(report: &StreamReport) -> Ending {
-    match (report.error, report.done || report.finished) {
-        (true, _) => Ending::UpstreamError,
-        (false, true) => Ending::Done,
-        (false, false) => Ending::UpstreamCut,
+        self.carriage.as_mut().map(|carriage| carriage.fail(error)).ok_or(error)
     }
 }
 
@@ -274,7 +255,7 @@ impl Drop for Relay {
         self.guard.abort();
         let Some(flow) = self.flow.borrow_mut().take() else { return };
         let wants_rest = flow.settlement.call().provider.on_client_gone == ClientGone::Drain;
-        if wants_rest && flow.settlement.is_open() && flow.meter.is_some() {
+        if wants_rest && flow.settlement.is_open() && flow.carriage.is_some() {
             actix_web::rt::spawn(drain(flow));
         }
     }

@@ -1,61 +1,157 @@
-//! Where a call goes: a model's name becomes a provider, the name it has there, and its price.
+//! Where a call may go: a model's name becomes targets in the order in which they are tried, each with
+//! the name the model has there, its price, and the way the call is carried.
 
 use std::sync::{Arc, LazyLock};
 
 use crate::catalogue::Catalogue;
-use crate::config::{Config, Provider};
+use crate::clock;
+use crate::config::{Candidate, Config, Provider, Timeouts};
+use crate::domain::choice;
+use crate::domain::circuit::Standing;
 use crate::domain::key::KeyRecord;
 use crate::domain::price::Pricing;
 use crate::error::ApiError;
+use crate::provider::echo;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
+use crate::translate::{self, Translation};
+
+use super::health::{Health, TargetHealth};
 
 /// What receipts say of a price from the configuration.
 static FROM_CONFIG: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("config"));
 
-/// Where a call goes, and what it costs there.
+/// Where a call may go, and what it costs there.
 pub(super) struct Destination {
     pub(super) provider: Arc<Provider>,
-    pub(super) upstream_model: String,
+    pub(super) upstream_model: Arc<str>,
     pub(super) pricing: Arc<Pricing>,
     /// Which price list, for receipts.
     pub(super) price: Arc<str>,
     pub(super) max_input_tokens: Option<u64>,
     pub(super) max_output_tokens: Option<u64>,
+    pub(super) timeouts: Timeouts,
+    /// Absent where the client's bytes go through as they are.
+    pub(super) translation: Option<Translation>,
+    pub(super) health: Arc<TargetHealth>,
 }
 
-/// Finds where `model` goes for this key, if it may call `endpoint` at all. A model it may not use is as unknown as one that nobody serves.
+/// How a key's call is to be placed.
+pub(super) struct Wish<'a> {
+    pub(super) endpoint: Endpoint,
+    pub(super) model: &'a str,
+    /// What decides between targets of the same order.
+    pub(super) seed: u64,
+}
+
+/// Finds where a call may go, the best first; never nothing. A model that the key may not use is as
+/// unknown as one that nobody serves.
 pub(super) fn choose(
     config: &Config,
+    health: &Health,
     key: &KeyRecord,
-    endpoint: Endpoint,
-    model: &str,
-) -> Result<Destination, ApiError> {
+    wish: &Wish<'_>,
+) -> Result<Vec<Destination>, ApiError> {
+    let Wish { endpoint, model, seed } = *wish;
     if !key.may_call(endpoint.name()) {
         return Err(ApiError::EndpointNotAllowed(endpoint.name()));
     }
-    let unknown = || ApiError::NoSuchModel(model.to_owned());
-    let found = config.route(model).filter(|_| key.may_use(model)).ok_or_else(unknown)?;
-    let kind = found.provider.kind;
+    let mut is_known = false;
+    let mut found: Vec<(Destination, (usize, u64), u64)> = Vec::with_capacity(1);
+    if key.may_use(model) {
+        config.routes.visit(model, |candidate| {
+            is_known = true;
+            let (rank, weight) = (candidate.rank, candidate.weight);
+            let is_there = |(other, ..): &(Destination, _, _)| {
+                Arc::ptr_eq(&other.provider, candidate.provider)
+                    && *other.upstream_model == *candidate.upstream_model
+            };
+            if !found.iter().any(is_there)
+                && let Some(destination) = destination(endpoint, &candidate, health)
+            {
+                found.push((destination, rank, weight));
+            }
+        });
+    }
+    if found.is_empty() && !is_known {
+        return Err(ApiError::NoSuchModel(model.to_owned()));
+    } else if found.is_empty() {
+        let (endpoint, model) = (endpoint.name(), model.to_owned());
+        return Err(ApiError::EndpointNotServed { endpoint, model });
+    }
+    if found.len() > 1 {
+        let now = clock::now();
+        found.sort_by_cached_key(|(destination, rank, weight)| {
+            // What is to be left alone is tried when all others have failed.
+            let standing = destination.health.standing(now);
+            let is_cooling = matches!(standing, Standing::Cooling { .. });
+            (is_cooling, *rank, choice::draw(seed, destination.fingerprint(), *weight))
+        });
+    }
+    Ok(found.into_iter().map(|(destination, ..)| destination).collect())
+}
+
+/// What is known of a candidate; `None` if it cannot take the endpoint in any way.
+fn destination(
+    endpoint: Endpoint,
+    candidate: &Candidate<'_>,
+    health: &Health,
+) -> Option<Destination> {
+    let provider = candidate.provider;
+    let translation = if has(provider, endpoint) {
+        None
+    } else {
+        Some(translate::plan(endpoint, provider.kind.dialect())?)
+    };
+    let kind = provider.kind;
     let listed = kind
         .preset()
         .catalogue
-        .and_then(|catalogue| Catalogue::embedded().find(catalogue, &found.upstream_model));
-    let configured = found.route.and_then(|route| route.price.as_ref());
-    let (pricing, price): (Arc<Pricing>, Arc<str>) = match (configured, listed) {
+        .and_then(|catalogue| Catalogue::embedded().find(catalogue, &candidate.upstream_model));
+    let (pricing, price): (Arc<Pricing>, Arc<str>) = match (candidate.price, listed) {
         (Some(pricing), _) => (Arc::clone(pricing), Arc::clone(&FROM_CONFIG)),
         (None, Some(entry)) => (Arc::clone(&entry.pricing), Arc::clone(&entry.version)),
         // It answers by itself and owes nobody anything.
         (None, None) if kind == Kind::Echo => (Arc::new(Pricing::Free), "free".into()),
         (None, None) => (Arc::new(Pricing::Unknown), "unknown".into()),
     };
-    let configured = found.route.and_then(|route| route.max_output_tokens);
-    Ok(Destination {
-        upstream_model: found.upstream_model.clone().into_owned(),
+    let upstream_model: Arc<str> = Arc::from(&*candidate.upstream_model);
+    Some(Destination {
         pricing,
         price,
         max_input_tokens: listed.and_then(|entry| entry.max_input_tokens),
-        max_output_tokens: configured.or_else(|| listed.and_then(|entry| entry.max_output_tokens)),
-        provider: Arc::clone(found.provider),
+        max_output_tokens: candidate
+            .max_output_tokens
+            .or_else(|| listed.and_then(|entry| entry.max_output_tokens)),
+        timeouts: candidate.timeouts,
+        translation,
+        health: health.target(&provider.name, &upstream_model),
+        provider: Arc::clone(provider),
+        upstream_model,
     })
+}
+
+/// Whether a provider takes the endpoint's calls as they are.
+fn has(provider: &Provider, endpoint: Endpoint) -> bool {
+    provider.kind.dialect() == endpoint.dialect()
+        && match provider.kind {
+            Kind::Echo => echo::SPOKEN.contains(&endpoint),
+            _ => endpoint != Endpoint::Responses || provider.responses,
+        }
+}
+
+impl Destination {
+    /// What the provider is called at for a call to `endpoint`.
+    pub(super) fn endpoint(&self, endpoint: Endpoint, stream: bool) -> Endpoint {
+        match self.translation {
+            None => endpoint,
+            Some(Translation { backend: Some(backend), .. }) => backend.endpoint(stream),
+            Some(Translation { backend: None, .. }) => Endpoint::Chat,
+        }
+    }
+
+    /// A number for the target that outlasts reloads.
+    fn fingerprint(&self) -> u64 {
+        choice::fingerprint(&[self.provider.name.as_bytes(), self.upstream_model.as_bytes()])
+    }
 }

@@ -13,19 +13,21 @@ use crate::config::Provider;
 use crate::domain::money::Money;
 use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
-use crate::ledger::{Description, Hold, Promise};
+use crate::ledger::{Description, Hold, Pass, Promise};
 use crate::provider::charge::{Fate, Terms, charge};
 use crate::provider::endpoint::Endpoint;
 
 pub(super) use crate::provider::charge::{Asked, Metering};
 
 use super::Stopping;
+use super::route::Destination;
 
 /// What is known of a call when it has been admitted.
 pub(super) struct Admitted {
     pub(super) description: Description,
     pub(super) provider: Arc<Provider>,
     pub(super) pricing: Arc<Pricing>,
+    pub(super) client_endpoint: Endpoint,
     /// What the provider is called at.
     pub(super) endpoint: Endpoint,
     pub(super) asked: Asked,
@@ -37,6 +39,10 @@ pub(super) struct Admitted {
 pub(super) struct Settlement {
     call: Admitted,
     hold: Option<Hold>,
+    /// What the call took beside money, between two attempts.
+    pass: Option<Pass>,
+    /// What attempts cost that have ended.
+    spent: Money,
     promise: Promise,
     stopping: Arc<Stopping>,
     status: u16,
@@ -52,6 +58,8 @@ impl Settlement {
             call,
             promise: hold.promise(),
             hold: Some(hold),
+            pass: None,
+            spent: Money::ZERO,
             stopping,
             status: 0,
             first_byte_ms: None,
@@ -91,24 +99,66 @@ impl Settlement {
         self.promise.is_durable().await
     }
 
-    /// Ends the call and says what it cost. When this returns, the receipt outlives the process.
-    pub(super) fn end(&mut self, ending: Ending) -> Money {
-        let Some(hold) = self.hold.take() else { return Money::ZERO };
+    /// What is set aside for the call.
+    pub(super) fn held(&self) -> Money {
+        self.hold.as_ref().map_or(Money::ZERO, Hold::amount)
+    }
+
+    /// Whether an attempt that ends in this way certainly cost nothing.
+    pub(super) fn is_free(&self, ending: Ending) -> bool {
+        let is_nothing = |hold: &Hold| self.bill(hold.amount(), ending).1 == Metered::Nothing;
+        self.hold.as_ref().is_none_or(is_nothing)
+    }
+
+    /// Ends an attempt that may have cost something while its call goes on: its receipt is its own.
+    pub(super) fn end_attempt(&mut self, ending: Ending) {
+        let Some(hold) = self.hold.take() else { return };
         let receipt = self.receipt(&hold, ending);
-        let cost = receipt.cost;
+        self.spent = self.spent.saturating_add(receipt.cost);
+        self.pass = hold.post_attempt(&receipt);
+        log(&receipt);
+    }
+
+    /// Takes up the hold of the next attempt, after one that was billed.
+    pub(super) fn renew(&mut self, mut hold: Hold) {
+        hold.carry(self.pass.take());
+        self.promise = hold.promise();
+        self.hold = Some(hold);
+    }
+
+    /// Points the call to another target; what the last attempt was like is forgotten.
+    pub(super) fn redirect(&mut self, description: Description, target: &Destination) {
+        self.call.endpoint = target.endpoint(self.call.client_endpoint, self.call.streamed);
+        if let Some(hold) = &mut self.hold {
+            hold.redirect(&description);
+        }
+        self.call.description = description;
+        self.call.provider = Arc::clone(&target.provider);
+        self.call.pricing = Arc::clone(&target.pricing);
+        self.status = 0;
+        self.first_byte_ms = None;
+        self.sent = false;
+        self.metering = Metering::default();
+    }
+
+    /// Ends the call and says what it cost, with all its attempts. When this returns, the receipt
+    /// outlives the process.
+    pub(super) fn end(&mut self, ending: Ending) -> Money {
+        let Some(hold) = self.hold.take() else { return self.spent };
+        let receipt = self.receipt(&hold, ending);
         hold.post(&receipt);
         log(&receipt);
-        cost
+        self.spent.saturating_add(receipt.cost)
     }
 
     /// As [`Settlement::end`], but when this returns, the receipt and the hold both outlive the machine,
     /// or the receipt the process where the hold had done so before.
     pub(super) async fn end_durably(&mut self, ending: Ending) -> Money {
-        let Some(hold) = self.hold.take() else { return Money::ZERO };
+        let Some(hold) = self.hold.take() else { return self.spent };
         let receipt = self.receipt(&hold, ending);
         log(&receipt);
         hold.post_durably(&receipt).await;
-        receipt.cost
+        self.spent.saturating_add(receipt.cost)
     }
 
     /// Ends a call that was never sent, as if it had not been made.

@@ -1,7 +1,7 @@
 //! A worker's connections to providers, kept across calls and across reloads that leave a provider's
 //! address as it is.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use std::time::Duration;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Uri, Version};
 use awc::{Client, Connector};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Provider;
+use crate::domain::choice;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::KeyHeader;
 
@@ -25,12 +26,36 @@ const LIFETIME: Duration = Duration::from_hours(24);
 pub(super) struct Upstream {
     pub(super) provider: Arc<Provider>,
     pub(super) client: Client,
-    /// Credentials and configured headers.
+    /// Configured headers.
     pub(super) headers: HeaderMap,
+    pub(super) keys: Vec<Key>,
+    /// Whose turn it is among them.
+    turn: Cell<usize>,
     uris: [Option<Uri>; Endpoint::ALL.len()],
 }
 
+/// A provider's key.
+pub(super) struct Key {
+    pub(super) name: HeaderName,
+    pub(super) value: HeaderValue,
+    /// What it is known by where its state is kept; says nothing about it.
+    pub(super) fingerprint: u64,
+}
+
 impl Upstream {
+    /// The key whose turn it is among those that `is_fit` and, if none is, among all; `None` where
+    /// there are none.
+    pub(super) fn key(&self, is_fit: impl Fn(&Key) -> bool) -> Option<&Key> {
+        if self.keys.len() < 2 {
+            return self.keys.first();
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let in_turn = |from: usize| &self.keys[turn.wrapping_add(from) % self.keys.len()];
+        let fit = (0..self.keys.len()).map(in_turn).find(|key| is_fit(key));
+        Some(fit.unwrap_or_else(|| in_turn(0)))
+    }
+
     /// The address of an endpoint; `None` if the provider's address does not make one.
     pub(super) fn uri(&self, endpoint: Endpoint) -> Option<&Uri> {
         let index = Endpoint::ALL.iter().position(|other| *other == endpoint)?;
@@ -67,6 +92,8 @@ impl Upstreams {
         let upstream = Rc::new(Upstream {
             client,
             headers: own_headers(provider),
+            keys: keys(provider),
+            turn: Cell::new(0),
             uris: Endpoint::ALL.map(|endpoint| uri(provider, endpoint)),
             provider: Arc::clone(provider),
         });
@@ -110,19 +137,29 @@ fn own_headers(provider: &Provider) -> HeaderMap {
             headers.insert(name, value);
         }
     }
-    if let Some(key) = &provider.key {
-        let (name, value) = match provider.key_header {
-            KeyHeader::Bearer => ("authorization", format!("Bearer {}", key.expose_secret())),
-            KeyHeader::ApiKey => ("api-key", key.expose_secret().to_owned()),
-            KeyHeader::XApiKey => ("x-api-key", key.expose_secret().to_owned()),
-            KeyHeader::XGoogApiKey => ("x-goog-api-key", key.expose_secret().to_owned()),
-        };
-        if let Ok(mut value) = HeaderValue::try_from(value) {
-            value.set_sensitive(true);
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
     headers
+}
+
+/// Each of the provider's keys as the header that carries it.
+fn keys(provider: &Provider) -> Vec<Key> {
+    let name = HeaderName::from_static(match provider.key_header {
+        KeyHeader::Bearer => "authorization",
+        KeyHeader::ApiKey => "api-key",
+        KeyHeader::XApiKey => "x-api-key",
+        KeyHeader::XGoogApiKey => "x-goog-api-key",
+    });
+    let key = |secret: &SecretString| {
+        let text = secret.expose_secret();
+        let value = match provider.key_header {
+            KeyHeader::Bearer => HeaderValue::try_from(format!("Bearer {text}")),
+            _ => HeaderValue::try_from(text),
+        };
+        let mut value = value.ok()?;
+        value.set_sensitive(true);
+        let fingerprint = choice::fingerprint(&[provider.name.as_bytes(), text.as_bytes()]);
+        Some(Key { name: name.clone(), value, fingerprint })
+    };
+    provider.keys.iter().filter_map(key).collect()
 }
 
 fn uri(provider: &Provider, endpoint: Endpoint) -> Option<Uri> {

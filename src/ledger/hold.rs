@@ -276,6 +276,25 @@ impl Hold {
         self.pass = pass;
     }
 
+    /// Points the hold to another target of its call: what receipts say of it from here on. What a
+    /// crash would find on the disk still names the first.
+    pub fn redirect(&mut self, call: &Description) {
+        self.open.provider = Arc::clone(&call.provider);
+        self.open.upstream_model = Arc::clone(&call.upstream_model);
+        self.open.price = Arc::clone(&call.price);
+    }
+
+    /// Ends the hold like [`Hold::post`], while its call goes on with another: what the call took
+    /// beside money is handed over to that one.
+    pub fn post_attempt(mut self, receipt: &Receipt) -> Option<Pass> {
+        let mut pass = self.pass.take();
+        if let Some(pass) = &mut pass {
+            pass.count(receipt);
+        }
+        self.finish(receipt, Haste::Now);
+        pass
+    }
+
     /// Ends the hold in memory and serves whoever waits for its money: first the key's part, then
     /// its team's.
     fn release(&self, cost: Money) {

@@ -54,6 +54,8 @@ pub struct Pass {
     account: Arc<Account>,
     requests: u64,
     tokens: u64,
+    /// What attempts of the call used that ended before its last one.
+    used: Option<u64>,
     is_used: bool,
 }
 
@@ -86,7 +88,7 @@ impl Account {
         // a pass but no hold.
         let holds = record.controls.parallel.map_or(0, |_| self.in_flight().0);
         let (requests, tokens) = self.traffic().enter(&record.controls, holds, estimate, now())?;
-        Ok(Some(Pass { account: Arc::clone(self), requests, tokens, is_used: false }))
+        Ok(Some(Pass { account: Arc::clone(self), requests, tokens, used: None, is_used: false }))
     }
 
     /// Where the key stands with its rates.
@@ -141,17 +143,26 @@ impl Traffic {
 }
 
 impl Pass {
+    /// Counts an attempt that has ended while the call goes on.
+    pub(super) fn count(&mut self, receipt: &Receipt) {
+        self.used = Some(self.used.unwrap_or(0).saturating_add(self.tokens_of(receipt)));
+    }
+
     /// Ends the call with what it used.
     pub(super) fn settle(mut self, receipt: &Receipt) {
+        self.count(receipt);
+        self.leave(self.requests, self.used.unwrap_or(0));
+    }
+
+    fn tokens_of(&self, receipt: &Receipt) -> u64 {
         let usage = receipt.usage();
         let counted = usage.input_tokens().saturating_add(usage.output_tokens());
-        let used = match receipt.metered {
+        match receipt.metered {
             Metered::Nothing => 0,
             // Nobody could count: what was taken stays taken.
             Metered::Estimated | Metered::Recovered if counted == 0 => self.tokens,
             Metered::Reported | Metered::Estimated | Metered::Recovered => counted,
-        };
-        self.leave(self.requests, used);
+        }
     }
 
     fn leave(&mut self, requests: u64, tokens: u64) {
@@ -171,7 +182,8 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         if !self.is_used {
-            self.leave(0, 0);
+            let requests = if self.used.is_some() { self.requests } else { 0 };
+            self.leave(requests, self.used.unwrap_or(0));
         }
     }
 }

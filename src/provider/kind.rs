@@ -126,6 +126,8 @@ pub struct Preset {
     pub key_variable: Option<&'static str>,
     pub key_header: KeyHeader,
     pub stream_usage: StreamUsage,
+    /// It has `OpenAI`'s responses.
+    pub responses: bool,
     /// The provider's name in the price catalogue.
     pub catalogue: Option<&'static str>,
 }
@@ -134,11 +136,15 @@ pub struct Preset {
 ///
 /// Who sends usage unasked was read from recorded streams that did not ask: all of `OpenRouter`'s,
 /// Groq's, Mistral's and Perplexity's had it. Where few or none were seen the kind is asked.
+///
+/// Who has responses is what their own documentation says of the address here; the local servers have
+/// had them since 2025. Ollama's and llama.cpp's came last, so theirs must be asked for.
 pub const PRESETS: [Preset; 23] = [
     Preset {
         base_url: Some("https://api.openai.com/v1"),
         key_variable: Some("OPENAI_API_KEY"),
         catalogue: Some("openai"),
+        responses: true,
         ..Preset::plain(Kind::OpenAi, "openai")
     },
     Preset {
@@ -146,6 +152,7 @@ pub const PRESETS: [Preset; 23] = [
         base_url: None,
         key_variable: Some("AZURE_OPENAI_API_KEY"),
         catalogue: Some("azure"),
+        responses: true,
         ..Preset::plain(Kind::Azure, "azure")
     },
     Preset {
@@ -153,6 +160,7 @@ pub const PRESETS: [Preset; 23] = [
         base_url: Some("https://openrouter.ai/api/v1"),
         key_variable: Some("OPENROUTER_API_KEY"),
         catalogue: None,
+        responses: true,
         ..Preset::plain(Kind::OpenRouter, "openrouter")
     },
     Preset {
@@ -160,6 +168,7 @@ pub const PRESETS: [Preset; 23] = [
         base_url: Some("https://api.groq.com/openai/v1"),
         key_variable: Some("GROQ_API_KEY"),
         catalogue: Some("groq"),
+        responses: true,
         ..Preset::plain(Kind::Groq, "groq")
     },
     Preset {
@@ -179,6 +188,7 @@ pub const PRESETS: [Preset; 23] = [
         base_url: Some("https://api.x.ai/v1"),
         key_variable: Some("XAI_API_KEY"),
         catalogue: Some("xai"),
+        responses: true,
         ..Preset::plain(Kind::Xai, "xai")
     },
     Preset {
@@ -191,6 +201,7 @@ pub const PRESETS: [Preset; 23] = [
         base_url: Some("https://api.fireworks.ai/inference/v1"),
         key_variable: Some("FIREWORKS_API_KEY"),
         catalogue: Some("fireworks_ai"),
+        responses: true,
         ..Preset::plain(Kind::Fireworks, "fireworks")
     },
     Preset {
@@ -266,12 +277,14 @@ pub const PRESETS: [Preset; 23] = [
         base_url: Some("http://127.0.0.1:8000/v1"),
         key_variable: None,
         catalogue: None,
+        responses: true,
         ..Preset::plain(Kind::Vllm, "vllm")
     },
     Preset {
         base_url: Some("http://127.0.0.1:1234/v1"),
         key_variable: None,
         catalogue: None,
+        responses: true,
         ..Preset::plain(Kind::LmStudio, "lmstudio")
     },
     Preset {
@@ -299,6 +312,7 @@ impl Preset {
             key_variable: None,
             key_header: KeyHeader::Bearer,
             stream_usage: StreamUsage::Ask,
+            responses: false,
             catalogue: None,
         }
     }

@@ -132,6 +132,7 @@ pub(crate) struct Gateway {
 fn variables(name: &str) -> Option<String> {
     let value = match name {
         "SCRIPTED_KEY" => PROVIDER_KEY,
+        "SECOND_KEY" => "provider-key-2",
         "WEBHOOK_SECRET" => WEBHOOK_SECRET,
         _ => return None,
     };
@@ -170,7 +171,7 @@ fn bind(live: &Arc<Live>) -> Server {
 }
 
 impl Gateway {
-    fn start(config_text: &str) -> Self {
+    pub(crate) fn start(config_text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("conduit.toml");
         fs::write(&config, config_text).unwrap();

@@ -110,7 +110,7 @@ fn provider(
     let preset = kind.preset();
     let before = context.findings.count();
     let base_url = base_url(written, preset, context);
-    let key = key(written, preset, base_url.as_ref(), context);
+    let keys = keys(written, preset, base_url.as_ref(), context);
     let own = &written.transport;
     let pick = |own: Option<u64>, shared: Option<u64>, default| own.or(shared).unwrap_or(default);
     let connections = pick(own.max_connections, defaults.max_connections, MAX_CONNECTIONS);
@@ -118,7 +118,7 @@ fn provider(
         name: Arc::from(written.name.value.as_str()),
         kind,
         base_url,
-        key,
+        keys,
         key_header: preset.key_header,
         stream_usage: written.stream_usage.unwrap_or(preset.stream_usage),
         headers: headers(written, context),
@@ -136,6 +136,7 @@ fn provider(
         max_connections: usize::try_from(connections).unwrap_or(usize::MAX),
         on_client_gone: own.on_client_gone.or(defaults.on_client_gone).unwrap_or_default(),
         prefer_provider_cost: written.prefer_provider_cost.unwrap_or(false),
+        responses: written.responses.unwrap_or(preset.responses),
     };
     (context.findings.count() == before).then_some(provider)
 }
@@ -203,67 +204,82 @@ enum Source<'a> {
     Credential(&'a str),
 }
 
-fn key(
+/// The provider's keys, in the order of the file.
+fn keys(
     written: &file::Provider,
     preset: &Preset,
     base_url: Option<&BaseUrl>,
     context: &Context<'_>,
-) -> Option<SecretString> {
-    let (source, span) = source(written, preset, base_url, context)?;
+) -> Vec<SecretString> {
+    let sources = sources(written, preset, base_url, context);
     if context.secrets == Secrets::Skip {
-        return None;
+        return Vec::new();
     }
-    let found = match &source {
-        Source::Variable(name) => secrets::from_variable(name, context.environment),
-        Source::File(path) => secrets::from_file(&context.folder.join(Path::new(path))),
-        Source::Credential(name) => secrets::from_credential(name, context.environment),
-    };
-    match found {
-        Ok(key) => Some(key),
-        Err(why) => {
+    let each = sources.into_iter().filter_map(|(source, span)| {
+        let found = match &source {
+            Source::Variable(name) => secrets::from_variable(name, context.environment),
+            Source::File(path) => secrets::from_file(&context.folder.join(Path::new(path))),
+            Source::Credential(name) => secrets::from_credential(name, context.environment),
+        };
+        if let Err(why) = &found {
             let message = format!("provider `{}` has no key: {why}", written.name.value);
             context.report(Problem::at(span, message));
-            None
         }
-    }
+        found.ok()
+    });
+    each.collect()
 }
 
-/// Where the key is, and the place in the file that says so.
-fn source<'a>(
+/// Where the keys are, and the places in the file that say so.
+fn sources<'a>(
     written: &'a file::Provider,
     preset: &Preset,
     base_url: Option<&BaseUrl>,
     context: &Context<'_>,
-) -> Option<(Source<'a>, Range<usize>)> {
+) -> Vec<(Source<'a>, Range<usize>)> {
     let options = [&written.api_key_env, &written.api_key_file, &written.api_key_credential];
     let given = options.iter().filter_map(|option| option.right()).collect::<Vec<_>>();
     if let [first, second, ..] = given.as_slice() {
         let message = format!("provider `{}` has two places for its key", written.name.value);
         let problem = Problem::at(second.span.clone(), message).label("only one of them");
         context.report(problem.other(first.span.clone(), "the other is here"));
-        return None;
+        return Vec::new();
     }
     if written.has_api_key || options.iter().any(|option| matches!(option, Written::Wrong)) {
-        return None;
+        return Vec::new();
     }
-    let Some(text) = given.first() else {
-        if base_url.is_none() && !written.base_url.is_absent() {
-            return None;
-        }
-        let variable = preset.key_variable.filter(|_| is_presets_own(preset, base_url))?;
-        return Some((Source::Variable(variable), written.name.span.clone()));
+    let Some(names) = given.first() else {
+        let is_elsewhere = base_url.is_none() && !written.base_url.is_absent();
+        let usual = preset.key_variable.filter(|_| is_presets_own(preset, base_url));
+        let usual = usual.filter(|_| !is_elsewhere);
+        return usual
+            .map(|variable| (Source::Variable(variable), written.name.span.clone()))
+            .into_iter()
+            .collect();
     };
     if preset.kind == Kind::Echo {
         let message = "a provider of kind `echo` answers by itself: it has no key";
-        context.report(Problem::at(text.span.clone(), message));
-        return None;
+        context.report(Problem::at(names.span.clone(), message));
+        return Vec::new();
     }
-    let place = if let Some(name) = written.api_key_env.right() {
-        is_variable_name(&name.value).then_some(Source::Variable(&name.value))
-    } else if let Some(path) = written.api_key_file.right() {
-        is_file_name(&path.value).then_some(Source::File(&path.value))
-    } else {
-        is_credential_name(&text.value).then_some(Source::Credential(&text.value))
+    let which = options.iter().position(|option| option.right().is_some()).unwrap_or_default();
+    let mut sources: Vec<(Source<'a>, Range<usize>)> = Vec::new();
+    for (index, name) in names.value.iter().enumerate() {
+        if names.value[..index].iter().any(|other| other.value == name.value) {
+            let message = format!("provider `{}` has this key twice", written.name.value);
+            context.report(Problem::at(name.span.clone(), message));
+        }
+        sources.extend(source(which, name, context).map(|source| (source, name.span.clone())));
+    }
+    sources
+}
+
+/// The place of one key; `which` of the three options names it.
+fn source<'a>(which: usize, text: &'a At<String>, context: &Context<'_>) -> Option<Source<'a>> {
+    let place = match which {
+        0 => is_variable_name(&text.value).then_some(Source::Variable(&text.value)),
+        1 => is_file_name(&text.value).then_some(Source::File(&text.value)),
+        _ => is_credential_name(&text.value).then_some(Source::Credential(&text.value)),
     };
     if place.is_none() {
         // A key is pasted here more often than not.
@@ -273,11 +289,10 @@ fn source<'a>(
             "`api_key_file` must be a path",
             "`api_key_credential` must be the name of a systemd credential",
         ];
-        let which = options.iter().position(|option| option.right().is_some()).unwrap_or_default();
         let help = "a key itself is never written in this file";
         context.report(Problem::at(text.span.clone(), what[which]).help(help));
     }
-    Some((place?, text.span.clone()))
+    place
 }
 
 /// Whether calls go where the kind's usual variable belongs: a key must not be sent to a server of
