@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::carriage::Carriage;
 use super::carry::{self, Way};
-use super::forward::{Answer, AnswerBody};
+use super::forward::{Answer, AnswerBody, has_frames};
 use super::relay::{self, Gathered, Patience, Relay};
 use super::route::Destination;
 use super::settlement::{Metering, Settlement};
@@ -355,7 +355,7 @@ fn is_audio(headers: &HeaderMap) -> bool {
 fn stream_by_type(headers: &HeaderMap, asked: bool) -> Option<bool> {
     let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let says = |kind: &[u8]| value.get(..kind.len()).is_some_and(|v| v.eq_ignore_ascii_case(kind));
-    if says(b"text/event-stream") {
+    if says(b"text/event-stream") || has_frames(headers) {
         Some(true)
     } else if asked && !says(b"application/json") {
         None

@@ -25,6 +25,7 @@ use crate::config::Timeouts;
 use crate::error::{ApiError, UpstreamError};
 use crate::provider::echo;
 use crate::provider::endpoint::Dialect;
+use crate::provider::event_stream::Decoder;
 use crate::provider::request::{self, Edits};
 
 /// An answer whose head has come.
@@ -54,12 +55,16 @@ pub(super) enum AnswerBody {
 pub(super) struct UpstreamBody {
     answer: ClientResponse,
     missing: Option<u64>,
+    /// Takes AWS's frames off its events; nobody behind this knows them.
+    frames: Option<Box<Decoder>>,
 }
 
-impl Stream for UpstreamBody {
-    type Item = Result<Bytes, UpstreamError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+impl UpstreamBody {
+    /// The next bytes as the provider sent them.
+    fn poll_sent(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         Poll::Ready(match ready!(Pin::new(&mut self.answer).poll_next(context)) {
             Some(Ok(chunk)) => {
                 if let Some(missing) = &mut self.missing {
@@ -73,6 +78,29 @@ impl Stream for UpstreamBody {
             }
             None => None,
         })
+    }
+}
+
+impl Stream for UpstreamBody {
+    type Item = Result<Bytes, UpstreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let item = ready!(self.poll_sent(context));
+            let Some(frames) = &mut self.frames else { return Poll::Ready(item) };
+            let events = match item {
+                Some(Ok(chunk)) => frames.push(&chunk),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    let last = frames.finish();
+                    self.frames = None;
+                    return Poll::Ready((!last.is_empty()).then_some(Ok(last)));
+                }
+            };
+            if !events.is_empty() {
+                return Poll::Ready(Some(Ok(events)));
+            }
+        }
     }
 }
 
@@ -130,7 +158,8 @@ pub(super) async fn send(
     let answer = tokio::time::timeout(patience, sent).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
     let missing = announced(&answer)?;
-    let (status, body) = (answer.status(), UpstreamBody { answer, missing });
+    let frames = has_frames(answer.headers()).then(Box::default);
+    let (status, body) = (answer.status(), UpstreamBody { answer, missing, frames });
     Ok(Answer { status, body: AnswerBody::Upstream(body) })
 }
 
@@ -150,6 +179,12 @@ const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version
 /// Headers that mean something in their own dialect only.
 fn is_of_a_dialect(name: &HeaderName) -> bool {
     ["anthropic-", "openai-", "x-goog-"].iter().any(|prefix| name.as_str().starts_with(prefix))
+}
+
+/// Whether an answer is a stream of events in AWS's binary frames.
+pub(super) fn has_frames(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    value.eq_ignore_ascii_case(b"application/vnd.amazon.eventstream")
 }
 
 /// The length of the body, where its head says it.
