@@ -6,10 +6,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
 };
-use actix_web::http::{Method, StatusCode, Version};
+use actix_web::http::{Method, StatusCode, Uri, Version};
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
@@ -133,19 +132,22 @@ pub(super) async fn send(
     outgoing: Outgoing,
 ) -> Result<Answer, UpstreamError> {
     let Sending { upstream, key, client_headers, timeouts, end } = sending;
-    let uri = upstream.uri(outgoing.endpoint).ok_or(UpstreamError::Unreachable)?;
+    let Outgoing { endpoint, model, query, .. } = &outgoing;
+    let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
     let mut request = upstream.client.request(Method::POST, uri);
     let headers = request.headers_mut();
+    let native = outgoing.about.is_none().then_some(upstream.provider.kind.dialect());
     for (name, value) in *client_headers {
-        let is_foreign = outgoing.about.is_some() && is_of_a_dialect(name);
-        if goes_upstream(client_headers, name) && !is_foreign {
+        if goes_upstream(client_headers, name, native) {
             headers.append(name.clone(), value.clone());
         }
     }
     if outgoing.about.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if upstream.provider.kind.dialect() == Dialect::Anthropic {
-            headers.insert(ANTHROPIC_VERSION, HeaderValue::from_static("2023-06-01"));
+    }
+    for (name, value) in &upstream.usual_headers {
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), value.clone());
         }
     }
     // The meter reads what comes, and a compressed stream would not flow.
@@ -174,11 +176,27 @@ fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
 }
 
 /// Required of every call in Anthropic's dialect; their documentation names this value.
-const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-
-/// Headers that mean something in their own dialect only.
-fn is_of_a_dialect(name: &HeaderName) -> bool {
-    ["anthropic-", "openai-", "x-goog-"].iter().any(|prefix| name.as_str().starts_with(prefix))
+/// Asks a provider something of our own, and reads at most `limit` bytes of its answer.
+pub(super) async fn get(
+    upstream: &Upstream,
+    uri: Uri,
+    limit: usize,
+) -> Result<Bytes, UpstreamError> {
+    let mut request = upstream.client.get(uri);
+    let headers = request.headers_mut();
+    for (name, value) in upstream.usual_headers.iter().chain(&upstream.headers) {
+        headers.insert(name.clone(), value.clone());
+    }
+    if let Some(key) = upstream.key(|_| true) {
+        headers.insert(key.name.clone(), key.value.clone());
+    }
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let answer = request.no_decompress().send().await;
+    let mut answer = answer.map_err(|error| classify(&error))?;
+    if !answer.status().is_success() {
+        return Err(UpstreamError::Broken);
+    }
+    answer.body().limit(limit).await.map_err(|_| UpstreamError::Broken)
 }
 
 /// Whether an answer is a stream of events in AWS's binary frames.
@@ -227,7 +245,7 @@ pub(super) fn echo(errand: &Errand<'_>, target: &Destination, outgoing: &Outgoin
         match request::read(outgoing.endpoint, &request::Head::default(), &outgoing.body) {
             Ok(call) => echo::answer(&call, &Edits::default(), &outgoing.body, created, &name),
             Err(error) => {
-                let body = ApiError::BadRequest(error).body();
+                let body = ApiError::BadRequest(error).body(Dialect::OpenAi, None);
                 echo::Answer::Json { status: 400, body: Bytes::from(body) }
             }
         }
