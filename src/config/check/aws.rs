@@ -84,6 +84,7 @@ pub(super) fn resolve(
         }
         return None;
     }
+    let region = region?;
     let is_own = address::is_presets_own(preset, base_url);
     let credentials = if !places.is_absent() {
         written_credentials(written, has_key, context)
@@ -92,7 +93,7 @@ pub(super) fn resolve(
     } else {
         usual_credentials(written, context)
     };
-    Some(Aws { region: region?, credentials })
+    Some(Aws { region, credentials })
 }
 
 /// The credentials whose places are written.
