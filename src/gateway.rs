@@ -366,6 +366,7 @@ fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
 
 /// The client's own id for the request is kept where it is a sensible one.
 fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
     const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     let Ok(ours) = HeaderValue::try_from(id.to_string()) else { return };
     let theirs = head.headers().get(X_REQUEST_ID).filter(|value| {
@@ -376,7 +377,6 @@ fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, shown);
     // Where Anthropic's clients look, unless Anthropic itself has named the call.
-    const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
     if entry::dialect(head) == Dialect::Anthropic && !headers.contains_key(REQUEST_ID) {
         headers.insert(REQUEST_ID, ours.clone());
     }

@@ -233,10 +233,6 @@ fn each_mistake_is_said_in_these_words() {
             "1:12: provider `x` has no key: neither AWS_BEARER_TOKEN_BEDROCK nor AWS_ACCESS_KEY_ID is set",
         ),
         (
-            "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nsecret_access_key_env = \"S\"",
-            "1:12: provider `x` needs an `access_key_id_env`",
-        ),
-        (
             "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nsecret_access_key = \"abc\"",
             "4:1: a key must not be written in this file",
         ),
@@ -520,6 +516,10 @@ fn amazons_credentials_come_from_where_its_own_tools_look() {
         check_with("[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"", &KEYS).unwrap();
     let url = config.provider("x").unwrap().base_url.as_ref().unwrap().to_string();
     assert_eq!(url, "https://bedrock-runtime.us-east-1.amazonaws.com");
+
+    let half = "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nsecret_access_key_env = \"S\"";
+    let problems = check_with(half, &[("S", "secret")]).unwrap_err();
+    assert_eq!(problems.list()[0].message, "provider `x` needs an `access_key_id_env`");
 }
 
 #[test]

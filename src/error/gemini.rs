@@ -8,11 +8,11 @@ use super::Words;
 #[derive(Serialize)]
 struct Envelope<'a> {
     /// First: Google's client for Python knows an error in a stream by how it begins.
-    error: Status<'a>,
+    error: RpcStatus<'a>,
 }
 
 #[derive(Serialize)]
-struct Status<'a> {
+struct RpcStatus<'a> {
     code: u16,
     message: &'a str,
     status: &'static str,
@@ -66,7 +66,7 @@ pub(super) fn body(words: &Words<'_>) -> String {
     details.extend(words.param.map(|field| Detail::Bad {
         field_violations: [Violation { field, description: &words.message }],
     }));
-    let error = Status {
+    let error = RpcStatus {
         code: words.status,
         message: &words.message,
         status: status(words.status),

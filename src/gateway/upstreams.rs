@@ -112,9 +112,9 @@ impl Upstreams {
             keys: keys(provider),
             turn: Cell::new(0),
             usual_headers: usual_headers(provider),
-            uris: Endpoint::ALL.map(|endpoint| match provider.layout.is_fixed() {
-                true => uri(provider, endpoint.name(), None),
-                false => None,
+            uris: Endpoint::ALL.map(|endpoint| {
+                let name = Some(endpoint.name()).filter(|_| provider.layout.is_fixed())?;
+                uri(provider, name, None)
             }),
             provider: Arc::clone(provider),
         });

@@ -40,11 +40,10 @@ impl Layout {
     pub fn path(self, endpoint: Endpoint, model: &str) -> Option<String> {
         let name = endpoint.name();
         match self {
-            Self::Plain => Some(name.to_owned()),
             Self::Deployments if has_deployments(endpoint) => {
                 Some(format!("deployments/{}/{name}", segment(model)?))
             }
-            Self::Deployments => Some(name.to_owned()),
+            Self::Plain | Self::Deployments => Some(name.to_owned()),
             Self::Methods => Some(format!("{}:{name}", resource(model)?)),
             Self::Bedrock => Some(format!("model/{}/{name}", segment(model)?)),
         }
