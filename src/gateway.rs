@@ -23,7 +23,6 @@ mod relay;
 mod route;
 pub mod routes;
 mod settlement;
-#[cfg_attr(not(test), expect(dead_code, reason = "what sends calls to Bedrock comes apart"))]
 mod signing;
 mod upstreams;
 

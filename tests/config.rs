@@ -517,7 +517,8 @@ fn amazons_credentials_come_from_where_its_own_tools_look() {
     let url = config.provider("x").unwrap().base_url.as_ref().unwrap().to_string();
     assert_eq!(url, "https://bedrock-runtime.us-east-1.amazonaws.com");
 
-    let half = "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nsecret_access_key_env = \"S\"";
+    let half =
+        "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nsecret_access_key_env = \"S\"";
     let problems = check_with(half, &[("S", "secret")]).unwrap_err();
     assert_eq!(problems.list()[0].message, "provider `x` needs an `access_key_id_env`");
 }

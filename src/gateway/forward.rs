@@ -6,20 +6,24 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
 };
 use actix_web::http::{Method, StatusCode, Uri, Version};
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 use futures_util::Stream;
+use secrecy::ExposeSecret;
 use tokio::time::{Instant, Sleep};
 
 use super::Errand;
 use super::carry::{self, Outgoing};
 use super::headers::goes_upstream;
 use super::route::Destination;
+use super::signing;
 use super::upstreams::{Key, Upstream};
+use crate::clock;
 use crate::config::Timeouts;
 use crate::error::{ApiError, UpstreamError};
 use crate::provider::echo;
@@ -134,6 +138,7 @@ pub(super) async fn send(
     let Sending { upstream, key, client_headers, timeouts, end } = sending;
     let Outgoing { endpoint, model, query, .. } = &outgoing;
     let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
+    let signature = signature(upstream, &uri, &outgoing.body)?;
     let mut request = upstream.client.request(Method::POST, uri);
     let headers = request.headers_mut();
     let native = outgoing.about.is_none().then_some(upstream.provider.kind.dialect());
@@ -153,6 +158,9 @@ pub(super) async fn send(
     // The meter reads what comes, and a compressed stream would not flow.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     authorize(upstream, *key, headers);
+    for (name, value) in signature {
+        headers.insert(name, value);
+    }
     let patience =
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let patience = patience.min(end.saturating_duration_since(Instant::now()));
@@ -165,7 +173,7 @@ pub(super) async fn send(
     Ok(Answer { status, body: AnswerBody::Upstream(body) })
 }
 
-/// Puts the provider's credentials in. This comes last: what signs a call signs what is sent.
+/// Puts the provider's credentials in, over whatever a client or a usual header said.
 fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
     for (name, value) in &upstream.headers {
         headers.insert(name.clone(), value.clone());
@@ -175,7 +183,28 @@ fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
     }
 }
 
-/// Required of every call in Anthropic's dialect; their documentation names this value.
+/// Signs the call where the provider wants that. The signature covers address and body as they go out.
+fn signature(
+    upstream: &Upstream,
+    uri: &Uri,
+    body: &[u8],
+) -> Result<Vec<(HeaderName, HeaderValue)>, UpstreamError> {
+    let Some(aws) = &upstream.provider.aws else { return Ok(Vec::new()) };
+    let Some(keys) = &aws.credentials else { return Ok(Vec::new()) };
+    let credentials = signing::Credentials::AccessKeys {
+        id: keys.access_key_id.expose_secret(),
+        secret: keys.secret_access_key.expose_secret(),
+        session_token: keys.session_token.as_ref().map(ExposeSecret::expose_secret),
+    };
+    let uri = uri.to_string();
+    let call =
+        signing::Unsigned { method: "POST", uri: &uri, content_type: "application/json", body };
+    signing::sign(credentials, &aws.region, call, clock::now()).map_err(|error| {
+        tracing::error!(provider = &*upstream.provider.name, "{error}");
+        UpstreamError::Unreachable
+    })
+}
+
 /// Asks a provider something of our own, and reads at most `limit` bytes of its answer.
 pub(super) async fn get(
     upstream: &Upstream,
@@ -184,12 +213,10 @@ pub(super) async fn get(
 ) -> Result<Bytes, UpstreamError> {
     let mut request = upstream.client.get(uri);
     let headers = request.headers_mut();
-    for (name, value) in upstream.usual_headers.iter().chain(&upstream.headers) {
+    for (name, value) in &upstream.usual_headers {
         headers.insert(name.clone(), value.clone());
     }
-    if let Some(key) = upstream.key(|_| true) {
-        headers.insert(key.name.clone(), key.value.clone());
-    }
+    authorize(upstream, upstream.key(|_| true), headers);
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let answer = request.no_decompress().send().await;
     let mut answer = answer.map_err(|error| classify(&error))?;

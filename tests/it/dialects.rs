@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, get, post};
 use crate::gateway::{Gateway, Key, MESSAGES, Setup};
-use crate::upstream::{Upstream, json as answer_with, send};
+use crate::upstream::{END, STREAM_HEAD, Upstream, chunked, json as answer_with, send};
 
 const GEMINI_CALL: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;
 
@@ -74,18 +74,16 @@ fn a_model_that_is_not_there_is_not_found_in_every_dialect() {
 #[test]
 fn a_spent_limit_is_refused_with_the_same_words_everywhere() {
     let upstream = Upstream::start();
-    let gateway = Setup::to(&upstream).start();
+    let gateway = with_gemini(&upstream).start();
     let limits = Limits { daily: Some(Money::from_nano(0)), ..Limits::default() };
     let key =
         gateway.create(CreateKey { name: "spent".to_owned(), limits, ..CreateKey::default() });
-    let model = |body: String| body.replace("nothing", "model");
+    let model = |text: &str, name| text.replace("nothing", name);
     for ((path, body), kind) in
         calls().into_iter().zip(["authorization_error", "permission_error", "PERMISSION_DENIED"])
     {
-        if path.contains("v1beta") {
-            continue;
-        }
-        let answer = call(&gateway, path, &[&key.header()], &model(body));
+        let body = model(&body, "model");
+        let answer = call(&gateway, &model(path, "gemini-x"), &[&key.header()], &body);
         let words = json!("API key has exceeded its spending limit.");
         let expected = [json!(kind), words, json!("spending_limit_exceeded")];
         assert_eq!((answer.status, read_error(path, &answer.json())), (403, expected), "{path}");
@@ -179,6 +177,93 @@ fn an_anthropic_call_goes_through_as_it_is() {
         assert_eq!(seen.header("anthropic-beta"), (headers.len() > 1).then_some("x-1"));
         assert!(!String::from_utf8_lossy(&seen.raw).contains(&key.secret));
     }
+}
+
+/// A provider that speaks Google's dialect, with a model of its own.
+fn with_gemini(upstream: &Upstream) -> Setup {
+    Setup::to(upstream).more(&format!(
+        "[providers.google]\nkind = \"gemini\"\nbase_url = \"http://{}\"\n\
+         api_key_env = \"SCRIPTED_KEY\"\n[models.\"gemini-*\"]\nprovider = \"google\"\n\
+         max_output_tokens = 100\nprice = {{ input = 1, output = 2 }}",
+        upstream.address()
+    ))
+}
+
+#[test]
+fn a_gemini_call_goes_through_as_it_is_but_for_its_key() {
+    let event = r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hi"}]},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2,"totalTokenCount":5}}"#;
+    let upstream = Upstream::with(move |call| {
+        if !call.path.contains("streamGenerateContent") {
+            return vec![send(answer_with("200 OK", &[], event))];
+        }
+        let events = format!("data: {event}\r\n\r\n");
+        vec![send(STREAM_HEAD), send(chunked(events)), send(END)]
+    });
+    let gateway = with_gemini(&upstream).start();
+    let key = gateway.key();
+    let google = ["x-goog-api-client: google-genai-sdk/9", "x-goog-user-project: mine"];
+    for (method, query, seen_path) in [
+        ("generateContent", "", "/v1beta/models/gemini-x:generateContent"),
+        (
+            "streamGenerateContent",
+            "alt=sse&fields=candidates&",
+            "/v1beta/models/gemini-x:streamGenerateContent?alt=sse",
+        ),
+    ] {
+        let path = format!("/v1beta/models/gemini-x:{method}?{query}key={}", key.secret);
+        let answer = call(&gateway, &path, &google, GEMINI_CALL);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.text().contains(event));
+        let seen = upstream.last();
+        assert_eq!((&*seen.path, &*seen.body), (seen_path, GEMINI_CALL.as_bytes()));
+        assert_eq!(seen.header("x-goog-api-key"), Some(crate::gateway::PROVIDER_KEY));
+        assert_eq!(seen.header("x-goog-user-project"), None);
+        assert!(!String::from_utf8_lossy(&seen.raw).contains(&key.secret));
+    }
+    assert_eq!(gateway.receipt(2).cost.nano(), crate::gateway::cost(3, 2));
+}
+
+#[test]
+fn a_call_to_bedrock_is_signed_and_has_its_model_in_the_path() {
+    let body = r#"{"output":{"message":{"role":"assistant","content":[{"text":"Hi"}]}},"stopReason":"end_turn","usage":{"inputTokens":3,"outputTokens":2,"totalTokens":5}}"#;
+    let upstream = Upstream::with(move |_| vec![send(answer_with("200 OK", &[], body))]);
+    let setup = Setup::to(&upstream).more(&format!(
+        "[providers.bedrock]\nkind = \"bedrock\"\nregion = \"eu-west-1\"\n\
+         base_url = \"http://{}\"\naccess_key_id_env = \"SCRIPTED_KEY\"\n\
+         secret_access_key_env = \"SCRIPTED_KEY\"\n[models.claude]\nprovider = \"bedrock\"\n\
+         model = \"anthropic.claude-x-v1:0\"\nmax_output_tokens = 100\n\
+         price = {{ input = 1, output = 2 }}",
+        upstream.address()
+    ));
+    let gateway = setup.start();
+    let key = gateway.key();
+    let answer = gateway.call(&key, &format!(r#"{{"model":"claude","messages":{MESSAGES}}}"#));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "Hi");
+    let seen = upstream.last();
+    assert_eq!(seen.path, "/model/anthropic.claude-x-v1%3A0/converse");
+    let signature = seen.header("authorization").unwrap();
+    let begin = format!("AWS4-HMAC-SHA256 Credential={}/", crate::gateway::PROVIDER_KEY);
+    assert!(
+        signature.starts_with(&begin) && signature.contains("/eu-west-1/bedrock/"),
+        "{signature}"
+    );
+    assert!(seen.header("x-amz-date").is_some());
+}
+
+#[test]
+fn a_client_for_azure_has_its_deployment_in_the_path() {
+    let gateway = Setup::to(&Upstream::start()).start();
+    let secret = format!("api-key: {}", gateway.key().secret);
+    let body = |model: &str| format!(r#"{{"model":"{model}","messages":{MESSAGES}}}"#);
+    let path = "/openai/deployments/model/chat/completions?api-version=2024-10-21";
+    assert_eq!(call(&gateway, path, &[&secret], &body("model")).status, 200);
+    let answer = call(&gateway, path, &[&secret], &body("by-output"));
+    assert_eq!((answer.status, answer.code()), (400, json!("invalid_value")), "two models");
+    assert_eq!(
+        call(&gateway, "/openai/v1/chat/completions", &[&secret], &body("model")).status,
+        200
+    );
 }
 
 #[test]
