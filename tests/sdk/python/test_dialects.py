@@ -26,9 +26,11 @@ class Dialects(GatewayCase):
         return client
 
     def gemini(self, secret=None):
-        """Google's client."""
+        """Google's client, which ends when nothing refers to it any more."""
         options = types.HttpOptions(base_url=self.gateway.url)
-        return genai.Client(api_key=secret or self.secret, http_options=options)
+        client = genai.Client(api_key=secret or self.secret, http_options=options)
+        self.addCleanup(client.close)
+        return client
 
     def ask(self, client, model, **options):
         """One call to Anthropic's messages."""
