@@ -23,8 +23,8 @@ pub use base_url::BaseUrl;
 pub use check::{Secrets, check};
 pub use live::Live;
 pub use model::{
-    Admin, Alerts, ClientGone, Config, ExtraHeader, Limits, Log, LogFormat, Override, Provider,
-    Routing, Server, Sticky, Store, Timeouts, Webhook,
+    Admin, Alerts, Aws, ClientGone, Config, Credentials, ExtraHeader, Limits, Log, LogFormat,
+    Override, Provider, Routing, Server, Sticky, Store, Timeouts, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};

@@ -1,22 +1,29 @@
 //! Every way a call can fail at our door, and the one place where a failure becomes HTTP.
 //!
 //! The 401 and 403 bodies are the contract with key holders, word for word. Everything else follows
-//! OpenAI's error object, whose four fields its clients expect. A provider's own error bodies never
+//! OpenAI's error object, whose four fields its clients expect; clients of another dialect get the same
+//! words and codes in the places where their SDK looks for them. A provider's own error bodies never
 //! come through here: they pass unchanged. Internal detail is logged where it is known, never sent.
+
+mod anthropic;
+mod gemini;
+mod openai;
 
 use std::fmt;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use serde::Serialize;
 
 use crate::domain::rate::duration_text;
+use crate::domain::request_id::RequestId;
 use crate::domain::window::{Period, Timestamp};
+use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::request::RequestError;
 use crate::translate::Untranslatable;
 
-/// Obeyed by OpenAI's official clients above everything else they know about retrying.
+/// Obeyed by the official clients of `OpenAI` and Anthropic above everything else they know about
+/// retrying. Google's retries only where its user said so, by status alone.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Why a call is not served.
@@ -91,19 +98,17 @@ pub enum UpstreamError {
     TimedOut,
 }
 
-/// The four fields that OpenAI's schema requires of an error, in the order of the contract.
-#[derive(Serialize)]
-struct ErrorObject<'a> {
+/// What an error says, for each dialect to put it in its own places.
+struct Words<'a> {
+    status: u16,
     message: String,
-    #[serde(rename = "type")]
+    /// `OpenAI`'s `type`.
     kind: &'static str,
     param: Option<&'a str>,
     code: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    error: ErrorObject<'a>,
+    /// How long to wait before the call is sent again.
+    wait_ms: Option<u64>,
+    request_id: Option<String>,
 }
 
 impl ApiError {
@@ -175,12 +180,50 @@ impl ApiError {
         }
     }
 
-    /// The error object, in an envelope, as OpenAI's clients expect it.
-    pub fn body(&self) -> String {
+    fn words(&self, id: Option<RequestId>) -> Words<'_> {
         let (kind, code, param) = self.labels();
-        let error = ErrorObject { message: self.to_string(), kind, param, code };
-        // Texts and absent values always have a JSON form.
-        serde_json::to_string(&Envelope { error }).unwrap_or_default()
+        Words {
+            status: self.status().as_u16(),
+            message: self.to_string(),
+            kind,
+            param,
+            code,
+            wait_ms: self.wait_ms(),
+            request_id: id.map(|id| id.to_string()),
+        }
+    }
+
+    /// The body of the answer to the call `id`.
+    pub fn body(&self, dialect: Dialect, id: Option<RequestId>) -> String {
+        let words = self.words(id);
+        match dialect {
+            Dialect::OpenAi | Dialect::Bedrock => openai::body(&words),
+            Dialect::Anthropic => anthropic::body(&words),
+            Dialect::Gemini => gemini::body(&words),
+        }
+    }
+
+    /// The event that tells the client of a stream what went wrong after its status went out: in each
+    /// dialect one that its official clients raise.
+    pub fn event(&self, endpoint: Endpoint, id: Option<RequestId>) -> String {
+        let words = self.words(id);
+        match endpoint.dialect() {
+            Dialect::OpenAi if endpoint == Endpoint::Responses => openai::responses_event(&words),
+            Dialect::OpenAi | Dialect::Bedrock => openai::event(&words),
+            Dialect::Anthropic => anthropic::event(&words),
+            Dialect::Gemini => gemini::event(&words),
+        }
+    }
+
+    const fn wait_ms(&self) -> Option<u64> {
+        match self {
+            Self::SpendingReserved
+            | Self::TooManyCalls { .. }
+            | Self::Unsafe
+            | Self::ShuttingDown => Some(1_000),
+            Self::RequestRate { wait_ms, .. } | Self::TokenRate { wait_ms, .. } => Some(*wait_ms),
+            _ => None,
+        }
     }
 
     /// What the status does not say by itself.
@@ -225,7 +268,8 @@ impl ApiError {
         }
     }
 
-    pub fn response(&self) -> HttpResponse {
+    /// The answer to the call `id`.
+    pub fn response(&self, dialect: Dialect, id: Option<RequestId>) -> HttpResponse {
         let mut response = HttpResponse::build(self.status());
         for header in self.headers() {
             response.insert_header(header);
@@ -233,7 +277,7 @@ impl ApiError {
         if matches!(self, Self::BodyTooLarge { .. } | Self::BodyBroken | Self::ShuttingDown) {
             response.force_close();
         }
-        response.content_type("application/json").body(self.body())
+        response.content_type("application/json").body(self.body(dialect, id))
     }
 }
 
@@ -335,12 +379,13 @@ impl From<RequestError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_contract_is_kept_to_the_letter() {
-        let body =
-            |error: ApiError| serde_json::from_str::<serde_json::Value>(&error.body()).unwrap();
+        let body = |error: ApiError| {
+            serde_json::from_str::<Value>(&error.body(Dialect::OpenAi, None)).unwrap()
+        };
         let expected = json!({"error": {
             "message": "Invalid API key provided.",
             "type": "authentication_error",
@@ -358,10 +403,102 @@ mod tests {
         assert_eq!(body(spent), expected);
     }
 
+    /// An error with a wait, one with a parameter, one without a code, and the two of the contract.
+    fn errors() -> [ApiError; 5] {
+        let reset = Timestamp::MIN;
+        [
+            ApiError::InvalidKey,
+            ApiError::SpendingLimit { period: Period::Daily, resets_at: reset },
+            ApiError::RequestRate { limit: 3, wait_ms: 1_500 },
+            ApiError::BadRequest(RequestError::Missing("messages")),
+            ApiError::BadRequest(RequestError::NotAnObject),
+        ]
+    }
+
+    fn in_dialect(dialect: Dialect) -> [Value; 5] {
+        let id = Some(RequestId::from_bits(7));
+        errors().map(|error| serde_json::from_str(&error.body(dialect, id)).unwrap())
+    }
+
+    #[test]
+    fn anthropic_has_a_type_for_each_status_and_a_code_in_the_details() {
+        let bodies = in_dialect(Dialect::Anthropic);
+        let [key, limit, rate, missing, bare] = &bodies;
+        for body in &bodies {
+            assert_eq!(body["type"], "error");
+            assert!(body["request_id"].as_str().is_some_and(|id| id.starts_with("req_")), "{body}");
+        }
+        let expected = json!({
+            "type": "permission_error",
+            "message": "API key has exceeded its spending limit.",
+            "details": {"error_code": "spending_limit_exceeded"},
+        });
+        assert_eq!(limit["error"], expected);
+        assert_eq!(key["error"]["type"], "authentication_error");
+        assert_eq!(rate["error"]["type"], "rate_limit_error");
+        let details = json!({"error_code": "missing_required_parameter", "param": "messages"});
+        assert_eq!(missing["error"]["details"], details);
+        let expected = json!({
+            "type": "invalid_request_error",
+            "message": "The request body must be a JSON object.",
+        });
+        assert_eq!(bare["error"], expected);
+    }
+
+    #[test]
+    fn gemini_has_a_status_and_says_in_the_body_when_to_come_back() {
+        let [key, limit, rate, missing, bare] = in_dialect(Dialect::Gemini);
+        assert_eq!(
+            (&key["error"]["code"], &key["error"]["status"]),
+            (&json!(401), &json!("UNAUTHENTICATED"))
+        );
+        let expected = json!({"error": {
+            "code": 403,
+            "message": "API key has exceeded its spending limit.",
+            "status": "PERMISSION_DENIED",
+            "details": [{
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "SPENDING_LIMIT_EXCEEDED",
+                "domain": "conduit",
+                "metadata": {"code": "spending_limit_exceeded"},
+            }],
+        }});
+        assert_eq!(limit, expected);
+        assert_eq!(rate["error"]["status"], "RESOURCE_EXHAUSTED");
+        let retry =
+            json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "1.500s"});
+        assert_eq!(rate["error"]["details"][1], retry);
+        assert_eq!(missing["error"]["details"][1]["fieldViolations"][0]["field"], "messages");
+        assert_eq!(bare["error"]["status"], "INVALID_ARGUMENT");
+        assert_eq!(bare["error"].get("details"), None);
+    }
+
+    #[test]
+    fn an_event_is_one_that_the_dialects_clients_raise() {
+        let error = ApiError::Upstream(UpstreamError::Broken);
+        for (endpoint, name, place) in [
+            (Endpoint::Chat, None, "/error/code"),
+            (Endpoint::Responses, Some("error"), "/error/code"),
+            (Endpoint::Responses, Some("error"), "/code"),
+            (Endpoint::Messages, Some("error"), "/error/details/error_code"),
+            (Endpoint::StreamGenerateContent, None, "/error/details/0/metadata/code"),
+        ] {
+            let event = error.event(endpoint, None);
+            let event = event.strip_suffix("\n\n").unwrap();
+            let (head, data) = event.rsplit_once("data: ").unwrap();
+            assert_eq!(head, name.map(|name| format!("event: {name}\n")).unwrap_or_default());
+            assert!(!data.contains('\n'));
+            let data: Value = serde_json::from_str(data).unwrap();
+            assert_eq!(data.pointer(place), Some(&json!("upstream_error")), "{data}");
+        }
+    }
+
     #[test]
     fn what_a_caller_sent_cannot_break_the_body() {
         let odd = "a\"b\\c\n\u{1b}[31m".to_owned();
         let error = ApiError::NoSuchPath { method: "GET".into(), path: odd };
-        assert!(serde_json::from_str::<serde_json::Value>(&error.body()).is_ok());
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Gemini] {
+            assert!(serde_json::from_str::<Value>(&error.body(dialect, None)).is_ok());
+        }
     }
 }

@@ -10,17 +10,19 @@ mod body;
 mod carriage;
 mod carry;
 mod delivery;
+mod entry;
 mod forward;
 mod headers;
 mod health;
 mod identify;
 mod info;
+mod models;
+mod offers;
 mod rates;
 mod relay;
 mod route;
 pub mod routes;
 mod settlement;
-#[cfg_attr(not(test), expect(dead_code, reason = "what sends calls to Bedrock comes apart"))]
 mod signing;
 mod upstreams;
 
@@ -36,6 +38,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 pub use health::{Health, TargetStanding};
+pub use offers::Offers;
 pub use upstreams::tls;
 
 use crate::clock;
@@ -45,12 +48,13 @@ use crate::domain::request_id::RequestId;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Ledger};
-use crate::provider::endpoint::Endpoint;
+use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::Kind;
-use crate::provider::request::{self, Call};
+use crate::provider::request::{self, Call, RequestError};
 use admit::Admission;
 use attempts::{Attempts, Failed, Next, Outcome};
 use delivery::{Back, Received};
+use entry::Entry;
 use forward::Sending;
 use relay::Patience;
 use route::{Destination, Wish};
@@ -77,6 +81,7 @@ pub struct Edge {
     ledger: Arc<Ledger>,
     stopping: Arc<Stopping>,
     health: Arc<Health>,
+    offers: Arc<Offers>,
     upstreams: Upstreams,
 }
 
@@ -86,16 +91,17 @@ impl Edge {
         ledger: Arc<Ledger>,
         stopping: Arc<Stopping>,
         health: Arc<Health>,
+        offers: Arc<Offers>,
         tls: Arc<rustls::ClientConfig>,
     ) -> Self {
-        Self { live, ledger, stopping, health, upstreams: Upstreams::new(tls) }
+        Self { live, ledger, stopping, health, offers, upstreams: Upstreams::new(tls) }
     }
 }
 
 /// Serves one call to an endpoint that takes a model.
 async fn serve(
     edge: &Edge,
-    endpoint: Endpoint,
+    entry: Entry,
     id: RequestId,
     head: &HttpRequest,
     payload: Payload,
@@ -104,12 +110,13 @@ async fn serve(
     let snapshot = edge.live.snapshot();
     let config = &snapshot.config;
     let account = identify::identify(&edge.ledger, config, head, id.began())?;
-    let served = serve_key(edge, config, &account, endpoint, (id, began), head, payload).await;
+    let endpoint = entry.endpoint;
+    let served = serve_key(edge, config, &account, &entry, (id, began), head, payload).await;
     if !account.record().controls.has_rates() {
         return served;
     }
     let mut response = served.unwrap_or_else(|error| refuse(&error, id, head));
-    rates::show(&account, response.headers_mut());
+    rates::show(&account, endpoint.dialect(), response.headers_mut());
     Ok(response)
 }
 
@@ -118,7 +125,7 @@ async fn serve_key(
     edge: &Edge,
     config: &Config,
     account: &Arc<Account>,
-    endpoint: Endpoint,
+    entry: &Entry,
     (id, began): (RequestId, Instant),
     head: &HttpRequest,
     payload: Payload,
@@ -126,16 +133,23 @@ async fn serve_key(
     if edge.stopping.is_stopping() {
         return Err(ApiError::ShuttingDown);
     }
+    let endpoint = entry.endpoint;
     let content_type = body::check_content_type(endpoint, head.headers())?;
     let body = body::read(head.headers(), payload, config.server.max_body).await?;
-    let said = request::Head { model: None, content_type: content_type.as_deref() };
+    let named = entry.model.as_deref();
+    let said = request::Head { model: named, content_type: content_type.as_deref() };
     let call = request::read(endpoint, &said, &body)?;
+    if named.is_some_and(|model| model != call.model) {
+        return Err(RequestError::OtherModel("model").into());
+    }
     let seed = seed(&config.routing, account, head, id);
     let wish = Wish { endpoint, model: &call.model, seed };
     let targets = route::choose(config, &edge.health, &account.record(), &wish)?;
 
     let model: Arc<str> = Arc::from(call.model.as_str());
-    let mut errand = Errand { call: &call, body: &body, head, id, model: &model, cap: None, began };
+    let query = entry.query;
+    let mut errand =
+        Errand { call: &call, body: &body, query, head, id, model: &model, cap: None, began };
     let describe = |target: &Destination| describe(id, &errand, target);
     let floor = config.limits.min_output_tokens;
     let parts = (&call, &body);
@@ -166,6 +180,8 @@ async fn serve_key(
 struct Errand<'a> {
     call: &'a Call,
     body: &'a Bytes,
+    /// What of the client's query goes on.
+    query: Option<&'static str>,
     head: &'a HttpRequest,
     id: RequestId,
     model: &'a Arc<str>,
@@ -328,7 +344,9 @@ pub(crate) async fn answer(
     head: &HttpRequest,
     serving: impl AsyncFnOnce(RequestId) -> Result<HttpResponse, ApiError>,
 ) -> HttpResponse {
-    let Ok(random) = clock::random() else { return ApiError::Internal.response() };
+    let Ok(random) = clock::random() else {
+        return ApiError::Internal.response(entry::dialect(head), None);
+    };
     let id = RequestId::new(clock::now(), random);
     let served = AssertUnwindSafe(serving(id)).catch_unwind().await;
     let served = served.unwrap_or_else(|_| {
@@ -342,11 +360,12 @@ pub(crate) async fn answer(
 
 fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
     tracing::debug!(request.id = %id, path = head.path(), status = error.status().as_u16(), "{error}");
-    error.response()
+    error.response(entry::dialect(head), Some(id))
 }
 
 /// The client's own id for the request is kept where it is a sensible one.
 fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
     const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     let Ok(ours) = HeaderValue::try_from(id.to_string()) else { return };
     let theirs = head.headers().get(X_REQUEST_ID).filter(|value| {
@@ -356,5 +375,9 @@ fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
     let shown = theirs.cloned().unwrap_or_else(|| ours.clone());
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, shown);
+    // Where Anthropic's clients look, unless Anthropic itself has named the call.
+    if entry::dialect(head) == Dialect::Anthropic && !headers.contains_key(REQUEST_ID) {
+        headers.insert(REQUEST_ID, ours.clone());
+    }
     headers.insert(HeaderName::from_static("x-conduit-request-id"), ours);
 }

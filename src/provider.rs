@@ -4,6 +4,7 @@
 //! Pure: bytes in, facts and bytes out. Nothing here may send, wait, read a clock or a file, or know
 //! the ledger.
 
+pub mod address;
 pub mod bounds;
 pub mod charge;
 pub mod echo;
@@ -12,6 +13,7 @@ pub mod event_stream;
 mod json;
 pub mod kind;
 pub mod meter;
+pub mod offers;
 pub mod request;
 pub mod sse;
 pub mod tokens;

@@ -15,7 +15,7 @@ use crate::admin::{Desk, socket};
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
-use crate::gateway::{Edge, Health, Stopping, tls};
+use crate::gateway::{Edge, Health, Offers, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
 use crate::store::{Found, Retention, Store, StoreError};
 use crate::{alerts, clock, logging};
@@ -96,6 +96,7 @@ impl Server {
         let Self { live, ledger, listeners, admin } = self;
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
+        let offers = Arc::new(Offers::default());
         let snapshot = live.snapshot();
         let config = &snapshot.config;
         let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
@@ -109,7 +110,8 @@ impl Server {
             let app = move || {
                 let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
                 let (stopping, health) = (Arc::clone(&stopping), Arc::clone(&health));
-                let edge = Edge::new(live, ledger, stopping, health, Arc::clone(&tls));
+                let offers = Arc::clone(&offers);
+                let edge = Edge::new(live, ledger, stopping, health, offers, Arc::clone(&tls));
                 App::new().app_data(web::Data::new(edge)).configure(routes)
             };
             let mut server = HttpServer::new(app)

@@ -18,6 +18,7 @@ use conduit::domain::money::Rate;
 use conduit::domain::price::Pricing;
 use conduit::domain::usage::{Class, ServiceTier};
 use conduit::domain::window::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 
 const ECHO: &str = "[providers.echo]\nkind = \"echo\"\n";
 
@@ -221,6 +222,27 @@ fn each_mistake_is_said_in_these_words() {
         (
             "[providers.x]\nkind = \"ollama\"\napi_version = \"1\"",
             "3:15: `api_version` has a meaning only with kind `azure`",
+        ),
+        ("[providers.x]\nkind = \"bedrock\"", "1:12: provider `x` needs a `region`"),
+        (
+            "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1/\"",
+            "3:10: `region` must be a region such as \"us-east-1\"",
+        ),
+        (
+            "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"",
+            "1:12: provider `x` has no key: neither AWS_BEARER_TOKEN_BEDROCK nor AWS_ACCESS_KEY_ID is set",
+        ),
+        (
+            "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nsecret_access_key = \"abc\"",
+            "4:1: a key must not be written in this file",
+        ),
+        (
+            "[providers.x]\nkind = \"ollama\"\nregion = \"us-east-1\"",
+            "3:10: `region` has a meaning only with kind `bedrock`",
+        ),
+        (
+            "[providers.x]\nkind = \"ollama\"\nsession_token_env = \"T\"",
+            "3:21: credentials to sign with have a meaning only with kind `bedrock`",
         ),
         // Models.
         (
@@ -449,6 +471,56 @@ fn what_may_be_a_secret_is_never_shown() {
     let text = "[providers.x]\nkind = \"openai\"\nheaders = { x-a = \"Very0Secret\" }";
     let config = check_with(text, &[("OPENAI_API_KEY", "Very0Secret")]).unwrap();
     assert!(!format!("{config:?}").contains("Very0Secret"));
+}
+
+#[test]
+fn amazons_credentials_come_from_where_its_own_tools_look() {
+    const KEYS: [(&str, &str); 2] =
+        [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+    let other = [("ID", "id2"), ("SECRET", "secret2"), ("AWS_BEARER_TOKEN_BEDROCK", "bearer")];
+    let token = [("AWS_SESSION_TOKEN", "token"), ("AWS_REGION", "eu-west-1")];
+    let signing = "access_key_id_env = \"ID\"\nsecret_access_key_env = \"SECRET\"";
+    let vpc = "base_url = \"https://x.bedrock-runtime.eu-west-1.vpce.amazonaws.com\"";
+    for (text, variables, expected) in [
+        ("region = \"us-east-1\"", &KEYS[..], "us-east-1 signed id secret -"),
+        ("", &[&KEYS[..], &token].concat(), "eu-west-1 signed id secret token"),
+        ("region = \"us-east-1\"", &[&KEYS[..], &other].concat(), "us-east-1 sent bearer"),
+        (&format!("region = \"us-east-1\"\n{signing}"), &other, "us-east-1 signed id2 secret2 -"),
+        (vpc, &KEYS, "eu-west-1 signed id secret -"),
+        (
+            "region = \"us-east-1\"\nbase_url = \"https://elsewhere.example\"",
+            &KEYS,
+            "us-east-1 bare",
+        ),
+        ("region = \"us-east-1\"\napi_key_env = \"ID\"", &other, "us-east-1 sent id2"),
+    ] {
+        let text = format!("[providers.x]\nkind = \"bedrock\"\n{text}");
+        let config = check_with(&text, variables).unwrap_or_else(|problems| panic!("{problems}"));
+        let provider = config.provider("x").unwrap();
+        let aws = provider.aws.as_ref().unwrap();
+        let shown = |secret: &SecretString| secret.expose_secret().to_owned();
+        let found = match (&aws.credentials, provider.keys.first()) {
+            (None, None) => "bare".to_owned(),
+            (None, Some(key)) => format!("sent {}", shown(key)),
+            (Some(found), _) => format!(
+                "signed {} {} {}",
+                shown(&found.access_key_id),
+                shown(&found.secret_access_key),
+                found.session_token.as_ref().map_or("-".to_owned(), shown),
+            ),
+        };
+        assert_eq!(format!("{} {found}", aws.region), expected, "{text}");
+        assert!(!format!("{config:?}").contains("secret\""));
+    }
+    let config =
+        check_with("[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"", &KEYS).unwrap();
+    let url = config.provider("x").unwrap().base_url.as_ref().unwrap().to_string();
+    assert_eq!(url, "https://bedrock-runtime.us-east-1.amazonaws.com");
+
+    let half =
+        "[providers.x]\nkind = \"bedrock\"\nregion = \"us-east-1\"\nsecret_access_key_env = \"S\"";
+    let problems = check_with(half, &[("S", "secret")]).unwrap_err();
+    assert_eq!(problems.list()[0].message, "provider `x` needs an `access_key_id_env`");
 }
 
 #[test]

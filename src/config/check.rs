@@ -4,9 +4,12 @@
 //! A value that is wrong takes its default here so that checking can go on; nothing made that way
 //! leaves this module.
 
+mod address;
 mod alerts;
+mod aws;
 mod provider;
 mod route;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

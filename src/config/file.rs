@@ -105,9 +105,51 @@ pub(super) struct Provider {
     /// Names and values of headers; the values may be secrets.
     pub(super) headers: Vec<(At<String>, At<String>)>,
     pub(super) api_version: Option<At<String>>,
+    pub(super) region: Option<At<String>>,
+    pub(super) aws: AwsPlaces,
     pub(super) transport: Transport,
     pub(super) prefer_provider_cost: Option<bool>,
     pub(super) responses: Option<bool>,
+}
+
+/// Where what Amazon's calls are signed with is to be found.
+pub(super) struct AwsPlaces {
+    pub(super) access_key_id: Place,
+    pub(super) secret_access_key: Place,
+    pub(super) session_token: Place,
+}
+
+impl AwsPlaces {
+    pub(super) fn is_absent(&self) -> bool {
+        let all = [&self.access_key_id, &self.secret_access_key, &self.session_token];
+        all.iter().all(|place| place.is_absent())
+    }
+}
+
+/// The place of a secret; at most one of the three.
+pub(super) struct Place {
+    pub(super) env: Written<String>,
+    pub(super) file: Written<String>,
+    pub(super) credential: Written<String>,
+}
+
+impl Place {
+    fn read(section: &mut Section<'_>, [env, file, credential]: [&'static str; 3]) -> Self {
+        Self {
+            env: Written::read(section, env, Section::text),
+            file: Written::read(section, file, Section::text),
+            credential: Written::read(section, credential, Section::text),
+        }
+    }
+
+    /// In the order in which messages name them.
+    pub(super) const fn options(&self) -> [&Written<String>; 3] {
+        [&self.env, &self.file, &self.credential]
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.options().iter().all(|option| option.is_absent())
+    }
 }
 
 /// A value of which it matters that absent and wrong are different.
@@ -329,12 +371,39 @@ fn provider(name: At<String>, mut section: Section<'_>) -> Provider {
             .map(|headers| headers.secret_texts())
             .unwrap_or_default(),
         api_version: section.text("api_version"),
+        region: section.text("region"),
+        aws: aws_places(&mut section),
         transport: transport(&mut section),
         prefer_provider_cost: section.flag("prefer_provider_cost"),
         responses: section.flag("responses"),
     };
     section.finish();
     provider
+}
+
+fn aws_places(section: &mut Section<'_>) -> AwsPlaces {
+    for (key, place) in [
+        ("access_key_id", "`access_key_id_env`, `…_file` or `…_credential`"),
+        ("secret_access_key", "`secret_access_key_env`, `…_file` or `…_credential`"),
+        ("session_token", "`session_token_env`, `…_file` or `…_credential`"),
+    ] {
+        let help = format!("name the place it is kept in: {place}");
+        section.refuse(key, "a key must not be written in this file", &help);
+    }
+    AwsPlaces {
+        access_key_id: Place::read(
+            section,
+            ["access_key_id_env", "access_key_id_file", "access_key_id_credential"],
+        ),
+        secret_access_key: Place::read(
+            section,
+            ["secret_access_key_env", "secret_access_key_file", "secret_access_key_credential"],
+        ),
+        session_token: Place::read(
+            section,
+            ["session_token_env", "session_token_file", "session_token_credential"],
+        ),
+    }
 }
 
 /// A text or a list of them, at the place of the first; nothing for an empty list.

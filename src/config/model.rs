@@ -14,6 +14,7 @@ use super::routes::{RouteMatch, Routes};
 use crate::domain::budget::Enforcement;
 use crate::domain::cidr::Cidr;
 use crate::domain::window::WindowRule;
+use crate::provider::address::Layout;
 use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
 
 #[derive(Clone, Debug)]
@@ -197,6 +198,10 @@ pub struct Provider {
     /// Used in turn. None where none is needed, and where secrets were not to be read.
     pub keys: Vec<SecretString>,
     pub key_header: KeyHeader,
+    /// Where its endpoints are below the address.
+    pub layout: Layout,
+    /// For Bedrock alone.
+    pub aws: Option<Aws>,
     pub stream_usage: StreamUsage,
     pub headers: Vec<ExtraHeader>,
     /// For `?api-version=`.
@@ -209,6 +214,23 @@ pub struct Provider {
     pub prefer_provider_cost: bool,
     /// It has `OpenAI`'s responses; without them such calls are carried as chat.
     pub responses: bool,
+}
+
+/// What Amazon wants to know beside the call.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    pub region: String,
+    /// Absent where a key is sent instead, and where secrets were not to be read.
+    pub credentials: Option<Credentials>,
+}
+
+/// What calls to Amazon are signed with.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub access_key_id: SecretString,
+    pub secret_access_key: SecretString,
+    /// Belongs to credentials that expire.
+    pub session_token: Option<SecretString>,
 }
 
 /// A header that is added to every call. The value may be a secret.

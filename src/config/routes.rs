@@ -206,6 +206,7 @@ fn is_prefix(pattern: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::model::ClientGone;
+    use crate::provider::address::Layout;
     use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
 
     fn provider(name: &str) -> Arc<Provider> {
@@ -215,6 +216,8 @@ mod tests {
             base_url: None,
             keys: vec![],
             key_header: KeyHeader::Bearer,
+            layout: Layout::Plain,
+            aws: None,
             stream_usage: StreamUsage::Ask,
             headers: vec![],
             api_version: None,

@@ -4,7 +4,9 @@
 use bytes::Bytes;
 
 use crate::domain::receipt::Ending;
+use crate::domain::request_id::RequestId;
 use crate::error::{ApiError, UpstreamError};
+use crate::provider::endpoint::Endpoint;
 use crate::provider::meter::{Forward, StreamMeter, StreamReport};
 use crate::translate::StreamTranslation;
 
@@ -12,13 +14,19 @@ use crate::translate::StreamTranslation;
 pub(super) struct Carriage {
     meter: StreamMeter,
     translation: Option<StreamTranslation>,
+    /// What the client called, and the call's name: for an error of ours.
+    client: (Endpoint, RequestId),
     /// Whether the end of an event has been sent last, so that an error of ours can follow.
     between_events: bool,
 }
 
 impl Carriage {
-    pub(super) const fn new(meter: StreamMeter, translation: Option<StreamTranslation>) -> Self {
-        Self { meter, translation, between_events: true }
+    pub(super) const fn new(
+        meter: StreamMeter,
+        translation: Option<StreamTranslation>,
+        client: (Endpoint, RequestId),
+    ) -> Self {
+        Self { meter, translation, client, between_events: true }
     }
 
     pub(super) const fn report(&self) -> &StreamReport {
@@ -81,6 +89,7 @@ impl Carriage {
             return;
         }
         let gap = if self.between_events { "" } else { "\n\n" };
-        forward.push(Bytes::from(format!("{gap}data: {}\n\n", error.body())));
+        let event = error.event(self.client.0, Some(self.client.1));
+        forward.push(Bytes::from(format!("{gap}{event}")));
     }
 }

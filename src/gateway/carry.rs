@@ -3,11 +3,14 @@
 //!
 //! What is metered is always what the provider sent, never what was made of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Errand;
 use super::route::Destination;
+use crate::provider::address::usual_query;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::StreamUsage;
 use crate::provider::request::{self, Edits};
@@ -18,6 +21,9 @@ use crate::translate::{
 /// A call as its target is sent it.
 pub(super) struct Outgoing {
     pub(super) endpoint: Endpoint,
+    /// The name that the provider knows the model by: in some dialects a part of the address.
+    pub(super) model: Arc<str>,
+    pub(super) query: Option<&'static str>,
     pub(super) body: Bytes,
     /// What its answer says of it; absent where nothing is translated.
     pub(super) about: Option<About>,
@@ -44,9 +50,11 @@ pub(super) fn outgoing(
     target: &Destination,
 ) -> Result<Outgoing, Untranslatable> {
     let endpoint = target.endpoint(errand.call.endpoint, errand.call.stream);
+    let model = Arc::clone(&target.upstream_model);
     let Some(translation) = &target.translation else {
         let body = request::rewrite(errand.body, errand.call, &edits(errand, target));
-        return Ok(Outgoing { endpoint, body, about: None });
+        let query = errand.query;
+        return Ok(Outgoing { endpoint, model, query, body, about: None });
     };
     let call = members(errand.body)?;
     let settings = translation.frontend.map(|frontend| frontend.settings(&call));
@@ -60,7 +68,8 @@ pub(super) fn outgoing(
         None => chat_for(chat, errand, target),
     };
     let body = Bytes::from(Value::Object(translated).to_string());
-    Ok(Outgoing { endpoint, body, about: Some(about) })
+    let query = usual_query(endpoint);
+    Ok(Outgoing { endpoint, model, query, body, about: Some(about) })
 }
 
 /// Whether `target` can be sent the call at all.

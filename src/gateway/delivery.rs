@@ -62,14 +62,15 @@ impl Back<'_> {
 
     fn carriage(&self) -> Carriage {
         let (kind, endpoint) = (self.target.provider.kind, self.endpoint());
+        let client = (self.errand.call.endpoint, self.errand.id);
         let Some(way) = self.way() else {
             // What came without being asked for is not ours to take out.
             let asked = carry::asks_usage(self.errand, self.target);
             let hide = asked && !self.errand.call.wants_usage;
-            return Carriage::new(StreamMeter::new(kind, endpoint, hide), None);
+            return Carriage::new(StreamMeter::new(kind, endpoint, hide), None, client);
         };
         let stream = StreamTranslation::new(way.translation, way.about);
-        Carriage::new(StreamMeter::new(kind, endpoint, false), Some(stream))
+        Carriage::new(StreamMeter::new(kind, endpoint, false), Some(stream), client)
     }
 }
 

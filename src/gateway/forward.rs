@@ -9,18 +9,21 @@ use actix_web::http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     TRANSFER_ENCODING,
 };
-use actix_web::http::{Method, StatusCode, Version};
+use actix_web::http::{Method, StatusCode, Uri, Version};
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 use futures_util::Stream;
+use secrecy::ExposeSecret;
 use tokio::time::{Instant, Sleep};
 
 use super::Errand;
 use super::carry::{self, Outgoing};
 use super::headers::goes_upstream;
 use super::route::Destination;
+use super::signing;
 use super::upstreams::{Key, Upstream};
+use crate::clock;
 use crate::config::Timeouts;
 use crate::error::{ApiError, UpstreamError};
 use crate::provider::echo;
@@ -133,24 +136,31 @@ pub(super) async fn send(
     outgoing: Outgoing,
 ) -> Result<Answer, UpstreamError> {
     let Sending { upstream, key, client_headers, timeouts, end } = sending;
-    let uri = upstream.uri(outgoing.endpoint).ok_or(UpstreamError::Unreachable)?;
+    let Outgoing { endpoint, model, query, .. } = &outgoing;
+    let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
+    let signature = signature(upstream, &uri, &outgoing.body)?;
     let mut request = upstream.client.request(Method::POST, uri);
     let headers = request.headers_mut();
+    let native = outgoing.about.is_none().then_some(upstream.provider.kind.dialect());
     for (name, value) in *client_headers {
-        let is_foreign = outgoing.about.is_some() && is_of_a_dialect(name);
-        if goes_upstream(client_headers, name) && !is_foreign {
+        if goes_upstream(client_headers, name, native) {
             headers.append(name.clone(), value.clone());
         }
     }
     if outgoing.about.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if upstream.provider.kind.dialect() == Dialect::Anthropic {
-            headers.insert(ANTHROPIC_VERSION, HeaderValue::from_static("2023-06-01"));
+    }
+    for (name, value) in &upstream.usual_headers {
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), value.clone());
         }
     }
     // The meter reads what comes, and a compressed stream would not flow.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     authorize(upstream, *key, headers);
+    for (name, value) in signature {
+        headers.insert(name, value);
+    }
     let patience =
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let patience = patience.min(end.saturating_duration_since(Instant::now()));
@@ -163,7 +173,7 @@ pub(super) async fn send(
     Ok(Answer { status, body: AnswerBody::Upstream(body) })
 }
 
-/// Puts the provider's credentials in. This comes last: what signs a call signs what is sent.
+/// Puts the provider's credentials in, over whatever a client or a usual header said.
 fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
     for (name, value) in &upstream.headers {
         headers.insert(name.clone(), value.clone());
@@ -173,12 +183,47 @@ fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
     }
 }
 
-/// Required of every call in Anthropic's dialect; their documentation names this value.
-const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// Signs the call where the provider wants that. The signature covers address and body as they go out.
+fn signature(
+    upstream: &Upstream,
+    uri: &Uri,
+    body: &[u8],
+) -> Result<Vec<(HeaderName, HeaderValue)>, UpstreamError> {
+    let Some(aws) = &upstream.provider.aws else { return Ok(Vec::new()) };
+    let Some(keys) = &aws.credentials else { return Ok(Vec::new()) };
+    let credentials = signing::Credentials::AccessKeys {
+        id: keys.access_key_id.expose_secret(),
+        secret: keys.secret_access_key.expose_secret(),
+        session_token: keys.session_token.as_ref().map(ExposeSecret::expose_secret),
+    };
+    let uri = uri.to_string();
+    let call =
+        signing::Unsigned { method: "POST", uri: &uri, content_type: "application/json", body };
+    signing::sign(credentials, &aws.region, call, clock::now()).map_err(|error| {
+        tracing::error!(provider = &*upstream.provider.name, "{error}");
+        UpstreamError::Unreachable
+    })
+}
 
-/// Headers that mean something in their own dialect only.
-fn is_of_a_dialect(name: &HeaderName) -> bool {
-    ["anthropic-", "openai-", "x-goog-"].iter().any(|prefix| name.as_str().starts_with(prefix))
+/// Asks a provider something of our own, and reads at most `limit` bytes of its answer.
+pub(super) async fn get(
+    upstream: &Upstream,
+    uri: Uri,
+    limit: usize,
+) -> Result<Bytes, UpstreamError> {
+    let mut request = upstream.client.get(uri);
+    let headers = request.headers_mut();
+    for (name, value) in &upstream.usual_headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    authorize(upstream, upstream.key(|_| true), headers);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let answer = request.no_decompress().send().await;
+    let mut answer = answer.map_err(|error| classify(&error))?;
+    if !answer.status().is_success() {
+        return Err(UpstreamError::Broken);
+    }
+    answer.body().limit(limit).await.map_err(|_| UpstreamError::Broken)
 }
 
 /// Whether an answer is a stream of events in AWS's binary frames.
@@ -227,7 +272,7 @@ pub(super) fn echo(errand: &Errand<'_>, target: &Destination, outgoing: &Outgoin
         match request::read(outgoing.endpoint, &request::Head::default(), &outgoing.body) {
             Ok(call) => echo::answer(&call, &Edits::default(), &outgoing.body, created, &name),
             Err(error) => {
-                let body = ApiError::BadRequest(error).body();
+                let body = ApiError::BadRequest(error).body(Dialect::OpenAi, None);
                 echo::Answer::Json { status: 400, body: Bytes::from(body) }
             }
         }

@@ -1,9 +1,11 @@
-//! Which headers travel: what belongs to one connection, to us or to somebody's account stays behind;
-//! everything else goes through as it is.
+//! Which headers travel: what belongs to one connection, to us or to somebody's account stays behind,
+//! and what belongs to a dialect goes no further than that dialect; everything else goes through as it
+//! is.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::identify::carries_key;
+use crate::provider::endpoint::Dialect;
 
 /// RFC 9110, section 7.6.1, and the older names for the same.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -29,11 +31,31 @@ fn is_listed(headers: &HeaderMap, name: &HeaderName) -> bool {
     })
 }
 
-/// Whether a client's header goes on to the provider.
+/// The dialect that a header belongs to by its name.
+///
+/// Google's say which client asks and whose project pays, Amazon's are part of a signature: neither is
+/// ever sent on, not even to their own.
+fn is_foreign(name: &HeaderName, native: Option<Dialect>) -> bool {
+    let begins = |prefix: &str| name.as_str().starts_with(prefix);
+    if begins("anthropic-") {
+        native != Some(Dialect::Anthropic)
+    } else if begins("openai-") {
+        native != Some(Dialect::OpenAi)
+    } else {
+        begins("x-goog-") || begins("x-amz-") || begins("x-amzn-") || begins("amz-sdk-")
+    }
+}
+
+/// Whether a client's header goes on to the provider; `native` is the dialect that both speak, if the
+/// call goes through as it is.
 ///
 /// Credentials never do, and neither do headers that would choose an account at the provider, tell
 /// who the client is, or have the answer encoded in a way the meter cannot read.
-pub(super) fn goes_upstream(headers: &HeaderMap, name: &HeaderName) -> bool {
+pub(super) fn goes_upstream(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    native: Option<Dialect>,
+) -> bool {
     let stays = matches!(
         name.as_str(),
         "host"
@@ -49,7 +71,11 @@ pub(super) fn goes_upstream(headers: &HeaderMap, name: &HeaderName) -> bool {
             | "x-request-id"
     ) || name.as_str().starts_with("x-forwarded-")
         || name.as_str().starts_with("x-conduit-");
-    !stays && !carries_key(name) && !is_hop_by_hop(name) && !is_listed(headers, name)
+    !stays
+        && !is_foreign(name, native)
+        && !carries_key(name)
+        && !is_hop_by_hop(name)
+        && !is_listed(headers, name)
 }
 
 /// Whether a provider's header goes on to the client.
@@ -64,6 +90,8 @@ pub(super) fn goes_downstream(headers: &HeaderMap, name: &HeaderName) -> bool {
             | "set-cookie"
             | "openai-organization"
             | "openai-project"
+            | "anthropic-organization-id"
+            | "anthropic-workspace-id"
             | "x-request-id"
             | "alt-svc"
             | "strict-transport-security"
@@ -99,7 +127,29 @@ mod tests {
             ("idempotency-key", true),
         ] {
             let name = HeaderName::from_static(name);
-            assert_eq!(goes_upstream(&headers, &name), goes, "{name}");
+            assert_eq!(goes_upstream(&headers, &name, Some(Dialect::OpenAi)), goes, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_a_dialect_goes_no_further() {
+        use Dialect::*;
+        let headers = HeaderMap::new();
+        for (name, native, goes) in [
+            ("anthropic-version", Some(Anthropic), true),
+            ("anthropic-beta", Some(Anthropic), true),
+            ("anthropic-beta", Some(OpenAi), false),
+            ("anthropic-beta", None, false),
+            ("openai-beta", Some(OpenAi), true),
+            ("openai-beta", Some(Anthropic), false),
+            ("openai-organization", Some(OpenAi), false),
+            ("x-goog-user-project", Some(Gemini), false),
+            ("x-goog-api-client", Some(Gemini), false),
+            ("x-amz-security-token", Some(Bedrock), false),
+            ("user-agent", None, true),
+        ] {
+            let name = HeaderName::from_static(name);
+            assert_eq!(goes_upstream(&headers, &name, native), goes, "{name} {native:?}");
         }
     }
 
@@ -111,6 +161,10 @@ mod tests {
             ("openai-organization", false),
             ("transfer-encoding", false),
             ("content-length", false),
+            ("anthropic-organization-id", false),
+            ("anthropic-workspace-id", false),
+            ("anthropic-ratelimit-requests-remaining", true),
+            ("request-id", true),
             ("content-type", true),
             ("retry-after", true),
             ("openai-processing-ms", true),

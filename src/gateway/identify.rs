@@ -1,14 +1,16 @@
-//! Who is calling, and from where: one header, one key, one answer.
+//! Who is calling, and from where: one key in one place, one answer.
 //!
 //! The secret lives for the length of this function. Why a key does not open the door is nobody's
 //! business but the log's: every reason is the same 401.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
+use super::entry::{self, parameters};
 use crate::config::Config;
 use crate::domain::cidr::Cidr;
 use crate::domain::key::Secret;
@@ -16,6 +18,7 @@ use crate::domain::window::Timestamp;
 use crate::error::ApiError;
 use crate::ledger::Ledger;
 use crate::ledger::account::Account;
+use crate::provider::endpoint::Dialect;
 
 /// Where clients of other APIs put their key.
 static KEY_HEADERS: [HeaderName; 3] = [
@@ -39,7 +42,8 @@ pub(super) fn identify(
     head: &HttpRequest,
     now: Timestamp,
 ) -> Result<Arc<Account>, ApiError> {
-    let secret = presented(head.headers()).and_then(Secret::parse).ok_or(ApiError::InvalidKey)?;
+    let presented = presented(head.headers(), in_query(head)).ok_or(ApiError::InvalidKey)?;
+    let secret = Secret::parse(&presented).ok_or(ApiError::InvalidKey)?;
     let account = ledger.identify(secret.hash(), now).ok_or(ApiError::InvalidKey)?;
     let key = account.record();
     if key.controls.allow_ips.is_empty() {
@@ -78,19 +82,34 @@ fn hop_address(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
 }
 
+/// Keys in the query, where older clients of Google's API put them. Nothing else reads a key there:
+/// a query is what proxies write into their logs.
+fn in_query(head: &HttpRequest) -> Vec<String> {
+    if head.query_string().is_empty() || entry::dialect(head) != Dialect::Gemini {
+        return Vec::new();
+    }
+    let keys = parameters(head.query_string()).filter(|(name, _)| name == "key");
+    keys.map(|(_, value)| value).collect()
+}
+
 /// The one key that was sent; two are as good as none, for they may differ.
-fn presented(headers: &HeaderMap) -> Option<&str> {
+fn presented(headers: &HeaderMap, in_query: Vec<String>) -> Option<Cow<'_, str>> {
     let mut found = None;
     for value in headers.get_all(AUTHORIZATION) {
-        if found.replace(bearer(value)?).is_some() {
+        if found.replace(Cow::Borrowed(bearer(value)?)).is_some() {
             return None;
         }
     }
     for name in &KEY_HEADERS {
         for value in headers.get_all(name) {
-            if found.replace(value.to_str().ok()?).is_some() {
+            if found.replace(Cow::Borrowed(value.to_str().ok()?)).is_some() {
                 return None;
             }
+        }
+    }
+    for key in in_query {
+        if found.replace(Cow::Owned(key)).is_some() {
+            return None;
         }
     }
     found
@@ -157,7 +176,30 @@ mod tests {
             (&[("x-goog-api-key", b"abc")], Some("abc")),
             (&[("x-api-key", b"abc"), ("authorization", b"Bearer abc")], None),
         ] {
-            assert_eq!(presented(&headers(pairs)), expected, "{pairs:?}");
+            let headers = headers(pairs);
+            assert_eq!(presented(&headers, vec![]).as_deref(), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_read_on_googles_paths_only() {
+        for (uri, header, expected) in [
+            ("/v1beta/models/a:generateContent?key=abc", None, Some("abc")),
+            ("/v1beta/models/a:streamGenerateContent?alt=sse&key=abc", None, Some("abc")),
+            ("/v1beta/models?key=abc", None, Some("abc")),
+            ("/v1beta/models?key=abc&key=abc", None, None),
+            ("/v1beta/models?key=abc", Some("x-goog-api-key"), None),
+            ("/v1beta/models", Some("x-goog-api-key"), Some("header")),
+            ("/v1/chat/completions?key=abc", None, None),
+            ("/v1/messages?key=abc", None, None),
+        ] {
+            let mut request = actix_web::test::TestRequest::post().uri(uri);
+            if let Some(name) = header {
+                request = request.insert_header((name, "header"));
+            }
+            let head = request.to_http_request();
+            let found = presented(head.headers(), in_query(&head));
+            assert_eq!(found.as_deref(), expected, "{uri}");
         }
     }
 }

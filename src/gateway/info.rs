@@ -5,44 +5,11 @@ use serde_json::{Value, json};
 
 use super::{Edge, identify};
 use crate::clock;
-use crate::domain::key::KeyRecord;
 use crate::domain::rate::Allowance;
 use crate::domain::window::{Timestamp, WindowRule};
 use crate::error::ApiError;
 use crate::ledger::Standing;
 use crate::ledger::account::Account;
-
-/// `GET /v1/models`: what this key may use, by the names that are written out.
-pub(super) fn models(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let snapshot = edge.live.snapshot();
-    let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
-    let key = account.record();
-    let mut names: Vec<&str> = snapshot.config.routes.names().map(|(name, _)| name).collect();
-    names.sort_unstable();
-    let listed = names.into_iter().filter_map(|name| describe(edge, &key, name));
-    let models: Vec<Value> = listed.collect();
-    Ok(HttpResponse::Ok().json(json!({"object": "list", "data": models})))
-}
-
-/// `GET /v1/models/{id}`: also a name that only a wildcard reaches.
-pub(super) fn model(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let snapshot = edge.live.snapshot();
-    let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
-    let name = head.match_info().query("model");
-    let described = describe(edge, &account.record(), name);
-    let model = described.ok_or_else(|| ApiError::NoSuchModel(name.to_owned()))?;
-    Ok(HttpResponse::Ok().json(model))
-}
-
-/// A model object as OpenAI's; `None` for a name that leads nowhere or that the key may not use.
-fn describe(edge: &Edge, key: &KeyRecord, name: &str) -> Option<Value> {
-    let snapshot = edge.live.load();
-    let found = snapshot.config.route(name).filter(|_| key.may_use(name))?;
-    let created = snapshot.loaded_at.millis() / 1000;
-    Some(
-        json!({"id": name, "object": "model", "created": created, "owned_by": &*found.provider.name}),
-    )
-}
 
 /// `GET /v1/key`: where the holder's own key stands.
 pub(super) fn key(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {

@@ -1,33 +1,51 @@
-//! Which path leads where on the gateway's listener. Everything else is a 404 in OpenAI's shape.
+//! Which path leads where on the gateway's listener. Everything else is a 404 in the dialect of the
+//! path.
 
 use actix_web::web::{self, Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, Route};
 
-use super::{Edge, answer, info, serve};
+use super::entry::{AZURE_DEPLOYMENTS, Entry, GOOGLE_COLLECTIONS, GOOGLE_VERSIONS, no_such_path};
+use super::{Edge, answer, info, models, serve};
 use crate::error::ApiError;
-use crate::provider::endpoint::Endpoint;
+use crate::provider::endpoint::{Dialect, Endpoint};
 
-/// OpenAI's paths, which many clients also use without the version.
-const PREFIXES: [&str; 2] = ["/v1", ""];
-
-/// The endpoints that are served below those.
-const OPENAI: [Endpoint; 4] =
-    [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings, Endpoint::Moderations];
+/// `OpenAI`'s paths, which many clients also use without the version, and the same as Azure has them.
+const OPENAI: [&str; 4] = ["/v1", "", "/openai/v1", "/openai"];
+/// Anthropic's, and the same below a name, for clients that are given one address for each dialect.
+const ANTHROPIC: [&str; 2] = ["/v1", "/anthropic/v1"];
 
 /// The routes of the gateway.
 pub fn routes(config: &mut web::ServiceConfig) {
-    for prefix in PREFIXES {
-        for endpoint in OPENAI {
-            let call = move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
-                answer(&head, async |id| serve(&edge, endpoint, id, &head, payload).await).await
-            };
-            let path = format!("{prefix}/{}", endpoint.name());
-            config.service(
-                web::resource(path).route(web::post().to(call)).default_service(only("POST")),
-            );
+    for endpoint in Endpoint::ALL {
+        let prefixes: &[&str] = match endpoint.dialect() {
+            Dialect::OpenAi => &OPENAI,
+            Dialect::Anthropic => &ANTHROPIC,
+            // Their methods stand behind a model.
+            Dialect::Gemini | Dialect::Bedrock => &[],
+        };
+        for prefix in prefixes {
+            post(config, format!("{prefix}/{}", endpoint.name()), plain(endpoint));
         }
-        get(config, &format!("{prefix}/models"), info::models);
-        get(config, &format!("{prefix}/models/{{model:.+}}"), info::model);
+        if endpoint.dialect() == Dialect::OpenAi {
+            let path = format!("{AZURE_DEPLOYMENTS}{{deployment}}/{}", endpoint.name());
+            post(config, path, deployment(endpoint));
+        }
+    }
+    // As Cohere's clients have it.
+    post(config, "/v2/rerank".to_owned(), plain(Endpoint::Rerank));
+    for prefix in OPENAI.into_iter().chain(ANTHROPIC).filter(|prefix| *prefix != "/v1") {
+        config.service(models_of(&format!("{prefix}/models")));
+        config.service(model_of(&format!("{prefix}/models/{{model:.+}}")));
+    }
+    for version in GOOGLE_VERSIONS {
+        for collection in GOOGLE_COLLECTIONS {
+            let path = format!("{version}/{collection}");
+            config.service(models_of(&path));
+            let model = model_of(&format!("{path}/{{model:.+}}"));
+            config.service(model.route(web::post().to(method)));
+        }
+    }
+    for prefix in ["/v1", ""] {
         get(config, &format!("{prefix}/key"), info::key);
     }
     for path in ["/healthz", "/health", "/health/liveliness", "/health/liveness"] {
@@ -36,7 +54,33 @@ pub fn routes(config: &mut web::ServiceConfig) {
     for path in ["/readyz", "/health/readiness"] {
         get(config, path, info::readyz);
     }
-    config.default_service(web::to(no_such_path));
+    config.default_service(web::to(no_path));
+}
+
+/// Calls to an endpoint whose model is in the body.
+fn plain(endpoint: Endpoint) -> Route {
+    web::post().to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
+        let entry = Entry::plain(endpoint, &head);
+        answer(&head, async |id| serve(&edge, entry, id, &head, payload).await).await
+    })
+}
+
+/// Calls to an endpoint of a deployment of Azure's.
+fn deployment(endpoint: Endpoint) -> Route {
+    web::post().to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
+        let entry = Entry::of_deployment(endpoint, &head);
+        answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
+    })
+}
+
+/// Calls to a method of a model of Google's.
+async fn method(edge: Data<Edge>, head: HttpRequest, payload: Payload) -> HttpResponse {
+    let entry = Entry::of_method(&head);
+    answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
+}
+
+fn post(config: &mut web::ServiceConfig, path: String, route: Route) {
+    config.service(web::resource(path).route(route).default_service(only("POST")));
 }
 
 fn get(
@@ -51,15 +95,32 @@ fn get(
     config.service(resource.default_service(only("GET")));
 }
 
+/// The models that a key may use.
+fn models_of(path: &str) -> actix_web::Resource {
+    let handler = async |edge: Data<Edge>, head: HttpRequest| {
+        answer(&head, async |_| models::list(&edge, &head).await).await
+    };
+    let resource = web::resource(path).route(web::get().to(handler)).route(web::head().to(handler));
+    resource.default_service(only("GET"))
+}
+
+/// One of them.
+fn model_of(path: &str) -> actix_web::Resource {
+    let handler = async |edge: Data<Edge>, head: HttpRequest| {
+        answer(&head, async |_| models::one(&edge, &head)).await
+    };
+    let resource = web::resource(path).route(web::get().to(handler)).route(web::head().to(handler));
+    resource.default_service(only("GET"))
+}
+
 /// Refuses every other method of a path.
-fn only(allowed: &'static str) -> actix_web::Route {
+fn only(allowed: &'static str) -> Route {
     web::to(move |head: HttpRequest| async move {
         answer(&head, async |_| Err(ApiError::Method { allowed })).await
     })
 }
 
-async fn no_such_path(head: HttpRequest) -> HttpResponse {
-    let error =
-        ApiError::NoSuchPath { method: head.method().to_string(), path: head.path().to_owned() };
+async fn no_path(head: HttpRequest) -> HttpResponse {
+    let error = no_such_path(&head);
     answer(&head, async |_| Err(error)).await
 }

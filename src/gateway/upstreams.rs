@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Provider;
 use crate::domain::choice;
-use crate::provider::endpoint::Endpoint;
+use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::KeyHeader;
 
 /// Longer than providers keep an idle connection: they are the ones to close it.
@@ -28,9 +28,12 @@ pub(super) struct Upstream {
     pub(super) client: Client,
     /// Configured headers.
     pub(super) headers: HeaderMap,
+    /// Headers of a call whose client sent none of that name.
+    pub(super) usual_headers: HeaderMap,
     pub(super) keys: Vec<Key>,
     /// Whose turn it is among them.
     turn: Cell<usize>,
+    /// Where endpoints are that have one place for all models.
     uris: [Option<Uri>; Endpoint::ALL.len()],
 }
 
@@ -56,10 +59,24 @@ impl Upstream {
         Some(fit.unwrap_or_else(|| in_turn(0)))
     }
 
-    /// The address of an endpoint; `None` if the provider's address does not make one.
-    pub(super) fn uri(&self, endpoint: Endpoint) -> Option<&Uri> {
-        let index = Endpoint::ALL.iter().position(|other| *other == endpoint)?;
-        self.uris[index].as_ref()
+    /// The address of an endpoint for a model; `None` if the provider's address, or the model's name,
+    /// does not make one.
+    pub(super) fn uri(
+        &self,
+        endpoint: Endpoint,
+        model: &str,
+        query: Option<&'static str>,
+    ) -> Option<Uri> {
+        if self.provider.layout.is_fixed() && query.is_none() {
+            let index = Endpoint::ALL.iter().position(|other| *other == endpoint)?;
+            return self.uris[index].clone();
+        }
+        uri(&self.provider, &self.provider.layout.path(endpoint, model)?, query)
+    }
+
+    /// The address of something else below the provider's.
+    pub(super) fn uri_below(&self, path: &str, query: &str) -> Option<Uri> {
+        uri(&self.provider, path, Some(query).filter(|query| !query.is_empty()))
     }
 }
 
@@ -94,7 +111,11 @@ impl Upstreams {
             headers: own_headers(provider),
             keys: keys(provider),
             turn: Cell::new(0),
-            uris: Endpoint::ALL.map(|endpoint| uri(provider, endpoint)),
+            usual_headers: usual_headers(provider),
+            uris: Endpoint::ALL.map(|endpoint| {
+                let name = Some(endpoint.name()).filter(|_| provider.layout.is_fixed())?;
+                uri(provider, name, None)
+            }),
             provider: Arc::clone(provider),
         });
         self.known.borrow_mut().insert(Arc::clone(&provider.name), Rc::clone(&upstream));
@@ -140,6 +161,16 @@ fn own_headers(provider: &Provider) -> HeaderMap {
     headers
 }
 
+/// Anthropic refuses a call without a version, which its own clients send; others do not know it.
+fn usual_headers(provider: &Provider) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if provider.kind.dialect() == Dialect::Anthropic {
+        let name = HeaderName::from_static("anthropic-version");
+        headers.insert(name, HeaderValue::from_static("2023-06-01"));
+    }
+    headers
+}
+
 /// Each of the provider's keys as the header that carries it.
 fn keys(provider: &Provider) -> Vec<Key> {
     let name = HeaderName::from_static(match provider.key_header {
@@ -162,12 +193,13 @@ fn keys(provider: &Provider) -> Vec<Key> {
     provider.keys.iter().filter_map(key).collect()
 }
 
-fn uri(provider: &Provider, endpoint: Endpoint) -> Option<Uri> {
-    let base = provider.base_url.as_ref()?;
-    let mut address = base.join(endpoint.name());
-    if let Some(version) = &provider.api_version {
-        address.push_str("?api-version=");
-        address.push_str(version);
+fn uri(provider: &Provider, path: &str, query: Option<&str>) -> Option<Uri> {
+    let mut address = provider.base_url.as_ref()?.join(path);
+    let version = provider.api_version.as_ref().map(|version| format!("api-version={version}"));
+    let parts = [version.as_deref(), query].into_iter().flatten();
+    for (part, mark) in parts.zip(['?', '&']) {
+        address.push(mark);
+        address.push_str(part);
     }
     address.parse().ok()
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The scripted upstream: a provider that speaks OpenAI's API over real TCP and does as it is told.
+Below `/anthropic` and `/google` it speaks those dialects (see `dialects.py`).
 
 The suites put it behind the gateway, choose its behaviour by model name (see `script.py`) and ask
 it afterwards what it received. Standard library only, so that it runs wherever the tests do. It
@@ -25,6 +26,7 @@ import struct
 import urllib.parse
 from collections.abc import AsyncIterator
 
+import dialects
 import script
 
 HEAD_LIMIT = 64 * 1024
@@ -86,10 +88,18 @@ class Upstream:
         if request.path == "/__requests":
             return await send(writer, self.requests(request))
         self.record.append(request)
-        if self.key is not None and request.header("authorization") != f"Bearer {self.key}":
+        if self.key is not None and not self.has_key(request):
             return await send(writer, script.wrong_key())
-        answer = script.answer(request.method, request.path, request.json(), self.memory)
+        body = request.json()
+        answer = dialects.answer(request.method, request.path, request.query, body)
+        answer = answer or script.answer(request.method, request.path, body, self.memory)
         return await send(writer, answer)
+
+    def has_key(self, request: Request) -> bool:
+        """Whether the provider's key came in the header of the dialect."""
+        name = dialects.wanted_key(request.path)
+        prefix = "Bearer " if name == "authorization" else ""
+        return request.header(name) == f"{prefix}{self.key}"
 
     def requests(self, request: Request) -> script.Answer:
         """The record, whole or for one model."""

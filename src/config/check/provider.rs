@@ -1,19 +1,18 @@
-//! Providers: their kind's preset filled in, their address and headers checked, their key fetched.
+//! Providers: their kind's preset filled in, their headers checked, their keys fetched.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::{Context, Secrets};
+use super::secret::Source;
+use super::{Context, Secrets, address, aws};
 use crate::config::base_url::BaseUrl;
 use crate::config::file::{self, File, Written};
 use crate::config::model::{ExtraHeader, Provider, Timeouts};
 use crate::config::problem::Problem;
-use crate::config::reader::{At, looks_secret, suggestion};
-use crate::config::secrets;
+use crate::config::reader::{At, suggestion};
 use crate::provider::kind::{Kind, PRESETS, Preset};
 
 const CONNECT_MS: u64 = 5_000;
@@ -109,8 +108,12 @@ fn provider(
     let kind = kind(written, context)?;
     let preset = kind.preset();
     let before = context.findings.count();
-    let base_url = base_url(written, preset, context);
+    let region = aws::region(written, preset, context);
+    let api_version = api_version(written, kind, context);
+    let base_url = address::base_url(written, preset, region.as_deref(), context);
     let keys = keys(written, preset, base_url.as_ref(), context);
+    let aws = aws::resolve(written, preset, base_url.as_ref(), region, !keys.is_empty(), context);
+    let (base_url, layout) = address::laid_out(kind, base_url, api_version.as_deref());
     let own = &written.transport;
     let pick = |own: Option<u64>, shared: Option<u64>, default| own.or(shared).unwrap_or(default);
     let connections = pick(own.max_connections, defaults.max_connections, MAX_CONNECTIONS);
@@ -120,9 +123,11 @@ fn provider(
         base_url,
         keys,
         key_header: preset.key_header,
+        layout,
+        aws,
         stream_usage: written.stream_usage.unwrap_or(preset.stream_usage),
         headers: headers(written, context),
-        api_version: api_version(written, kind, context),
+        api_version,
         timeouts: Timeouts {
             connect_ms: pick(own.connect_timeout_ms, defaults.connect_timeout_ms, CONNECT_MS),
             first_byte_ms: pick(
@@ -162,48 +167,6 @@ fn kind(written: &file::Provider, context: &Context<'_>) -> Option<Kind> {
     kind
 }
 
-fn base_url(written: &file::Provider, preset: &Preset, context: &Context<'_>) -> Option<BaseUrl> {
-    let name = &written.name;
-    if preset.kind == Kind::Echo {
-        if let Some(text) = written.base_url.right() {
-            let message = "a provider of kind `echo` answers by itself: it has no `base_url`";
-            context.report(Problem::at(text.span.clone(), message));
-        }
-        return None;
-    }
-    if let Some(text) = written.base_url.right() {
-        return match BaseUrl::parse(&text.value) {
-            Ok(url) => Some(url),
-            Err(why) => {
-                // There may be a password or a key in it.
-                if text.value.contains(['@', '?']) {
-                    context.findings.mask(text.span.clone());
-                }
-                let message = format!("`base_url` of `{}`: {why}", name.value);
-                context.report(Problem::at(text.span.clone(), message));
-                None
-            }
-        };
-    }
-    match preset.base_url {
-        Some(text) => BaseUrl::parse(text).ok(),
-        None if written.base_url.is_absent() => {
-            let message = format!("provider `{}` needs a `base_url`", name.value);
-            let label = format!("kind `{}` has no address of its own", preset.name);
-            context.report(Problem::at(name.span.clone(), message).label(label));
-            None
-        }
-        None => None,
-    }
-}
-
-/// Where a provider's key is to be found.
-enum Source<'a> {
-    Variable(&'a str),
-    File(&'a str),
-    Credential(&'a str),
-}
-
 /// The provider's keys, in the order of the file.
 fn keys(
     written: &file::Provider,
@@ -216,11 +179,7 @@ fn keys(
         return Vec::new();
     }
     let each = sources.into_iter().filter_map(|(source, span)| {
-        let found = match &source {
-            Source::Variable(name) => secrets::from_variable(name, context.environment),
-            Source::File(path) => secrets::from_file(&context.folder.join(Path::new(path))),
-            Source::Credential(name) => secrets::from_credential(name, context.environment),
-        };
+        let found = source.fetch(context);
         if let Err(why) = &found {
             let message = format!("provider `{}` has no key: {why}", written.name.value);
             context.report(Problem::at(span, message));
@@ -250,8 +209,11 @@ fn sources<'a>(
     }
     let Some(names) = given.first() else {
         let is_elsewhere = base_url.is_none() && !written.base_url.is_absent();
-        let usual = preset.key_variable.filter(|_| is_presets_own(preset, base_url));
-        let usual = usual.filter(|_| !is_elsewhere);
+        let usual = preset.key_variable.filter(|_| address::is_presets_own(preset, base_url));
+        // Amazon's may be signed instead.
+        let may_be_absent = preset.kind == Kind::Bedrock;
+        let usual = usual.filter(|name| !may_be_absent || context.variable(name).is_some());
+        let usual = usual.filter(|_| !is_elsewhere && (!may_be_absent || written.aws.is_absent()));
         return usual
             .map(|variable| (Source::Variable(variable), written.name.span.clone()))
             .into_iter()
@@ -269,58 +231,10 @@ fn sources<'a>(
             let message = format!("provider `{}` has this key twice", written.name.value);
             context.report(Problem::at(name.span.clone(), message));
         }
-        sources.extend(source(which, name, context).map(|source| (source, name.span.clone())));
+        let source = Source::written("api_key", which, name, context);
+        sources.extend(source.map(|source| (source, name.span.clone())));
     }
     sources
-}
-
-/// The place of one key; `which` of the three options names it.
-fn source<'a>(which: usize, text: &'a At<String>, context: &Context<'_>) -> Option<Source<'a>> {
-    let place = match which {
-        0 => is_variable_name(&text.value).then_some(Source::Variable(&text.value)),
-        1 => is_file_name(&text.value).then_some(Source::File(&text.value)),
-        _ => is_credential_name(&text.value).then_some(Source::Credential(&text.value)),
-    };
-    if place.is_none() {
-        // A key is pasted here more often than not.
-        context.findings.mask(text.span.clone());
-        let what = [
-            "`api_key_env` must be the name of an environment variable",
-            "`api_key_file` must be a path",
-            "`api_key_credential` must be the name of a systemd credential",
-        ];
-        let help = "a key itself is never written in this file";
-        context.report(Problem::at(text.span.clone(), what[which]).help(help));
-    }
-    place
-}
-
-/// Whether calls go where the kind's usual variable belongs: a key must not be sent to a server of
-/// another name because nobody said which key it is for.
-fn is_presets_own(preset: &Preset, base_url: Option<&BaseUrl>) -> bool {
-    let usual = preset.base_url.and_then(|text| BaseUrl::parse(text).ok());
-    match (usual, base_url) {
-        (Some(usual), Some(url)) => {
-            usual.host() == url.host() && usual.is_https() == url.is_https()
-        }
-        _ => true,
-    }
-}
-
-fn is_variable_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain)
-        && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
-        && !looks_secret(text)
-}
-
-fn is_file_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains('\0') && (text.contains(['/', '.']) || !looks_secret(text))
-}
-
-fn is_credential_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    !matches!(text, "" | "." | "..") && text.bytes().all(plain) && !looks_secret(text)
 }
 
 fn headers(written: &file::Provider, context: &Context<'_>) -> Vec<ExtraHeader> {

@@ -121,12 +121,18 @@ class Upstream:
 class Gateway:
     """The binary under test, in a folder of its own."""
 
-    def __init__(self, folder: pathlib.Path, upstream: Upstream, models: dict[str, Price]) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        upstream: Upstream,
+        models: dict[str, Price],
+        native: dict[str, tuple[str, str]] | None = None,
+    ) -> None:
         self.secrets: list[str] = []
         self.config = folder / "conduit.toml"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.config.write_text(config_text(port, upstream.url, models))
+        self.config.write_text(config_text(port, upstream.url, models, native or {}))
         self.environment = {**clean_environment(), "MOCK_KEY": PROVIDER_KEY}
         self.process = Process(
             "conduit",
@@ -201,6 +207,8 @@ class GatewayCase(unittest.TestCase):
 
     price = Price("2.50", "10")
     models = ("*",)
+    # Providers of another dialect by name: their kind, and where the upstream speaks it.
+    native: dict[str, tuple[str, str]] = {}
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -209,7 +217,8 @@ class GatewayCase(unittest.TestCase):
         path = pathlib.Path(folder.name)
         cls.upstream = Upstream(path)
         cls.addClassCleanup(cls.upstream.process.stop)
-        cls.gateway = Gateway(path, cls.upstream, dict.fromkeys(cls.models, cls.price))
+        prices = dict.fromkeys(cls.models, cls.price)
+        cls.gateway = Gateway(path, cls.upstream, prices, cls.native)
         cls.addClassCleanup(cls.check_nothing_leaked)
         cls.addClassCleanup(cls.gateway.process.stop)
         cls.secret = cls.gateway.key("tests")
@@ -220,7 +229,9 @@ class GatewayCase(unittest.TestCase):
         log = cls.gateway.process.log.read_text(errors="replace")
         for request in cls.upstream.received():
             headers = {name.lower(): value for name, value in request["headers"]}
-            assert headers["authorization"] == f"Bearer {PROVIDER_KEY}", "not the provider's key"
+            key = headers.get("x-api-key") or headers.get("x-goog-api-key")
+            key = key or headers["authorization"].removeprefix("Bearer ")
+            assert key == PROVIDER_KEY, "not the provider's key"
             for secret in cls.gateway.secrets:
                 assert secret not in json.dumps(request), "a key reached the provider"
         for secret in [*cls.gateway.secrets, PROVIDER_KEY]:
@@ -249,8 +260,18 @@ def dollars(response) -> Decimal:
     return Decimal(response.headers["x-conduit-cost"])
 
 
-def config_text(port: int, upstream: str, models: dict[str, Price]) -> str:
-    """The configuration of a gateway with one provider."""
+def config_text(
+    port: int, upstream: str, models: dict[str, Price], native: dict[str, tuple[str, str]]
+) -> str:
+    """The configuration of a gateway with one provider, and those of other dialects."""
+    price = next(iter(models.values()))
+    others = [
+        f'[providers.{name}]\nkind = "{kind}"\nbase_url = "{upstream}/{place}"\n'
+        f'api_key_env = "MOCK_KEY"\n[models."{name}/*"]\nprovider = "{name}"\n'
+        f"price = {{ input = {price.input_usd}, output = {price.output_usd} }}\n"
+        "max_output_tokens = 1000\n"
+        for name, (kind, place) in native.items()
+    ]
     tables = [
         f'[models."{name}"]\nprovider = "mock"\n'
         f"price = {{ input = {price.input_usd}, output = {price.output_usd} }}\n"
@@ -271,7 +292,7 @@ kind = "openai"
 base_url = "{upstream}/v1"
 api_key_env = "MOCK_KEY"
 
-{"".join(tables)}"""
+{"".join(tables + others)}"""
 
 
 def clean_environment() -> dict[str, str]:
