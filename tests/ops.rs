@@ -120,10 +120,10 @@ impl Books {
 }
 
 fn receipt(hold: &Hold, model: &str, cost: u64) -> Receipt {
-    let line =
-        Line { class: Class::Input, count: cost, rate: Rate::from_nano_per_million(1_000_000) };
+    let line = Line::new(Class::Input, cost, Rate::from_nano_per_million(1_000_000));
     Receipt {
         id: hold.id(),
+        of: None,
         key: hold.key(),
         at: clock::now(),
         model: model.into(),
@@ -137,6 +137,7 @@ fn receipt(hold: &Hold, model: &str, cost: u64) -> Receipt {
         service: ServiceTier::Standard,
         lines: if cost == 0 { vec![] } else { vec![line] },
         cost: usd(cost),
+        provider_cost: None,
         held: hold.amount(),
         price: "test".into(),
         first_byte_ms: Some(1),

@@ -65,7 +65,7 @@ pub(super) fn read(model: &mut Section<'_>) -> Option<Pricing> {
 
 fn price(mut section: Section<'_>) -> Option<Price> {
     let before = section.findings().count();
-    let mut price = Price { base: rates(&mut section), overlays: Vec::new() };
+    let mut price = Price { base: rates(&mut section), overlays: Vec::new(), variants: Vec::new() };
     sizes(&mut section, ServiceTier::Standard, &mut price.overlays);
     for (name, tier) in TIERS {
         if let Some(mut tiered) = section.section(name) {
