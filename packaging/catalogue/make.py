@@ -317,9 +317,9 @@ def is_billable(mode, base):
 def prune(groups):
     """Rules 2, 3 and 4, in that order."""
     base = groups[""]
-    for group in groups.values():
+    for condition, group in groups.items():
         for name in [name for name, figure in group.items() if is_zero(figure)]:
-            if name not in ("input", "output"):
+            if condition or name not in ("input", "output"):
                 del group[name]
     for group in groups.values():
         plain = group.get("input", base.get("input"))

@@ -132,6 +132,9 @@ impl Draft {
         if name.contains("-month-commitment/") {
             return Err(Outcome::LeftOut("capacity that is rented by the hour".to_owned()));
         }
+        if name.starts_with("together-ai-") || name.starts_with("fireworks-ai-") {
+            return Err(Outcome::LeftOut("a band of sizes, not a model".to_owned()));
+        }
         if name.contains("-steps/") {
             return Err(Outcome::LeftOut("a number of steps before a name".to_owned()));
         }
