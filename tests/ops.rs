@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use conduit::admin::adjust::{Adjust, AdjustmentView, ListAdjustments};
 use conduit::admin::backup::BackUp;
+use conduit::admin::explain::Explain;
 use conduit::admin::holds::ListHolds;
 use conduit::admin::keys::{CreateKey, ListKeys};
-use conduit::admin::receipts::{Explain, ListReceipts, ReceiptView};
+use conduit::admin::receipts::{ListReceipts, ReceiptView};
 use conduit::admin::teams::CreateTeam;
 use conduit::admin::usage::ReportUsage;
 use conduit::admin::verify::{VerifyBooks, VerifyReport};
