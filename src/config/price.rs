@@ -98,9 +98,10 @@ fn price(mut section: Section<'_>) -> Option<Price> {
 /// out: what is free is written as 0.
 fn complete(section: &Section<'_>, price: &Price) {
     let has = |class| price.base.get(class).is_some();
+    let by_variant = VARIANTS.iter().any(|(key, ..)| section.has(key));
     let tokens = |class: &Class| class.is_input_token() || class.is_output_token();
     if !section.has("input")
-        && ((price.base.is_empty() && price.variants.is_empty())
+        && ((price.base.is_empty() && !by_variant)
             || Class::ALL.iter().filter(|c| tokens(c)).any(|c| has(*c)))
     {
         section.missing("input", "write dollars per million tokens; 0 for what is free");

@@ -14,6 +14,7 @@ mod controls;
 mod gateway;
 mod headers;
 mod limits;
+mod prices;
 mod providers;
 mod reload;
 mod routing;
