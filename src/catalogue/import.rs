@@ -201,7 +201,7 @@ fn layout(root: &Members<'_>) -> Option<Layout> {
     })
 }
 
-fn members<'a>(value: &'a RawValue) -> Option<Members<'a>> {
+fn members(value: &RawValue) -> Option<Members<'_>> {
     serde_json::from_str(value.get()).ok()
 }
 

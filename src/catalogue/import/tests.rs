@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::catalogue::Prices;
+use crate::domain::money::Rate;
 use crate::domain::price::{Asked, Price, Pricing};
 use crate::domain::usage::{Class, ServiceTier, Usage};
 
@@ -84,6 +85,7 @@ const LITELLM: &str = r#"{
 
 #[test]
 fn the_price_map_is_read_exactly() {
+    use ServiceTier::{Batch, Flex, Priority, Standard};
     let import = import(LITELLM);
     assert_eq!(import.layout, Layout::LiteLlm);
     let version = import.catalogue.version();
@@ -94,7 +96,6 @@ fn the_price_map_is_read_exactly() {
     let other = entry(&import, "openai", "moon-1-2026-01-01");
     assert_eq!(other.pricing, moon.pricing, "an alias costs the same");
     let price = price(&import, "openai", "moon-1");
-    use ServiceTier::{Batch, Flex, Priority, Standard};
     for (class, service, input, nano) in [
         (Class::Input, Standard, 1, 2_500_000_000),
         (Class::Input, Standard, 272_001, 5_000_000_000),
@@ -112,8 +113,6 @@ fn the_price_map_is_read_exactly() {
     }
     assert_eq!(import.left_out.get("rates: output_cost_per_token_ultrafast"), Some(&1));
 }
-
-use crate::domain::money::Rate;
 
 #[test]
 fn caches_bands_and_pieces_have_the_price_that_is_written() {

@@ -37,9 +37,15 @@ struct Show {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Take prices from a file: `LiteLLM`'s `model_prices_and_context_window.json`, or models.dev's
-    /// api.json. They go before the catalogue inside the program and behind the configuration
-    #[command(verbatim_doc_comment)]
+    #[command(
+        about = "Take prices from a file: LiteLLM's model_prices_and_context_window.json or \
+                 models.dev's api.json",
+        long_about = "Take prices from a file: LiteLLM's model_prices_and_context_window.json or \
+                      models.dev's api.json.\n\nThey are in force at once, also in a server that \
+                      runs, and go before the catalogue inside the program; a price in the \
+                      configuration goes before them. Models whose figures cannot be read are named \
+                      and cost what they did. Receipts stay as they are."
+    )]
     Update(Update),
     /// Go back to the catalogue inside the program
     Reset(Reset),

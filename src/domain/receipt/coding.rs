@@ -219,7 +219,7 @@ mod tests {
         let unpriced = Line { unpriced: true, ..Line::new(Class::WebSearch, 2, Rate::ZERO) };
         Receipt {
             id: RequestId::new(Timestamp::from_millis(1_800_000_000_000), [3; 10]),
-            of: (count % 2 == 0).then(|| RequestId::from_bits(7)),
+            of: count.is_multiple_of(2).then(|| RequestId::from_bits(7)),
             key: KeyId::from_bits(5),
             at: Timestamp::from_millis(1_800_000_000_250),
             model: model.into(),
@@ -233,8 +233,9 @@ mod tests {
             service: ServiceTier::Flex,
             lines: vec![plain, other, unpriced],
             cost: Money::from_nano(count),
-            provider_cost: (count % 3 == 0)
-                .then_some(ProviderCost { amount: Money::MAX, counts: count % 2 == 0 }),
+            provider_cost: count
+                .is_multiple_of(3)
+                .then_some(ProviderCost { amount: Money::MAX, counts: count.is_multiple_of(2) }),
             held: Money::MAX,
             price: "catalogue 2026-11".into(),
             first_byte_ms: None,
