@@ -38,6 +38,7 @@ use futures_util::FutureExt;
 pub use health::{Health, TargetStanding};
 pub use upstreams::tls;
 
+use crate::catalogue::Prices;
 use crate::clock;
 use crate::config::{Config, Live, Routing, Sticky};
 use crate::domain::choice;
@@ -45,6 +46,7 @@ use crate::domain::request_id::RequestId;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Ledger};
+use crate::provider::charge::wanted;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
 use crate::provider::request::{self, Call};
@@ -141,7 +143,7 @@ async fn serve_key(
     let parts = (&call, &body);
     let Admission { hold, targets, cap } =
         admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
-    let admitted = admitted(&errand, &targets[0]);
+    let admitted = admitted(&errand, &config.prices, &targets[0]);
     let mut settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
     if edge.stopping.is_stopping() {
         // It stood in line while the order to stop came.
@@ -175,12 +177,13 @@ struct Errand<'a> {
 }
 
 /// What its bill needs to know of a call that is about to go to `target`.
-fn admitted(errand: &Errand<'_>, target: &Destination) -> Admitted {
+fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Destination) -> Admitted {
     let call = errand.call;
     Admitted {
         description: describe(errand.id, errand, target),
         provider: Arc::clone(&target.provider),
         pricing: Arc::clone(&target.pricing),
+        prices: Arc::clone(prices),
         client_endpoint: call.endpoint,
         endpoint: target.endpoint(call.endpoint, call.stream),
         asked: Asked {
@@ -188,6 +191,7 @@ fn admitted(errand: &Errand<'_>, target: &Destination) -> Admitted {
             characters: call.speech_characters,
             audio_bytes: call.audio_bytes,
             images: call.images,
+            wanted: wanted(call),
         },
         streamed: call.stream,
         began: errand.began,

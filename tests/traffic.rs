@@ -610,6 +610,7 @@ fn made_up() -> Arc<Pricing> {
             overlay(ServiceTier::Priority, 0, 3),
             overlay(ServiceTier::Flex, 0, 5),
         ],
+        variants: vec![],
     }))
 }
 
@@ -664,8 +665,7 @@ fn by_hand(pricing: &Pricing, usage: &Usage, service: ServiceTier) -> u128 {
     let counted = Class::ALL
         .into_iter()
         .map(|class| u128::from(usage.get(class)) * rate(price, class, service, input));
-    let fee = price.base.get(Class::Call).map_or(0, Rate::nano_per_million);
-    counted.sum::<u128>() + u128::from(fee)
+    counted.sum::<u128>() + rate(price, Class::Call, service, input)
 }
 
 /// What the catalogue has for a model of the provider of a recording.

@@ -13,7 +13,7 @@ use crate::catalogue::import::{self, Comparison, Difference, ImportError, ListLi
 use crate::catalogue::saved::{self, SavedError};
 use crate::catalogue::{Catalogue, Entry, Prices};
 use crate::clock;
-use crate::config::{Config, Provider, Route};
+use crate::config::{Candidate, Config, Route};
 use crate::domain::price::Pricing;
 use crate::domain::usage::Class;
 use crate::provider::kind::Kind;
@@ -131,74 +131,62 @@ pub fn show(config: &Config, model: Option<&str>) -> Result<PricesView, AdminErr
 }
 
 fn of_model(config: &Config, model: &str) -> Result<ModelPrices, AdminError> {
-    let found = config.route(model).ok_or_else(|| {
-        AdminError::NotFound(format!("no route of the configuration takes the model `{model}`"))
-    })?;
-    let targets = match found.route {
-        None => vec![target(config, None, found.provider, &found.upstream_model)],
-        Some(route) => {
-            let each = route.targets.iter().map(|to| {
-                target(config, Some(route), &to.provider, &route.upstream_model(to, model))
-            });
-            each.collect()
-        }
-    };
+    let mut targets = Vec::new();
+    config.routes.visit(model, |candidate| targets.push(target(config, model, &candidate)));
+    if targets.is_empty() {
+        return Err(AdminError::NotFound(format!(
+            "no route of the configuration takes the model `{model}`"
+        )));
+    }
     Ok(ModelPrices { model: model.to_owned(), targets })
 }
 
 fn of_all(config: &Config) -> Vec<ModelPrices> {
-    let of_route = |route: &Route| {
-        let pattern = route.pattern.as_str();
-        let each = route.targets.iter().map(|to| {
-            let upstream = route.upstream_model(to, pattern);
-            let mut price = target(config, Some(route), &to.provider, &upstream);
-            if upstream.contains('*') && price.listed_as.is_none() && price.state == "unknown" {
+    let of_name = |name: &str, shown: &str| {
+        let mut targets = Vec::new();
+        config.routes.visit(name, |candidate| {
+            let mut price = target(config, name, &candidate);
+            if price.upstream_model.contains('*') && price.state == "unknown" {
                 "by name".clone_into(&mut price.state);
-                String::new().clone_into(&mut price.from);
+                price.from.clear();
             }
-            price
+            targets.push(price);
         });
-        ModelPrices { model: pattern.to_owned(), targets: each.collect() }
+        ModelPrices { model: shown.to_owned(), targets }
     };
-    let mut models: Vec<_> = config.routes.list().iter().map(of_route).collect();
-    if let Some(provider) = config.routes.default_provider() {
-        let state = "by name".to_owned();
-        let price =
-            TargetPrice { state, from: String::new(), ..target(config, None, provider, "*") };
-        models.push(ModelPrices { model: "(any other)".to_owned(), targets: vec![price] });
+    let patterns = config.routes.list().iter().map(|route| route.pattern.as_str());
+    let mut models: Vec<_> = patterns.map(|pattern| of_name(pattern, pattern)).collect();
+    // A lone star is a route of its own, or else what only the default provider takes.
+    if config.routes.default_provider().is_some() && config.routes.route("*").is_none() {
+        models.push(of_name("*", "(any other)"));
     }
     models
 }
 
 /// What applies at one place: the configuration's price, else the catalogue's, else none.
-fn target(
-    config: &Config,
-    route: Option<&Route>,
-    provider: &Provider,
-    upstream: &str,
-) -> TargetPrice {
+fn target(config: &Config, model: &str, candidate: &Candidate<'_>) -> TargetPrice {
+    let (provider, upstream) = (candidate.provider, &*candidate.upstream_model);
     let catalogue = provider.kind.preset().catalogue;
     let listed = catalogue.and_then(|catalogue| config.prices.find(catalogue, upstream));
-    let configured = route.and_then(|route| Some((route, route.price.as_deref()?)));
-    let (pricing, from) = match (configured, listed) {
-        (Some((route, pricing)), _) => (pricing, from_config(config, route)),
+    let (pricing, from) = match (candidate.price, listed) {
+        (Some(pricing), _) => (&**pricing, from_config(config, model, pricing)),
         (None, Some(entry)) => (&*entry.pricing, entry.version.to_string()),
         (None, None) if provider.kind == Kind::Echo => (&Pricing::Free, "the gateway".to_owned()),
         (None, None) => (&Pricing::Unknown, "unknown".to_owned()),
     };
-    let own_limit = route.and_then(|route| route.max_output_tokens);
     let lines = match pricing {
         Pricing::Priced(price) => import::lines(price),
         Pricing::Free | Pricing::Unknown => Vec::new(),
     };
+    let listed_output = listed.and_then(|entry| entry.max_output_tokens);
     TargetPrice {
         provider: provider.name.to_string(),
         upstream_model: upstream.to_owned(),
         state: pricing.state().to_owned(),
         from,
-        listed_as: listed.filter(|_| configured.is_none()).map(listed_as),
+        listed_as: listed.filter(|_| candidate.price.is_none()).map(listed_as),
         max_input_tokens: listed.and_then(|entry| entry.max_input_tokens),
-        max_output_tokens: own_limit.or_else(|| listed.and_then(|entry| entry.max_output_tokens)),
+        max_output_tokens: candidate.max_output_tokens.or(listed_output),
         rates: lines.into_iter().map(RateView::from).collect(),
     }
 }
@@ -207,11 +195,15 @@ fn listed_as(entry: &Entry) -> String {
     format!("{} {}", entry.provider, entry.model)
 }
 
-fn from_config(config: &Config, route: &Route) -> String {
-    match config.price_lines.get(route.pattern.as_str()) {
-        Some(line) => format!("config, line {line}"),
-        None => "config".to_owned(),
-    }
+/// The line, where the price is that of the whole model or of one of those it falls back on.
+fn from_config(config: &Config, model: &str, pricing: &Arc<Pricing>) -> String {
+    let own = config.routes.route(model);
+    let fallbacks = own.into_iter().flat_map(|route| &route.fallbacks);
+    let routes = own.into_iter().chain(fallbacks.filter_map(|name| config.routes.route(name)));
+    let is_its = |route: &&Route| route.price.as_ref().is_some_and(|p| Arc::ptr_eq(p, pricing));
+    let line =
+        routes.filter(is_its).find_map(|route| config.price_lines.get(route.pattern.as_str()));
+    line.map_or_else(|| "config".to_owned(), |line| format!("config, line {line}"))
 }
 
 /// Makes an update of what is in a file of prices, and puts it in force.

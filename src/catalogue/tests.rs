@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use super::*;
 use crate::domain::money::{Money, Rate};
-use crate::domain::price::{Asked, Bill, Price};
+use crate::domain::price::{Bill, Price, Wanted};
 use crate::domain::usage::{Class, ServiceTier, Usage};
 
 const TEXT: &str = include_str!("prices.txt");
 
-fn bill(price: Price, usage: &Usage, service: ServiceTier, asked: &Asked) -> Bill {
-    Pricing::Priced(price).bill(usage, service, asked)
+fn bill(price: Price, usage: &Usage, service: ServiceTier, wanted: &Wanted) -> Bill {
+    Pricing::Priced(price).bill(usage, service, wanted)
 }
 
 fn priced(provider: &str, model: &str) -> Price {
@@ -86,7 +86,7 @@ fn what_is_sold_by_the_piece_is_billed_by_the_piece() {
         ("openai", "gpt-live-transcribe", Class::AudioMillisecond, 3_600_000, "1.020000003"),
     ] {
         let usage = Usage::default().with(class, count);
-        let bill = bill(priced(provider, model), &usage, ServiceTier::Standard, &Asked::default());
+        let bill = bill(priced(provider, model), &usage, ServiceTier::Standard, &Wanted::default());
         assert_eq!(bill.cost, dollars.parse::<Money>().unwrap(), "{provider} {model}");
         assert!(!bill.unpriced_class);
     }
@@ -101,7 +101,7 @@ fn a_search_that_every_request_makes_is_a_fee_on_the_call() {
             priced(provider, model),
             &Usage::default(),
             ServiceTier::Standard,
-            &Asked::default(),
+            &Wanted::default(),
         );
         assert_eq!(bill.cost, dollars.parse::<Money>().unwrap(), "{model}");
     }
@@ -111,7 +111,11 @@ fn a_search_that_every_request_makes_is_a_fee_on_the_call() {
 fn an_image_costs_what_its_size_and_quality_do_and_a_search_what_its_size_does() {
     let asked = |size: &str, quality: &str, search: &str| {
         let word = |text: &str| (!text.is_empty()).then(|| text.into());
-        Asked { image_size: word(size), image_quality: word(quality), search_context: word(search) }
+        Wanted {
+            image_size: word(size),
+            image_quality: word(quality),
+            search_context: word(search),
+        }
     };
     for (provider, model, asked, dollars) in [
         ("azure", "dall-e-3", asked("1024x1024", "standard", ""), Some("0.044")),
@@ -139,7 +143,7 @@ fn a_long_prompt_and_a_service_tier_cost_what_they_say() {
     let cost = |model: &str, service, input, output| {
         let provider = if model.starts_with("gemini") { "gemini" } else { "openai" };
         let usage = Usage::default().with(Class::Input, input).with(Class::Output, output);
-        bill(priced(provider, model), &usage, service, &Asked::default()).cost.to_string()
+        bill(priced(provider, model), &usage, service, &Wanted::default()).cost.to_string()
     };
     for (model, service, input, output, dollars) in [
         ("gemini-2.5-pro", Standard, 200_000, 1_000, "0.26"),

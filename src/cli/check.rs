@@ -65,7 +65,8 @@ fn unpriced(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for route in config.routes.list() {
         for target in &route.targets {
-            if route.price.is_some() || target.provider.kind == Kind::Echo {
+            if route.price.is_some() || target.price.is_some() || target.provider.kind == Kind::Echo
+            {
                 continue;
             }
             let upstream = route.upstream_model(target, route.pattern.as_str());

@@ -5,7 +5,7 @@
 //! a hold is made of must never turn out too small.
 
 use super::money::{Charge, Money, Rate};
-use super::price::{Asked, Pricing};
+use super::price::{Pricing, Wanted};
 use super::usage::{Class, Usage};
 
 const INPUT: [Class; 8] = [
@@ -53,7 +53,7 @@ impl Ceiling {
             };
         };
         let mut pieces = Charge::default();
-        pieces.add(1, price.dearest_piece(Class::Call, input_tokens, &Asked::default()));
+        pieces.add(1, price.dearest_piece(Class::Call, input_tokens, &Wanted::default()));
         Self {
             input_tokens,
             input_rate: price.dearest(&INPUT, input_tokens),
@@ -67,14 +67,14 @@ impl Ceiling {
     /// The same call with bounds for what is sold by the piece, each at the dearest price that could
     /// apply to what is asked for. Bounds of tokens are not read.
     #[must_use]
-    pub fn with_pieces(self, pricing: &Pricing, bounds: &Usage, asked: &Asked) -> Self {
+    pub fn with_pieces(self, pricing: &Pricing, bounds: &Usage, wanted: &Wanted) -> Self {
         let Pricing::Priced(price) = pricing else { return self };
         let mut pieces = Charge::default();
         let calls = (Class::Call, bounds.get(Class::Call).max(1));
         for (class, most) in
             PIECES.map(|class| (class, bounds.get(class))).into_iter().chain([calls])
         {
-            pieces.add(most, price.dearest_piece(class, self.input_tokens, asked));
+            pieces.add(most, price.dearest_piece(class, self.input_tokens, wanted));
         }
         Self { pieces, ..self }
     }

@@ -9,8 +9,8 @@ mod bill;
 mod variant;
 
 pub(in crate::domain) use bill::sum;
-pub use bill::{Bill, Line};
-pub use variant::{Asked, Variant};
+pub use bill::{Bill, Line, ProviderCost};
+pub use variant::{Variant, Wanted};
 
 use super::money::Rate;
 use super::usage::{Class, ServiceTier};
@@ -199,9 +199,9 @@ impl Pricing {
 
     /// Whether so much as one of a class has a price, as it is asked for. A key with a limit must not
     /// make a call of which this is false for what it is sure to use.
-    pub fn prices(&self, class: Class, asked: &Asked) -> bool {
+    pub fn prices(&self, class: Class, wanted: &Wanted) -> bool {
         match self {
-            Self::Priced(price) => price.piece(class, ServiceTier::Standard, 0, asked).is_some(),
+            Self::Priced(price) => price.piece(class, ServiceTier::Standard, 0, wanted).is_some(),
             Self::Free => true,
             Self::Unknown => false,
         }

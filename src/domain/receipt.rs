@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::key::KeyId;
 use super::money::{Charge, Money};
 use super::price::{Line, sum};
+
+pub use super::price::ProviderCost;
+
 use super::request_id::RequestId;
 use super::usage::{ServiceTier, Usage};
 use super::window::Timestamp;
@@ -87,20 +90,12 @@ impl Ending {
     }
 }
 
-/// What a provider says a call cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProviderCost {
-    pub amount: Money,
-    /// It was charged, in the place of the sum of the lines.
-    pub counts: bool,
-}
-
 /// One row per call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     pub id: RequestId,
-    /// The call that this is an attempt of, where it was made again or elsewhere: the receipt of that
-    /// one is what the client got.
+    /// The call that this is a later attempt at, made again or elsewhere; the first attempt has the
+    /// call's own id.
     pub of: Option<RequestId>,
     pub key: KeyId,
     /// When it was posted; when the call began is in its id.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalogue::Prices;
 use crate::domain::money::Rate;
-use crate::domain::price::{Asked, Price, Pricing};
+use crate::domain::price::{Price, Pricing, Wanted};
 use crate::domain::usage::{Class, ServiceTier, Usage};
 
 fn import(text: &str) -> Import {
@@ -134,7 +134,7 @@ fn caches_bands_and_pieces_have_the_price_that_is_written() {
     ] {
         let usage = Usage::default().with(class, count);
         let pricing = &entry(&import, provider, model).pricing;
-        let bill = pricing.bill(&usage, ServiceTier::Standard, &Asked::default());
+        let bill = pricing.bill(&usage, ServiceTier::Standard, &Wanted::default());
         assert_eq!(bill.cost.to_string(), dollars, "{model}");
     }
 }
@@ -145,7 +145,7 @@ fn names_with_a_size_become_prices_of_images() {
     let image = |provider, model, size: &str, quality: &str| {
         let word = |text: &str| (!text.is_empty()).then(|| text.into());
         let asked =
-            Asked { image_size: word(size), image_quality: word(quality), search_context: None };
+            Wanted { image_size: word(size), image_quality: word(quality), search_context: None };
         let usage = Usage::default().with(Class::Image, 1);
         let pricing = &entry(&import, provider, model).pricing;
         let bill = pricing.bill(&usage, ServiceTier::Standard, &asked);
@@ -159,7 +159,7 @@ fn names_with_a_size_become_prices_of_images() {
     // What names no quality beside others that do, names nothing.
     assert_eq!(image("azure", "paint-2", "1024x1024", ""), is("0.167"));
     let search = |size: &str| {
-        let asked = Asked { search_context: Some(size.into()), ..Asked::default() };
+        let asked = Wanted { search_context: Some(size.into()), ..Wanted::default() };
         let pricing = &entry(&import, "perplexity", "star-1").pricing;
         pricing.bill(&Usage::default(), ServiceTier::Standard, &asked).cost.to_string()
     };

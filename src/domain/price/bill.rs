@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Basis, Price, Pricing};
+use super::{Basis, Price, Pricing, Wanted};
 use crate::domain::money::{Charge, Money, Rate};
 use crate::domain::usage::{Class, ServiceTier, Usage};
 
@@ -30,6 +30,14 @@ impl Line {
     }
 }
 
+/// What a provider says a call cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProviderCost {
+    pub amount: Money,
+    /// It was charged, in the place of the sum of the lines.
+    pub counts: bool,
+}
+
 /// A priced call: its lines and their sum, rounded up once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bill {
@@ -37,6 +45,7 @@ pub struct Bill {
     pub cost: Money,
     /// Something was counted that the list has no rate for: its line stands at zero.
     pub unpriced_class: bool,
+    pub provider_cost: Option<ProviderCost>,
 }
 
 /// The sum of lines, not rounded yet.
@@ -51,7 +60,15 @@ pub(in crate::domain) fn sum(lines: &[Line]) -> Charge {
 impl Bill {
     fn of(lines: Vec<Line>) -> Self {
         let unpriced_class = lines.iter().any(|line| line.unpriced);
-        Self { cost: sum(&lines).total(), lines, unpriced_class }
+        Self { cost: sum(&lines).total(), lines, unpriced_class, provider_cost: None }
+    }
+
+    /// Notes what the provider says it charged, which is charged in the place of the sum if `counts`.
+    pub const fn note_provider_cost(&mut self, amount: Money, counts: bool) {
+        self.provider_cost = Some(ProviderCost { amount, counts });
+        if counts {
+            self.cost = amount;
+        }
     }
 
     fn take_in(&mut self, lines: impl IntoIterator<Item = Line>) {
@@ -63,12 +80,12 @@ impl Bill {
 impl Pricing {
     /// Prices what a call used. Free and unknown calls cost nothing here; who may make an unknown one
     /// is decided before it is sent.
-    pub fn bill(&self, usage: &Usage, service: ServiceTier, asked: &Asked) -> Bill {
-        let mut lines = self.lines(usage, service, asked);
+    pub fn bill(&self, usage: &Usage, service: ServiceTier, wanted: &Wanted) -> Bill {
+        let mut lines = self.lines(usage, service, wanted);
         if let Self::Priced(price) = self
             && usage.get(Class::Call) == 0
         {
-            lines.extend(price.fee(service, usage.input_tokens(), asked));
+            lines.extend(price.fee(service, usage.input_tokens(), wanted));
         }
         Bill::of(lines)
     }
@@ -83,13 +100,13 @@ impl Pricing {
         usage: &Usage,
         service: ServiceTier,
     ) {
-        let lines = self.lines(usage, service, &Asked::default());
+        let lines = self.lines(usage, service, &Wanted::default());
         bill.take_in(lines.into_iter().map(|line| Line { model: model.cloned(), ..line }));
     }
 
-    fn lines(&self, usage: &Usage, service: ServiceTier, asked: &Asked) -> Vec<Line> {
+    fn lines(&self, usage: &Usage, service: ServiceTier, wanted: &Wanted) -> Vec<Line> {
         match self {
-            Self::Priced(price) => price.lines(usage, service, asked),
+            Self::Priced(price) => price.lines(usage, service, wanted),
             Self::Free | Self::Unknown => {
                 let unpriced = self.is_unknown();
                 let line =
@@ -101,7 +118,7 @@ impl Pricing {
 }
 
 impl Price {
-    fn lines(&self, usage: &Usage, service: ServiceTier, asked: &Asked) -> Vec<Line> {
+    fn lines(&self, usage: &Usage, service: ServiceTier, wanted: &Wanted) -> Vec<Line> {
         let input_tokens = usage.input_tokens();
         let by_the_piece = self.sells_no_tokens()
             && usage.counted().any(|(class, _)| !class.is_token() && self.names(class));
@@ -109,7 +126,7 @@ impl Price {
         for (class, count) in usage.counted().filter(|(class, _)| !self.is_in_tokens(*class, usage))
         {
             let plain = Line::new(class, count, Rate::ZERO);
-            lines.push(match self.piece(class, service, input_tokens, asked) {
+            lines.push(match self.piece(class, service, input_tokens, wanted) {
                 Some((rate, basis)) => Line { rate, basis, ..plain },
                 // Who sells by the piece alone may count tokens all the same.
                 None => Line { unpriced: !(class.is_token() && by_the_piece), ..plain },
@@ -118,8 +135,8 @@ impl Price {
         lines
     }
 
-    fn fee(&self, service: ServiceTier, input_tokens: u64, asked: &Asked) -> Option<Line> {
-        let (rate, basis) = self.piece(Class::Call, service, input_tokens, asked)?;
+    fn fee(&self, service: ServiceTier, input_tokens: u64, wanted: &Wanted) -> Option<Line> {
+        let (rate, basis) = self.piece(Class::Call, service, input_tokens, wanted)?;
         Some(Line { basis, ..Line::new(Class::Call, 1, rate) })
     }
 
@@ -163,20 +180,20 @@ mod tests {
     }
 
     fn cost(pricing: &Pricing, usage: &Usage) -> u64 {
-        pricing.bill(usage, ServiceTier::Standard, &Asked::default()).cost.nano()
+        pricing.bill(usage, ServiceTier::Standard, &Wanted::default()).cost.nano()
     }
 
     #[test]
     fn a_line_without_a_rate_says_so_and_so_does_the_bill() {
         let usage = Usage::default().with(Class::Input, 5).with(Class::WebSearch, 2);
         let pricing = priced(&[(Class::Input, 1_000_000)]);
-        let bill = pricing.bill(&usage, ServiceTier::Standard, &Asked::default());
+        let bill = pricing.bill(&usage, ServiceTier::Standard, &Wanted::default());
         assert!(bill.unpriced_class);
         assert_eq!(bill.lines.iter().map(|line| line.unpriced).collect::<Vec<_>>(), [false, true]);
         assert_eq!(bill.cost, Money::from_nano(5));
-        let unknown = Pricing::Unknown.bill(&usage, ServiceTier::Standard, &Asked::default());
+        let unknown = Pricing::Unknown.bill(&usage, ServiceTier::Standard, &Wanted::default());
         assert!(unknown.unpriced_class && unknown.lines.iter().all(|line| line.unpriced));
-        let free = Pricing::Free.bill(&usage, ServiceTier::Standard, &Asked::default());
+        let free = Pricing::Free.bill(&usage, ServiceTier::Standard, &Wanted::default());
         assert!(!free.unpriced_class && free.cost.is_zero());
     }
 
@@ -186,7 +203,7 @@ mod tests {
         assert_eq!(cost(&pricing, &Usage::default()), 5);
         assert_eq!(cost(&pricing, &Usage::default().with(Class::Call, 3)), 15);
         let usage = Usage::default().with(Class::Input, 1);
-        let mut bill = pricing.bill(&usage, ServiceTier::Standard, &Asked::default());
+        let mut bill = pricing.bill(&usage, ServiceTier::Standard, &Wanted::default());
         pricing.add_to(&mut bill, None, &usage, ServiceTier::Standard);
         assert_eq!(bill.cost, Money::from_nano(5));
     }
@@ -206,7 +223,7 @@ mod tests {
         let called = priced(&[(Class::Input, 300_000)]);
         let other = priced(&[(Class::Input, 400_000), (Class::Output, 100_000)]);
         let usage = Usage::default().with(Class::Input, 1);
-        let mut bill = called.bill(&usage, ServiceTier::Standard, &Asked::default());
+        let mut bill = called.bill(&usage, ServiceTier::Standard, &Wanted::default());
         let wise: Arc<str> = "wise-1".into();
         other.add_to(&mut bill, Some(&wise), &usage.with(Class::Output, 3), ServiceTier::Standard);
         called.add_to(&mut bill, None, &usage, ServiceTier::Standard);
@@ -239,8 +256,8 @@ mod tests {
             .with(Class::CacheRead, 101)
             .with(Class::Output, 1)
             .with(Class::Image, 1);
-        let asked = Asked { image_quality: Some("hd".into()), ..Asked::default() };
-        let bill = Pricing::Priced(price).bill(&usage, ServiceTier::Priority, &asked);
+        let wanted = Wanted { image_quality: Some("hd".into()), ..Wanted::default() };
+        let bill = Pricing::Priced(price).bill(&usage, ServiceTier::Priority, &wanted);
         let sized =
             Basis { class: Some(Class::Input), above_input_tokens: 100, ..Basis::default() };
         let tiered = Basis { service: ServiceTier::Priority, ..Basis::default() };
@@ -296,10 +313,10 @@ mod tests {
         })
     }
 
-    fn any_asked() -> impl Strategy<Value = Asked> {
+    fn any_asked() -> impl Strategy<Value = Wanted> {
         let word =
             || proptest::option::of(proptest::sample::select(vec!["hd", "low", "1x1", "auto"]));
-        (word(), word(), word()).prop_map(|(size, quality, search)| Asked {
+        (word(), word(), word()).prop_map(|(size, quality, search)| Wanted {
             image_size: size.map(Into::into),
             image_quality: quality.map(Into::into),
             search_context: search.map(Into::into),
@@ -317,9 +334,9 @@ mod tests {
         #[test]
         fn a_bill_never_wraps_and_is_the_sum_of_its_lines(
             price in any_price(), usage in any_usage(u64::MAX), service in any_service(),
-            asked in any_asked(),
+            wanted in any_asked(),
         ) {
-            let bill = Pricing::Priced(price).bill(&usage, service, &asked);
+            let bill = Pricing::Priced(price).bill(&usage, service, &wanted);
             let exact = bill.lines.iter().fold(0u128, |sum, line| {
                 sum.saturating_add(u128::from(line.count) * u128::from(line.rate.nano_per_million()))
             });
@@ -332,20 +349,20 @@ mod tests {
         #[test]
         fn a_ceiling_is_never_below_the_bill_whatever_is_used_within_it(
             price in any_price(), usage in any_usage(1_000), service in any_service(),
-            asked in any_asked(), chosen in any_asked(),
+            wanted in any_asked(), chosen in any_asked(),
         ) {
             let pricing = Pricing::Priced(price);
-            let filled = |asked: &Option<Box<str>>, chosen: &Option<Box<str>>| {
-                asked.clone().filter(|word| **word != *"auto").or_else(|| chosen.clone())
+            let filled = |wanted: &Option<Box<str>>, chosen: &Option<Box<str>>| {
+                wanted.clone().filter(|word| **word != *"auto").or_else(|| chosen.clone())
             };
-            let told = Asked {
-                image_size: filled(&asked.image_size, &chosen.image_size),
-                image_quality: filled(&asked.image_quality, &chosen.image_quality),
-                search_context: filled(&asked.search_context, &chosen.search_context),
+            let told = Wanted {
+                image_size: filled(&wanted.image_size, &chosen.image_size),
+                image_quality: filled(&wanted.image_quality, &chosen.image_quality),
+                search_context: filled(&wanted.search_context, &chosen.search_context),
             };
             let bill = pricing.bill(&usage, service, &told);
             let ceiling = Ceiling::new(&pricing, usage.input_tokens(), usage.output_tokens(), 1)
-                .with_pieces(&pricing, &usage, &asked);
+                .with_pieces(&pricing, &usage, &wanted);
             prop_assert!(bill.cost <= ceiling.amount(), "{:?} {:?}", bill, ceiling);
         }
     }

@@ -14,7 +14,7 @@ use crate::domain::usage::{Class, ServiceTier};
 /// What of a call decides the price of one of something, in the words of its request, or of its answer
 /// where that says what the provider chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct Wanted {
     /// `1024x1792`
     pub image_size: Option<Box<str>>,
     /// `hd`, `high`
@@ -75,18 +75,18 @@ impl Variant {
         (self.class, &self.size, &self.quality) == (other.class, &other.size, &other.quality)
     }
 
-    fn fit(&self, asked: &Asked) -> Option<Fit> {
+    fn fit(&self, wanted: &Wanted) -> Option<Fit> {
         let (size, quality) = match self.class {
-            Class::Image => (&asked.image_size, &asked.image_quality),
-            _ => (&asked.search_context, &None),
+            Class::Image => (&wanted.image_size, &wanted.image_quality),
+            _ => (&wanted.search_context, &None),
         };
         let mut parts = 0;
         let mut is_open = false;
-        for (named, asked) in [(&self.size, size), (&self.quality, quality)] {
-            match (named.as_deref(), word(asked.as_deref())) {
+        for (named, wanted) in [(&self.size, size), (&self.quality, quality)] {
+            match (named.as_deref(), word(wanted.as_deref())) {
                 (None, _) => {}
                 (Some(_), None) => is_open = true,
-                (Some(named), Some(asked)) if named == asked => parts += 1,
+                (Some(named), Some(wanted)) if named == wanted => parts += 1,
                 (Some(_), Some(_)) => return None,
             }
         }
@@ -126,11 +126,11 @@ impl Price {
         class: Class,
         service: ServiceTier,
         input_tokens: u64,
-        asked: &Asked,
+        wanted: &Wanted,
     ) -> Option<Found> {
         let variants = self.variants.iter().filter(|variant| variant.class == class);
         let fits =
-            variants.filter_map(|variant| Some((variant.fit(asked)?, variant.rate, variant)));
+            variants.filter_map(|variant| Some((variant.fit(wanted)?, variant.rate, variant)));
         let best = fits.max_by_key(|(fit, rate, _)| (*fit, *rate));
         let listed = self.find(class, service, input_tokens);
         match best {
@@ -144,9 +144,9 @@ impl Price {
     }
 
     /// The most that one of something can cost, whatever the provider chooses of what is left open.
-    pub fn dearest_piece(&self, class: Class, max_input_tokens: u64, asked: &Asked) -> Rate {
+    pub fn dearest_piece(&self, class: Class, max_input_tokens: u64, wanted: &Wanted) -> Rate {
         let variants = self.variants.iter().filter(|variant| variant.class == class);
-        let fitting = variants.filter(|variant| variant.fit(asked).is_some());
+        let fitting = variants.filter(|variant| variant.fit(wanted).is_some());
         let listed = self.dearest(&[class], max_input_tokens);
         fitting.map(|variant| variant.rate).fold(listed, Rate::max)
     }
@@ -160,9 +160,9 @@ mod tests {
         Rate::from_nano_per_million(cents * 10_000_000_000_000)
     }
 
-    fn asked(size: &str, quality: &str) -> Asked {
+    fn wanted(size: &str, quality: &str) -> Wanted {
         let part = |text: &str| (!text.is_empty()).then(|| text.into());
-        Asked { image_size: part(size), image_quality: part(quality), search_context: None }
+        Wanted { image_size: part(size), image_quality: part(quality), search_context: None }
     }
 
     fn list(ordinary: Option<u64>, variants: &[(&str, u64)]) -> Price {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn rate(price: &Price, size: &str, quality: &str) -> Option<u64> {
-        let found = price.piece(Class::Image, ServiceTier::Standard, 0, &asked(size, quality));
+        let found = price.piece(Class::Image, ServiceTier::Standard, 0, &wanted(size, quality));
         found.map(|(rate, _)| rate.nano_per_million() / 10_000_000_000_000)
     }
 
@@ -209,8 +209,8 @@ mod tests {
         assert_eq!(rate(&price, "1024x1024", "auto"), Some(17));
         assert_eq!(rate(&price, "1024x1024", "low"), Some(1));
         assert_eq!(rate(&price, "2048x2048", "low"), Some(2));
-        let asked = asked("1024x1024", "");
-        assert_eq!(price.dearest_piece(Class::Image, 0, &asked), cents(17));
+        let wanted = wanted("1024x1024", "");
+        assert_eq!(price.dearest_piece(Class::Image, 0, &wanted), cents(17));
     }
 
     #[test]
@@ -220,8 +220,8 @@ mod tests {
             price.variants.push(Variant::new(Class::Call, words, cents(fee)).unwrap());
         }
         let fee = |size: Option<&str>| {
-            let asked = Asked { search_context: size.map(Into::into), ..Asked::default() };
-            price.piece(Class::Call, ServiceTier::Standard, 0, &asked).map(|(rate, _)| rate)
+            let wanted = Wanted { search_context: size.map(Into::into), ..Wanted::default() };
+            price.piece(Class::Call, ServiceTier::Standard, 0, &wanted).map(|(rate, _)| rate)
         };
         assert_eq!((fee(Some("low")), fee(None)), (Some(cents(1)), Some(cents(3))));
         assert_eq!(fee(Some("medium")), None);
