@@ -655,7 +655,9 @@ fn rate(price: &Price, class: Class, service: ServiceTier, input: u64) -> u128 {
         }
         looked_at = parent(class);
     }
-    0
+    // What is left open, as the size of an image, costs the dearest that it could be.
+    let variants = price.variants.iter().filter(|variant| variant.class == class);
+    u128::from(variants.map(|variant| variant.rate.nano_per_million()).max().unwrap_or(0))
 }
 
 /// What a call comes to by hand, in billionths of a millionth of a dollar.
