@@ -6,8 +6,10 @@
 pub mod adjust;
 pub mod backup;
 pub mod client;
+pub mod explain;
 pub mod holds;
 pub mod keys;
+pub mod prices;
 pub mod receipts;
 pub mod socket;
 pub mod status;

@@ -1,11 +1,14 @@
-//! The price catalogue inside the binary: what known models cost, and their limits, as of a month.
+//! What known models cost, and their limits: the edition inside the binary, as of a month, and updates
+//! that an administrator reads from the files in which others keep prices.
 //!
-//! It is a default. It was made from second-hand facts, so the configuration goes before it, and a
-//! receipt says which edition priced it. It must never guess: a model it does not list by name has
+//! Both are defaults. They are made from second-hand facts, so the configuration goes before them, and
+//! a receipt says which edition priced it. It must never guess: a model it does not list by name has
 //! no price, and a price that is not known is [`Pricing::Unknown`], never zero.
 //!
 //! The text is `catalogue/prices.txt`, one model per line, made by `packaging/catalogue/make.py`,
-//! where its format and the rules of price are written down; `format` reads it.
+//! where its format and the rules of price are written down; `format` reads it. `import` makes an
+//! update in the same format by the same rules, `saved` keeps it in a file, and [`Prices`] is what is
+//! in force of both.
 //!
 //! # How a model is found
 //!
@@ -28,6 +31,10 @@
 //! gives it one, and a limited key is refused it.
 
 mod format;
+pub mod import;
+mod prices;
+mod render;
+pub mod saved;
 
 use std::collections::HashMap;
 use std::iter;
@@ -36,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 use crate::domain::price::Pricing;
 
 pub use format::{FormatError, LineError};
+pub use prices::Prices;
 
 /// A model as the catalogue lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +93,9 @@ impl Catalogue {
                 .and_then(|entry| catalogue.add(entry))
                 .map_err(|reason| FormatError::Line { number, reason })?;
         }
+        if !format::is_whole(text, catalogue.entries.len()) {
+            return Err(FormatError::CutOff(catalogue.entries.len()));
+        }
         Ok(catalogue)
     }
 
@@ -110,9 +121,7 @@ impl Catalogue {
 
     /// Finds a model by the rules at the head of this module.
     pub fn find(&self, provider: &str, model: &str) -> Option<&Entry> {
-        let ids = || iter::once(provider).chain(other_ids(provider).iter().copied());
-        let named = |model| ids().find_map(|id| self.at(id, model));
-        named(model).or_else(|| named(other_spelling(provider, model)?))
+        names(provider, model).find_map(|(provider, model)| self.at(provider, model))
     }
 
     fn at(&self, provider: &str, model: &str) -> Option<&Entry> {
@@ -120,6 +129,15 @@ impl Catalogue {
         let place = models.get(model).or_else(|| models.get(bare_name(provider, model)?))?;
         self.entries.get(*place)
     }
+}
+
+/// The names that a model can be listed under, the most exact first.
+fn names<'a>(provider: &'a str, model: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let spellings = [Some(model), other_spelling(provider, model)].into_iter().flatten();
+    spellings.flat_map(move |model| {
+        let ids = iter::once(provider).chain(other_ids(provider).iter().copied());
+        ids.map(move |id| (id, model))
+    })
 }
 
 /// The ids that the source files more of a provider's models under.

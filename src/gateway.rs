@@ -41,6 +41,7 @@ pub use health::{Health, TargetStanding};
 pub use offers::Offers;
 pub use upstreams::tls;
 
+use crate::catalogue::Prices;
 use crate::clock;
 use crate::config::{Config, Live, Routing, Sticky};
 use crate::domain::choice;
@@ -48,6 +49,7 @@ use crate::domain::request_id::RequestId;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Ledger};
+use crate::provider::charge::wanted;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::Kind;
 use crate::provider::request::{self, Call, RequestError};
@@ -155,7 +157,7 @@ async fn serve_key(
     let parts = (&call, &body);
     let Admission { hold, targets, cap } =
         admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
-    let admitted = admitted(&errand, &targets[0]);
+    let admitted = admitted(&errand, &config.prices, &targets[0]);
     let mut settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
     if edge.stopping.is_stopping() {
         // It stood in line while the order to stop came.
@@ -191,12 +193,13 @@ struct Errand<'a> {
 }
 
 /// What its bill needs to know of a call that is about to go to `target`.
-fn admitted(errand: &Errand<'_>, target: &Destination) -> Admitted {
+fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Destination) -> Admitted {
     let call = errand.call;
     Admitted {
         description: describe(errand.id, errand, target),
         provider: Arc::clone(&target.provider),
         pricing: Arc::clone(&target.pricing),
+        prices: Arc::clone(prices),
         client_endpoint: call.endpoint,
         endpoint: target.endpoint(call.endpoint, call.stream),
         asked: Asked {
@@ -204,6 +207,7 @@ fn admitted(errand: &Errand<'_>, target: &Destination) -> Admitted {
             characters: call.speech_characters,
             audio_bytes: call.audio_bytes,
             images: call.images,
+            wanted: wanted(call),
         },
         streamed: call.stream,
         began: errand.began,

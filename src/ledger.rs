@@ -302,6 +302,7 @@ fn alert(subject: Subject, passed: &Passed) -> Alert {
 fn whole_hold_receipt(hold: &OpenHold, now: Timestamp) -> Receipt {
     Receipt {
         id: hold.id,
+        of: None,
         key: hold.key,
         at: now,
         model: Arc::clone(&hold.model),
@@ -315,6 +316,7 @@ fn whole_hold_receipt(hold: &OpenHold, now: Timestamp) -> Receipt {
         service: ServiceTier::Standard,
         lines: Vec::new(),
         cost: hold.amount,
+        provider_cost: None,
         held: hold.amount,
         price: Arc::clone(&hold.price),
         first_byte_ms: None,

@@ -5,7 +5,7 @@
 //! - [`domain`]: money, windows, usage, prices, keys, receipts, budgets: values and rules, no I/O.
 //! - [`provider`]: what providers speak: bytes in, facts and bytes out, no I/O.
 //! - [`translate`]: from one dialect to another, no I/O.
-//! - [`catalogue`]: the prices that come with the program.
+//! - [`catalogue`]: the prices that come with the program, and updates of them.
 //! - [`config`]: the file, checked as a whole and swapped while calls run.
 //! - [`store`]: what outlives the process; the only layer that knows redb.
 //! - [`ledger`]: the authority on spend: holds, posts, the waiting line.

@@ -12,6 +12,7 @@ use actix_web::{App, HttpServer, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Desk, socket};
+use crate::catalogue::saved;
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
@@ -63,6 +64,7 @@ impl Server {
         if found.is_new {
             tracing::info!(store = %config.store.path.display(), "a new store was made");
         }
+        live.set_prices(saved::prices(&config.store.path));
         let ledger = Ledger::load(Arc::new(store), found.open, policy(config), clock::now())?;
         let listen = |address: &SocketAddr| {
             listen(*address).map_err(|reason| ServeError::Listen { address: *address, reason })

@@ -155,3 +155,93 @@ fn mistakes_on_the_command_line_say_what_was_expected() {
     let elsewhere = tempfile::tempdir().unwrap();
     refuses(&run(elsewhere.path(), &["keys", "list", "--config", "no.toml"]), 78, &["no.toml"]);
 }
+
+const PRICED: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[store]\npath = \"s/conduit.redb\"\n\
+                      [admin]\nsocket = \"admin.sock\"\n[log]\nlevel = \"off\"\n\
+                      [providers.oa]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n\
+                      [providers.echo]\nkind = \"echo\"\n\
+                      [models.mine]\nprovider = \"oa\"\nmodel = \"moon-1\"\n\
+                      [models.own]\nprovider = \"oa\"\nprice = { input = 1, output = 2.50 }\n\
+                      [models.gpt-4o]\nprovider = \"oa\"\naliases = [\"best\"]\n\
+                      [models.\"any/*\"]\nprovider = \"oa\"\n\
+                      [models.echo]\nprovider = \"echo\"\n";
+
+fn priced_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("conduit.toml"), PRICED).unwrap();
+    let map = r#"{"moon-1": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06,
+        "output_cost_per_token": 2.5e-06, "input_cost_per_token_priority": 4e-06,
+        "input_cost_per_token_above_200k_tokens": 2e-06, "max_output_tokens": 4096},
+        "gpt-4o": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 3e-06,
+        "output_cost_per_token": 1e-05},
+        "debt-1": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": -1}}"#;
+    fs::write(folder.path().join("map.json"), map).unwrap();
+    folder
+}
+
+#[test]
+fn prices_are_shown_and_updated_with_the_same_result_whether_a_server_runs_or_not() {
+    let folder = priced_folder();
+    let says = |arguments: &[&str]| {
+        let output = run(folder.path(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let shows = [
+        &["admin", "prices"][..],
+        &["admin", "prices", "--json"],
+        &["admin", "prices", "mine"],
+        &["admin", "prices", "best"],
+        &["admin", "prices", "own", "--json"],
+        &["admin", "prices", "any/gpt-4o"],
+        &["admin", "prices", "update", "map.json", "--dry-run"],
+        &["admin", "prices", "reset", "--dry-run", "--json"],
+    ];
+    let before = shows.map(says);
+    assert!(before[0].contains("mine\toa\tmoon-1\tunknown\tunknown\n"), "{}", before[0]);
+    assert!(before[0].contains("own\toa\town\tpriced\tconfig, line 19\n"), "{}", before[0]);
+    assert!(before[0].contains("gpt-4o\toa\tgpt-4o\tpriced\tcatalogue 2026-11\n"));
+    assert!(before[0].contains("any/*\toa\t*\tby name\t\n"), "{}", before[0]);
+    assert!(before[0].contains("echo\techo\techo\tfree\tthe gateway\n"), "{}", before[0]);
+    assert!(before[6].contains("added\topenai\tmoon-1\t"), "{}", before[6]);
+    assert!(before[6].contains("changed\topenai\tgpt-4o\t"), "{}", before[6]);
+    assert!(before[6].contains("unreadable\t\tdebt-1\t"), "{}", before[6]);
+    assert!(!folder.path().join("s/conduit.redb.prices").exists());
+
+    let mut server = command(folder.path()).arg("serve").stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while std::os::unix::net::UnixStream::connect(folder.path().join("admin.sock")).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the server did not come up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(shows.map(says), before, "the same with a server");
+    says(&["admin", "prices", "update", "map.json"]);
+    let updated = shows.map(says);
+    let mine = &updated[2];
+    for line in [
+        "price     priced\n",
+        "from      update ",
+        "listed as openai moon-1\n",
+        "output    4096 tokens\n",
+        "input\t\t1\tmillion tokens\n",
+        "input\tpriority\t4\tmillion tokens\n",
+        "input\tabove 200000 tokens\t2\tmillion tokens\n",
+    ] {
+        assert!(mine.contains(line), "{line:?} is not in: {mine}");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(shows.map(says), updated, "the same with the server gone, which was killed");
+    let checked = text(&run(folder.path(), &["check", "--offline"]).stderr);
+    assert!(!checked.contains("moon-1"), "a check knows the update: {checked}");
+    says(&["admin", "prices", "reset"]);
+    assert_eq!(shows.map(says), before);
+
+    refuses(&run(folder.path(), &["admin", "prices", "nobody"]), 3, &["`nobody`"]);
+    refuses(&run(folder.path(), &["admin", "prices", "update", "none.json"]), 1, &["none.json"]);
+    refuses(&run(folder.path(), &["admin", "prices", "update", "conduit.toml"]), 2, &["JSON"]);
+    fs::write(folder.path().join("s/conduit.redb.prices"), "conduit-prices 2 upd").unwrap();
+    let output = run(folder.path(), &["admin", "prices", "gpt-4o"]);
+    assert!(text(&output.stdout).contains("catalogue 2026-11"));
+    assert!(text(&output.stderr).contains("conduit.redb.prices"), "{}", text(&output.stderr));
+}

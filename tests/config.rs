@@ -616,6 +616,41 @@ fn prices_are_read_from_their_text() {
 }
 
 #[test]
+fn what_a_request_asks_for_may_have_a_price_of_its_own() {
+    let priced = |table: &str| {
+        check(&format!("{ECHO}[models.a]\nprovider = \"echo\"\n[models.a.price]\n{table}\n"))
+    };
+    let config = priced(
+        "images = { \"1024x1024\" = 0.04, \"HD 1024x1792\" = \"0.12\" }\ncalls = { low = 0.005 }",
+    );
+    let config = config.unwrap();
+    let Some(Pricing::Priced(price)) = config.routes.list()[0].price.as_deref() else {
+        panic!("not priced");
+    };
+    let variants: Vec<_> = price
+        .variants
+        .iter()
+        .map(|variant| (variant.class, variant.to_string(), variant.rate.nano_per_million()))
+        .collect();
+    let expected = [
+        (Class::Image, "1024x1024".to_owned(), 40_000_000_000_000),
+        (Class::Image, "hd 1024x1792".to_owned(), 120_000_000_000_000),
+        (Class::Call, "low".to_owned(), 5_000_000_000_000),
+    ];
+    assert_eq!(variants, expected);
+    for (table, message) in [
+        ("images = { \"hd hd\" = 1 }", "`models.a.price.images.\"hd hd\"` is not something to ask"),
+        ("images = { \"1x1\" = 1, \"1-x-1\" = 2 }", "is written twice, in other words"),
+        ("calls = { huge = 1 }", "`models.a.price.calls.huge` is not something to ask for"),
+        ("images = { \"1x1\" = true }", "must be an amount in dollars"),
+        ("images = 0.04", "`models.a.price.images` must be a table"),
+    ] {
+        let problems = priced(table).unwrap_err();
+        assert!(problems.list()[0].message.contains(message), "{table}: {problems}");
+    }
+}
+
+#[test]
 fn the_example_is_valid_as_it_is() {
     let config = check(config::EXAMPLE).unwrap();
     assert_eq!(config.providers.len(), 1);

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use conduit::admin::adjust::{Adjust, AdjustmentView, ListAdjustments};
 use conduit::admin::backup::BackUp;
+use conduit::admin::explain::Explain;
 use conduit::admin::holds::ListHolds;
 use conduit::admin::keys::{CreateKey, ListKeys};
-use conduit::admin::receipts::{Explain, ListReceipts, ReceiptView};
+use conduit::admin::receipts::{ListReceipts, ReceiptView};
 use conduit::admin::teams::CreateTeam;
 use conduit::admin::usage::ReportUsage;
 use conduit::admin::verify::{VerifyBooks, VerifyReport};
@@ -25,8 +26,8 @@ use conduit::clock;
 use conduit::domain::adjustment::AdjustmentId;
 use conduit::domain::key::KeyId;
 use conduit::domain::money::{Money, Rate};
-use conduit::domain::price::Line;
-use conduit::domain::receipt::{Ending, Metered, Receipt};
+use conduit::domain::price::{Basis, Line};
+use conduit::domain::receipt::{Ending, Metered, ProviderCost, Receipt};
 use conduit::domain::request_id::RequestId;
 use conduit::domain::team::Owner;
 use conduit::domain::usage::{Class, ServiceTier};
@@ -120,10 +121,10 @@ impl Books {
 }
 
 fn receipt(hold: &Hold, model: &str, cost: u64) -> Receipt {
-    let line =
-        Line { class: Class::Input, count: cost, rate: Rate::from_nano_per_million(1_000_000) };
+    let line = Line::new(Class::Input, cost, Rate::from_nano_per_million(1_000_000));
     Receipt {
         id: hold.id(),
+        of: None,
         key: hold.key(),
         at: clock::now(),
         model: model.into(),
@@ -137,6 +138,7 @@ fn receipt(hold: &Hold, model: &str, cost: u64) -> Receipt {
         service: ServiceTier::Standard,
         lines: if cost == 0 { vec![] } else { vec![line] },
         cost: usd(cost),
+        provider_cost: None,
         held: hold.amount(),
         price: "test".into(),
         first_byte_ms: Some(1),
@@ -260,6 +262,82 @@ fn receipts_come_newest_first_and_page_by_page() {
     assert_eq!(explained.sum_usd, "0.000000024");
     let unknown = RequestId::new(clock::now(), [0; 10]);
     assert!(matches!(Explain { id: unknown }.run(&books.desk), Err(AdminError::NotFound(_))));
+}
+
+#[test]
+fn a_bill_is_explained_line_by_line_with_its_attempts() {
+    let (_folder, store) = folder();
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    let main = books.hold(&key, "echo", clock::now());
+    let failed = books.hold(&key, "echo", clock::now().plus_millis(3));
+    let attempt = Receipt { of: Some(main.id()), ..receipt(&failed, "echo", 7) };
+    failed.post(&attempt);
+    let basis = Basis {
+        class: Some(Class::Input),
+        service: ServiceTier::Priority,
+        above_input_tokens: 200_000,
+        variant: None,
+    };
+    let plain = Line::new(Class::Output, 3, Rate::from_nano_per_million(1_500_000));
+    let cached =
+        Line { basis, ..Line::new(Class::CacheRead, 1, Rate::from_nano_per_million(500_000)) };
+    let other = Line {
+        model: Some("wise-1".into()),
+        ..Line::new(Class::Input, 1, Rate::from_nano_per_million(1))
+    };
+    let search = Line { unpriced: true, ..Line::new(Class::WebSearch, 2, Rate::ZERO) };
+    let figure = ProviderCost { amount: usd(9), counts: false };
+    let posted = Receipt {
+        lines: vec![plain, cached, other, search],
+        provider_cost: Some(figure),
+        ..receipt(&main, "echo", 6)
+    };
+    let id = main.id();
+    main.post(&posted);
+    let explained = books.run(Explain { id });
+    assert!(explained.adds_up, "{explained:#?}");
+    assert_eq!((explained.sum_usd.as_str(), explained.rounded_usd), ("0.000000005000001", usd(6)));
+    let lines = explained.receipt.lines.iter();
+    let lines: Vec<_> = lines
+        .map(|line| (line.nano_usd.as_str(), line.why.as_str(), line.model.as_deref()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("4.5", "", None),
+            ("0.5", "as input, priority tier, prompt above 200000 tokens", None),
+            ("0.000001", "", Some("wise-1")),
+            ("0", "no price", None),
+        ]
+    );
+    assert_eq!(explained.receipt.provider_cost_usd, Some(usd(9)));
+    let attempts: Vec<_> = explained.attempts.iter().map(|a| (a.id, a.cost_usd)).collect();
+    assert_eq!(attempts, [(attempt.id, usd(7))]);
+    assert_eq!(explained.with_attempts_usd, usd(13));
+    let of_attempt = books.run(Explain { id: attempt.id });
+    assert_eq!((of_attempt.receipt.of, of_attempt.attempts.len()), (Some(id), 0));
+    books.verify();
+}
+
+#[test]
+fn a_receipt_that_does_not_add_up_is_called_so() {
+    let (_folder, store) = folder();
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    let hold = books.hold(&key, "echo", clock::now());
+    let (id, posted) = (hold.id(), Receipt { cost: usd(8), ..receipt(&hold, "echo", 7) });
+    hold.post(&posted);
+    let explained = books.run(Explain { id });
+    assert!(!explained.adds_up && explained.because.contains("does not add up"));
+    assert_eq!(explained.rounded_usd, usd(7));
+    let hold = books.hold(&key, "echo", clock::now());
+    let figure = Some(ProviderCost { amount: usd(8), counts: true });
+    let posted = Receipt { cost: usd(8), provider_cost: figure, ..receipt(&hold, "echo", 7) };
+    let id = hold.id();
+    hold.post(&posted);
+    let explained = books.run(Explain { id });
+    assert!(explained.adds_up && explained.because.contains("provider's own figure"));
 }
 
 #[test]

@@ -65,7 +65,7 @@ const BELOW: [(&str, &[&str]); 10] = [
     ("provider", &["domain", "provider"]),
     ("translate", &["domain", "provider", "translate"]),
     ("catalogue", &["domain", "catalogue"]),
-    ("config", &["domain", "provider", "config"]),
+    ("config", &["domain", "provider", "catalogue", "config"]),
     ("store", &["domain", "store", "clock"]),
     ("ledger", &["domain", "store", "alerts", "ledger", "clock"]),
     ("alerts", &["domain", "config", "alerts"]),

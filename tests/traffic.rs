@@ -610,6 +610,7 @@ fn made_up() -> Arc<Pricing> {
             overlay(ServiceTier::Priority, 0, 3),
             overlay(ServiceTier::Flex, 0, 5),
         ],
+        variants: vec![],
     }))
 }
 
@@ -654,7 +655,9 @@ fn rate(price: &Price, class: Class, service: ServiceTier, input: u64) -> u128 {
         }
         looked_at = parent(class);
     }
-    0
+    // What is left open, as the size of an image, costs the dearest that it could be.
+    let variants = price.variants.iter().filter(|variant| variant.class == class);
+    u128::from(variants.map(|variant| variant.rate.nano_per_million()).max().unwrap_or(0))
 }
 
 /// What a call comes to by hand, in billionths of a millionth of a dollar.
@@ -664,8 +667,7 @@ fn by_hand(pricing: &Pricing, usage: &Usage, service: ServiceTier) -> u128 {
     let counted = Class::ALL
         .into_iter()
         .map(|class| u128::from(usage.get(class)) * rate(price, class, service, input));
-    let fee = price.base.get(Class::Call).map_or(0, Rate::nano_per_million);
-    counted.sum::<u128>() + u128::from(fee)
+    counted.sum::<u128>() + rate(price, Class::Call, service, input)
 }
 
 /// What the catalogue has for a model of the provider of a recording.

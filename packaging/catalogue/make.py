@@ -9,15 +9,18 @@ arithmetic is comparison, in exact decimals. It must never turn a figure into a 
 
 The format of prices.txt
 ------------------------
-    conduit-prices 1 2026-11
+    conduit-prices 2 catalogue 2026-11
     # a comment
     openai gpt-x 128000 16384 input=2.5 cache_read=1.25 output=10 | batch input=1.25 output=5
     gemini gemini/gemini-x 1048576 65536 input=2 output=12 | >200000 input=4 | priority>200000 input=7.2
     ollama ollama/llama-x 8192 - free
+    acme acme/paint-x - - image@1024x1024=0.04 image@hd/1024x1792=0.12
     zai zai/glm-x 128000 32000 unknown
+    end 5
 
-The first line names the format, its version and the month of the prices. After it each line is one
-model: the source's provider id, the source's model id, the most prompt tokens, the most completion
+The first line names the format and its version, and then the edition: here the program's own and its
+month. The last counts the models, so that a text that was cut off is known. Between them each line is
+one model: the source's provider id, the source's model id, the most prompt tokens, the most completion
 tokens (`-` where not known), and then its price: the word `free`, the word `unknown`, or rates.
 
 Rates come in groups, separated by `|`. The first group is the ordinary price. Every other group
@@ -29,6 +32,9 @@ one order: two editions can be compared line by line. The names of the rates, in
     cache_read_image output reasoning output_audio output_image      per million tokens
     web_search image character call                                  for each
     audio_second                                                     per second of audio
+
+An image may also have prices by its quality, its size or both, written `image@hd/1024x1792`, and a
+search or a call by the size of the search: `call@low`. They stand in the first group, after the others.
 
 The rules of price
 ------------------
@@ -42,12 +48,18 @@ The rules of price
    rate is a storage fee or a mistake, and is left out, so that written tokens cost what input costs.
 4. A rate equal to that of the class it belongs to, and without service tiers of its own, is left
    out: it follows that class into every tier. (Reasoning at the rate of output is the usual one.)
-5. A search costs what the dearest context size costs. Where the price differs by size it is a fee on
-   each request, and so it is for a model that always searches: then it is `call`.
+5. Where the price of a search differs by its size it is a fee on each request, and so it is for a
+   model that always searches: then it is `call`, with a price for each size where they differ. What a
+   request that names no size costs is the dearest of them, because nobody says what it comes to.
 6. A query (rerank, embedding) and a request are one `call`.
 7. A second of audio costs the dearer of the input's and the output's price, never both: they are
    two prints of one price. So with images, whose price stands only with models that make or embed
    them: in a chat an image is counted in tokens.
+8. A model's name with a quality and a size in front is a price by the image for that model. Where it
+   is printed by the pixel it is a price by the image that somebody divided and rounded: multiplied
+   again it is a tenth of a cent, if one is within a thousandth of it, or else rounded up to one.
+   `standard` is the ordinary quality, unless there is `low`, `medium` or `high`: then what names none
+   of these names nothing.
 """
 
 import argparse
@@ -55,10 +67,10 @@ import json
 import re
 import sys
 from collections import Counter
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 
-FORMAT = "conduit-prices 1"
+FORMAT = "conduit-prices 2"
 
 PROVIDERS = set(
     """
@@ -89,12 +101,19 @@ MODES_LEFT_OUT = {
 
 # Names that no request carries.
 NOT_A_MODEL = [
-    (re.compile(r"(^|/)(low/|medium/|high/|standard/|hd/)?(\d+|max)-x-(\d+|max)/"),
-     "a size and a quality in front of a model's name"),
+    (re.compile(r"-steps/"), "a size and a number of steps in front of a model's name"),
     (re.compile(r"^(together-ai|fireworks-ai)-"), "a band of sizes, not a model"),
     (re.compile(r"/\d+-month-commitment/"), "capacity rented by the hour"),
     (re.compile(r"(^|/)container$"), "a tool's session, not a model"),
 ]
+
+# A quality and a size in front of a model's name: the price of an image of that model.
+SIZED = re.compile(
+    r"((?!(low|medium|high|standard|hd)/)(?P<prefix>[a-z_]+/))?"
+    r"((?P<quality>low|medium|high|standard|hd)/)?(?P<w>\d+)-x-(?P<h>\d+)/(?P<model>[^/]+)"
+)
+LEVELS = {"low", "medium", "high"}
+TENTH_OF_A_CENT = Decimal("0.001")
 
 # A figure a thousand times its neighbours', or a model filed under the wrong mode.
 DOUBTFUL = {
@@ -157,7 +176,7 @@ KEYS_LEFT_OUT = [
     (r"(in|out)put_video_token.*", "video is billed as plain tokens"),
     (r"(in|out)put_cost_per_video_per_second", "video has no endpoint"),
     (r"output_cost_per_second_\w+", "video has no endpoint"),
-    (r"(in|out)put_cost_per_pixel", "no class for pixels"),
+    (r"(in|out)put_cost_per_pixel", "only sizes in front of a name are multiplied with pixels"),
     (r"cache_creation_input_audio_usd_per_mtok", "no class for audio written to a cache"),
     (r"explicit_cache_read_input_usd_per_mtok", "cheaper than cache_read, and not told apart"),
     (r"citation_usd_per_mtok", "no class for citations"),
@@ -195,6 +214,47 @@ def condition(tier, above):
 def group_order(group):
     tier, _, above = group.partition(">")
     return (list(TIERS.values()).index(tier), int(above or 0))
+
+
+def by_the_image(fact, match):
+    """What an image costs by a fact whose name is a size, as text; None where it tells nothing."""
+    rates = fact["rates"]
+    each = [rates[key] for key in ("input_cost_per_image", "output_cost_per_image") if key in rates]
+    each = [figure for figure in each if not is_zero(figure)]
+    if each:
+        return dearest(each)
+    pixels = int(match["w"]) * int(match["h"])
+    keys = ("input_cost_per_pixel", "output_cost_per_pixel")
+    product = sum(Decimal(rates.get(key, "0")) for key in keys) * pixels
+    if product == 0:
+        return None
+    price = product.quantize(TENTH_OF_A_CENT)
+    if abs(price - product) * 1000 > product:
+        price = product.quantize(TENTH_OF_A_CENT, rounding=ROUND_CEILING)
+    return format(price.normalize(), "f")
+
+
+def sizes(facts):
+    """By provider and model: quality and size -> what an image costs. See rule 8."""
+    names = {(fact["provider"], fact["model"]) for fact in facts}
+    found = {}
+    for fact in facts:
+        match = SIZED.fullmatch(fact["model"])
+        figure = match and by_the_image(fact, match)
+        if figure:
+            model = (match["prefix"] or "") + match["model"]
+            in_full = f"{fact['provider']}/{model}"
+            model = in_full if (fact["provider"], in_full) in names else model
+            size = f"{match['w']}x{match['h']}"
+            found.setdefault((fact["provider"], model), {})[(match["quality"], size)] = figure
+    for variants in found.values():
+        has_levels = any(quality in LEVELS for quality, _ in variants)
+        for quality, size in list(variants):
+            if has_levels and quality not in LEVELS:
+                del variants[(quality, size)]
+            elif quality == "standard":
+                variants[(None, size)] = variants.pop((quality, size))
+    return found
 
 
 def search_class(fact, figures):
@@ -257,9 +317,9 @@ def is_billable(mode, base):
 def prune(groups):
     """Rules 2, 3 and 4, in that order."""
     base = groups[""]
-    for group in groups.values():
+    for condition, group in groups.items():
         for name in [name for name, figure in group.items() if is_zero(figure)]:
-            if name not in ("input", "output"):
+            if condition or name not in ("input", "output"):
                 del group[name]
     for group in groups.values():
         plain = group.get("input", base.get("input"))
@@ -275,7 +335,20 @@ def prune(groups):
                 del base[name]
 
 
-def price(fact, groups):
+def variants(fact, images):
+    """The words of what is priced by what a request asks for: see rules 5 and 8."""
+    words = []
+    for (quality, size), figure in sorted(images.items(), key=lambda item: (item[0][0] or "", item[0][1])):
+        words.append(f"image@{quality + '/' if quality else ''}{size}={figure}")
+    searches = fact["rates"].get("search_context_cost_per_query", {})
+    if len(set(searches.values())) > 1:
+        for size in ("low", "medium", "high"):
+            if not is_zero(searches.get(f"search_context_size_{size}")):
+                words.append(f"call@{size}={searches[f'search_context_size_{size}']}")
+    return words
+
+
+def price(fact, groups, images):
     """The words of a line that tell the price."""
     base = groups[""]
     all_zero = all(is_zero(f) for group in groups.values() for f in group.values())
@@ -283,12 +356,15 @@ def price(fact, groups):
         return "free"
     if all_zero and fact["provider"] == "openai" and fact["mode"] == "moderation":
         return "free"
-    if (fact["provider"], fact["model"]) in DOUBTFUL or not is_billable(fact["mode"], base):
+    is_sold = is_billable(fact["mode"], base) or images
+    if (fact["provider"], fact["model"]) in DOUBTFUL or not is_sold:
         return "unknown"
     prune(groups)
+    special = variants(fact, images)
     words = []
     for name in sorted(groups, key=group_order):
         rates = [f"{c}={groups[name][c]}" for c in CLASSES if c in groups[name]]
+        rates += special if not name else []
         if rates:
             words.append(" ".join([name, *rates] if name else rates))
     return " | ".join(words)
@@ -299,6 +375,8 @@ def why_not(fact, names):
     provider, model, mode = fact["provider"], fact["model"], fact["mode"]
     if provider not in PROVIDERS:
         return f"provider {provider}: no route reaches it"
+    if SIZED.fullmatch(model):
+        return "a price by the image for the model named at its end"
     for pattern, why in NOT_A_MODEL:
         if pattern.search(model):
             return why
@@ -316,8 +394,8 @@ def why_not(fact, names):
     return None
 
 
-def line(fact, left_out):
-    words = price(fact, read_rates(fact, left_out))
+def line(fact, left_out, images):
+    words = price(fact, read_rates(fact, left_out), images.get((fact["provider"], fact["model"]), {}))
     limits = [str(fact.get(f"max_{side}_tokens") or "-") for side in ("input", "output")]
     return " ".join([fact["provider"], fact["model"], *limits, words])
 
@@ -333,19 +411,23 @@ def main():
     facts = [json.loads(text) for text in args.facts.read_text().splitlines() if text]
     facts.sort(key=lambda fact: (fact["provider"], fact["model"]))
     names = {(fact["provider"], fact["model"]) for fact in facts}
+    images = sizes([fact for fact in facts if fact["provider"] in PROVIDERS])
+    for provider, model in sorted(images.keys() - names):
+        facts.append({"provider": provider, "model": model, "mode": "image_generation", "rates": {}})
+    facts.sort(key=lambda fact: (fact["provider"], fact["model"]))
     models_left_out, keys_left_out = Counter(), Counter()
     lines = []
     for fact in facts:
         if why := why_not(fact, names):
             models_left_out[why] += 1
         else:
-            lines.append(line(fact, keys_left_out))
+            lines.append(line(fact, keys_left_out, images))
 
     head = [
-        f"{FORMAT} {args.date}",
+        f"{FORMAT} catalogue {args.date}",
         "# Made by packaging/catalogue/make.py, which describes the format: change that, not this.",
     ]
-    args.out.write_text("\n".join(head + lines) + "\n")
+    args.out.write_text("\n".join([*head, *lines, f"end {len(lines)}"]) + "\n")
     report(args.out, facts, lines, models_left_out, keys_left_out)
 
 

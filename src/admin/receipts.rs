@@ -1,4 +1,4 @@
-//! Receipts, one by one, and the arithmetic of each.
+//! Receipts, one by one.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,10 @@ use super::{AdminError, Desk, Verb};
 use crate::domain::key::KeyId;
 use crate::domain::money::{Charge, Money, Rate};
 use crate::domain::pattern::Pattern;
+use crate::domain::price::{Basis, Line};
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
+use crate::domain::usage::ServiceTier;
 use crate::domain::window::Timestamp;
 use crate::store::{ReceiptFilter, Statuses};
 
@@ -60,6 +62,9 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptView {
     pub id: RequestId,
+    /// The call that this is an attempt of.
+    #[serde(default)]
+    pub of: Option<RequestId>,
     pub began: Timestamp,
     pub at: Timestamp,
     pub key_id: KeyId,
@@ -77,6 +82,9 @@ pub struct ReceiptView {
     pub output_tokens: u64,
     pub lines: Vec<LineView>,
     pub cost_usd: Money,
+    /// What the provider says it cost.
+    #[serde(default)]
+    pub provider_cost_usd: Option<Money>,
     pub held_usd: Money,
     /// Which price list: its source and date, `free` or `unknown`.
     pub price: String,
@@ -92,23 +100,62 @@ pub struct LineView {
     pub usd_per_million: Rate,
     /// Their product, to the last digit.
     pub usd: String,
+    /// The same in nano-dollars.
+    pub nano_usd: String,
+    /// Which of a list's rates it is: empty for the ordinary one of the class.
+    pub why: String,
+    /// The model whose list the rate is from, where it is another than the one that was called.
+    pub model: Option<String>,
+    /// The list has no rate for it, so it was not charged.
+    pub unpriced: bool,
+}
+
+impl LineView {
+    fn new(line: &Line) -> Self {
+        let mut charge = Charge::default();
+        charge.add(line.count, line.rate);
+        Self {
+            class: line.class.name().to_owned(),
+            count: line.count,
+            usd_per_million: line.rate,
+            usd: charge.to_string(),
+            nano_usd: nano(line),
+            why: if line.unpriced { "no price".to_owned() } else { why(&line.basis) },
+            model: line.model.as_deref().map(str::to_owned),
+            unpriced: line.unpriced,
+        }
+    }
+}
+
+/// Count times rate in nano-dollars, to the last digit.
+fn nano(line: &Line) -> String {
+    let product = u128::from(line.count) * u128::from(line.rate.nano_per_million());
+    let (whole, fraction) = (product / 1_000_000, product % 1_000_000);
+    let fraction = format!("{fraction:06}");
+    match fraction.trim_end_matches('0') {
+        "" => whole.to_string(),
+        fraction => format!("{whole}.{fraction}"),
+    }
+}
+
+fn why(basis: &Basis) -> String {
+    let tier = Some(basis.service).filter(|tier| *tier != ServiceTier::Standard);
+    let above = Some(basis.above_input_tokens).filter(|above| *above > 0);
+    let parts = [
+        basis.class.map(|class| format!("as {class}")),
+        tier.map(|tier| format!("{} tier", tier.name())),
+        above.map(|above| format!("prompt above {above} tokens")),
+        basis.variant.as_deref().map(str::to_owned),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 impl ReceiptView {
     pub(super) fn new(desk: &Desk, receipt: &Receipt) -> Self {
         let usage = receipt.usage();
-        let lines = receipt.lines.iter().map(|line| {
-            let mut charge = Charge::default();
-            charge.add(line.count, line.rate);
-            LineView {
-                class: line.class.name().to_owned(),
-                count: line.count,
-                usd_per_million: line.rate,
-                usd: charge.to_string(),
-            }
-        });
         Self {
             id: receipt.id,
+            of: receipt.of,
             began: receipt.id.began(),
             at: receipt.at,
             key_id: receipt.key,
@@ -124,8 +171,9 @@ impl ReceiptView {
             service_tier: receipt.service.name().to_owned(),
             input_tokens: usage.input_tokens(),
             output_tokens: usage.output_tokens(),
-            lines: lines.collect(),
+            lines: receipt.lines.iter().map(LineView::new).collect(),
             cost_usd: receipt.cost,
+            provider_cost_usd: receipt.provider_cost.map(|cost| cost.amount),
             held_usd: receipt.held,
             price: receipt.price.to_string(),
             first_byte_ms: receipt.first_byte_ms,
@@ -151,6 +199,7 @@ impl Verb for ListReceipts {
             until: self.until,
             status: self.status,
             recovered: self.recovered,
+            of: None,
             after: self.after.map(|place| (place.at, place.id)),
         };
         let store = desk.ledger.store();
@@ -159,73 +208,5 @@ impl Verb for ListReceipts {
         }
         let receipts = store.latest_receipts(&filter, self.limit.min(PAGE))?;
         Ok(receipts.iter().map(|receipt| ReceiptView::new(desk, receipt)).collect())
-    }
-}
-
-/// Shows how the cost of a call came about.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Explain {
-    pub id: RequestId,
-}
-
-/// A receipt with its arithmetic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    #[serde(flatten)]
-    pub receipt: ReceiptView,
-    /// The sum of the lines, to the last digit.
-    pub sum_usd: String,
-    /// Why the cost is what it is.
-    pub because: String,
-}
-
-impl Verb for Explain {
-    type Answer = Explanation;
-    const PATH: &'static str = "receipts/explain";
-
-    fn run(self, desk: &Desk) -> Result<Explanation, AdminError> {
-        let store = desk.ledger.store();
-        store.journal().put_away_now();
-        let Some(receipt) = store.receipt(self.id)? else {
-            let open = store.open_holds()?.into_iter().any(|hold| hold.id == self.id);
-            let id = self.id;
-            return Err(AdminError::NotFound(if open {
-                format!("{id} is still under way: its receipt is written when it ends")
-            } else {
-                format!(
-                    "there is no receipt of {id}: it may be older than `store.receipts_keep`, or \
-                     the call was refused before anything was set aside for it"
-                )
-            }));
-        };
-        let mut sum = Charge::default();
-        for line in &receipt.lines {
-            sum.add(line.count, line.rate);
-        }
-        Ok(Explanation {
-            receipt: ReceiptView::new(desk, &receipt),
-            sum_usd: sum.to_string(),
-            because: because(&receipt, sum).to_owned(),
-        })
-    }
-}
-
-fn because(receipt: &Receipt, sum: Charge) -> &'static str {
-    let is_sum = sum.total() == receipt.cost;
-    match receipt.metered {
-        Metered::Recovered => {
-            "the process ended during the call, and nobody knows what it used: all that was held"
-        }
-        Metered::Nothing => "nothing was used",
-        Metered::Reported if is_sum => {
-            "what the provider reported, at these prices, rounded up once to the nano-dollar"
-        }
-        Metered::Reported => "the provider's own figure, which takes the place of the sum",
-        Metered::Estimated if is_sum => {
-            "what was counted here, because the provider reported nothing, at these prices, rounded \
-             up once to the nano-dollar"
-        }
-        Metered::Estimated => "the answer could not be read: all that was held",
     }
 }

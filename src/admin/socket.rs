@@ -12,11 +12,13 @@ use serde_json::json;
 
 use super::adjust::{Adjust, ListAdjustments};
 use super::backup::BackUp;
+use super::explain::Explain;
 use super::holds::ListHolds;
 use super::keys::{
     CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetKey, SetLimits, ShowKey,
 };
-use super::receipts::{Explain, ListReceipts};
+use super::prices::{LONGEST, ResetPrices, ShowPrices, UpdatePrices};
+use super::receipts::ListReceipts;
 use super::status::ReportStatus;
 use super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam};
 use super::usage::ReportUsage;
@@ -44,6 +46,8 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 
 /// The routes of the admin API.
 pub fn routes(config: &mut web::ServiceConfig) {
+    // A file of prices comes as a text in JSON, where a quote is two bytes.
+    config.app_data(web::PayloadConfig::new(2 * LONGEST));
     verb::<CreateKey>(config);
     verb::<ListKeys>(config);
     verb::<ShowKey>(config);
@@ -62,6 +66,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
     verb::<ListHolds>(config);
     verb::<ListReceipts>(config);
     verb::<Explain>(config);
+    verb::<ShowPrices>(config);
+    verb::<UpdatePrices>(config);
+    verb::<ResetPrices>(config);
     verb::<Adjust>(config);
     verb::<ListAdjustments>(config);
     verb::<BackUp>(config);

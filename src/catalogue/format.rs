@@ -1,19 +1,26 @@
-//! Reads the catalogue's text: a heading, then one model per line.
+//! Reads the catalogue's text: a heading, one model per line, and their number.
 //!
-//! The format is described in `packaging/catalogue/make.py`, which writes it. Figures are read digit
-//! by digit; reading must never panic, whatever the text, and never round a rate down.
+//! The format is described in `packaging/catalogue/make.py`, which writes the program's own edition;
+//! `render` writes updates. Figures are read digit by digit; reading must never panic, whatever the
+//! text, never round a rate down, and never take a text that was cut off for a whole one.
 
 use std::sync::Arc;
 
 use super::Entry;
 use crate::domain::money::Rate;
-use crate::domain::price::{Overlay, Price, Pricing, Rates};
+use crate::domain::price::{Overlay, Price, Pricing, Rates, Variant};
 use crate::domain::usage::{Class, ServiceTier};
 
-/// The words that a text of this format opens with; the edition's month follows them.
-const HEADING: &str = "conduit-prices 1 ";
+/// The words that a text of this format opens with; the edition follows them.
+pub(super) const HEADING: &str = "conduit-prices 2 ";
+/// The word before the number of models, on the last line.
+pub(super) const END: &str = "end ";
+/// The first word of an edition: the program's own, or an update's.
+const EDITIONS: [&str; 2] = ["catalogue ", "update "];
+/// The longest name of an edition.
+const LONGEST_EDITION: usize = 100;
 /// Decimal places of a dollar that a rate can carry.
-const DECIMALS: usize = 9;
+pub(super) const DECIMALS: usize = 9;
 /// A rate is per million: a price for one is six places further left.
 const PLACES_PER_UNIT: usize = 6;
 /// A second is a thousand of the milliseconds that audio is counted in, so three of the six remain.
@@ -22,8 +29,10 @@ const PLACES_PER_SECOND: usize = 3;
 /// Why a text is not a catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    #[error("the first line must be `{HEADING}YYYY-MM`, not `{0}`")]
+    #[error("the first line must be `{HEADING}` and an edition, not `{0}`")]
     Heading(String),
+    #[error("the last line must be `{END}` and the number of models, {0}: the text was cut off")]
+    CutOff(usize),
     #[error("line {number}: {reason}")]
     Line { number: usize, reason: LineError },
 }
@@ -52,19 +61,26 @@ pub(super) fn open(
     text: &str,
 ) -> Result<(Arc<str>, impl Iterator<Item = (usize, &str)>), FormatError> {
     let first = text.lines().next().unwrap_or_default();
-    let month = first.strip_prefix(HEADING).filter(|month| is_month(month));
-    let month = month.ok_or_else(|| FormatError::Heading(first.to_owned()))?;
+    let edition = first.strip_prefix(HEADING).filter(|edition| is_edition(edition));
+    let edition = edition
+        .ok_or_else(|| FormatError::Heading(first.chars().take(LONGEST_EDITION).collect()))?;
     let lines = (1..).zip(text.lines()).skip(1);
     let models = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
-    Ok((format!("catalogue {month}").into(), models))
+    Ok((edition.into(), models.filter(|(_, line)| !line.starts_with(END))))
 }
 
-fn is_month(text: &str) -> bool {
-    text.len() == "2026-11".len()
-        && text
-            .bytes()
-            .enumerate()
-            .all(|(at, b)| if at == 4 { b == b'-' } else { b.is_ascii_digit() })
+/// Whether the text has its last line, which counts the models.
+pub(super) fn is_whole(text: &str, models: usize) -> bool {
+    let last = text.strip_suffix('\n').and_then(|text| text.lines().next_back());
+    last.and_then(|line| line.strip_prefix(END)) == Some(models.to_string().as_str())
+}
+
+/// Plain words: they stand in receipts and in tables.
+fn is_edition(text: &str) -> bool {
+    let rest = EDITIONS.iter().find_map(|word| text.strip_prefix(word));
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b" .-".contains(&b);
+    text.len() <= LONGEST_EDITION
+        && rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_plain))
 }
 
 /// Reads one model.
@@ -98,10 +114,16 @@ fn pricing(text: &str) -> Result<Pricing, LineError> {
 
 fn price(text: &str) -> Result<Price, LineError> {
     let mut groups = text.split('|').map(str::split_ascii_whitespace);
+    let (variants, plain): (Vec<_>, Vec<_>) =
+        groups.next().ok_or(LineError::NoRates)?.partition(|word| word.contains('@'));
     let mut price = Price {
-        base: rates(groups.next().ok_or(LineError::NoRates)?)?,
+        base: rates(plain.into_iter())?,
         overlays: Vec::with_capacity(text.matches('|').count()),
+        variants: self::variants(&variants)?,
     };
+    if price.base.is_empty() && price.variants.is_empty() {
+        return Err(LineError::NoRates);
+    }
     for mut group in groups {
         let words = group.next().ok_or(LineError::NoRates)?;
         let (service, above_input_tokens) =
@@ -110,7 +132,11 @@ fn price(text: &str) -> Result<Price, LineError> {
         if price.overlays.iter().any(same) {
             return Err(LineError::Twice(words.to_owned()));
         }
-        price.overlays.push(Overlay { service, above_input_tokens, rates: rates(group)? });
+        let rates = rates(group)?;
+        if rates.is_empty() {
+            return Err(LineError::NoRates);
+        }
+        price.overlays.push(Overlay { service, above_input_tokens, rates });
     }
     Ok(price)
 }
@@ -140,7 +166,27 @@ fn rates<'a>(words: impl Iterator<Item = &'a str>) -> Result<Rates, LineError> {
         }
         rates.set(class, rate);
     }
-    if rates.is_empty() { Err(LineError::NoRates) } else { Ok(rates) }
+    Ok(rates)
+}
+
+/// `image@hd/1024x1792=0.12`, `call@low=0.005`
+fn variants(words: &[&str]) -> Result<Vec<Variant>, LineError> {
+    let mut variants: Vec<Variant> = Vec::with_capacity(words.len());
+    for word in words {
+        let variant = variant(word).ok_or_else(|| LineError::Rate((*word).to_owned()))?;
+        if variants.iter().any(|other| other.is_like(&variant)) {
+            return Err(LineError::Twice((*word).to_owned()));
+        }
+        variants.push(variant);
+    }
+    Ok(variants)
+}
+
+fn variant(word: &str) -> Option<Variant> {
+    let (name, rest) = word.split_once('@')?;
+    let (parts, dollars) = rest.split_once('=')?;
+    let (class, rate) = named_rate(&format!("{name}={dollars}"))?;
+    Variant::new(class, &parts.replace('/', " "), rate)
 }
 
 fn named_rate(word: &str) -> Option<(Class, Rate)> {
@@ -149,12 +195,24 @@ fn named_rate(word: &str) -> Option<(Class, Rate)> {
         "audio_second" => Class::AudioMillisecond,
         _ => Class::ALL.into_iter().find(|c| c.name() == name && *c != Class::AudioMillisecond)?,
     };
-    let places = match class {
+    Some((class, per_million(dollars, places(class))?))
+}
+
+/// How far a rate's point is moved from dollars for one of its class, or for a million tokens.
+pub(super) const fn places(class: Class) -> usize {
+    match class {
         Class::AudioMillisecond => PLACES_PER_SECOND,
         Class::WebSearch | Class::Image | Class::Character | Class::Call => PLACES_PER_UNIT,
         _ => 0,
-    };
-    Some((class, per_million(dollars, places)?))
+    }
+}
+
+/// The name of a class's rate.
+pub(super) const fn rate_name(class: Class) -> &'static str {
+    match class {
+        Class::AudioMillisecond => "audio_second",
+        _ => class.name(),
+    }
 }
 
 /// Reads dollars and moves the point `places` to the right. What is finer than a nano-dollar per
@@ -265,22 +323,31 @@ mod tests {
             ("acme rocket 1 2 input=1 | input=2", Condition("input=2".into())),
             ("acme rocket 1 2 input=1 | flex input=2 | flex output=2", Twice("flex".into())),
             ("acme rocket 1 2 input=1 input=2", Twice("input=2".into())),
+            ("acme rocket 1 2 image@=1", Rate("image@=1".into())),
+            ("acme rocket 1 2 input@hd=1", Rate("input@hd=1".into())),
+            ("acme rocket 1 2 image@hd=1 image@hd=2", Twice("image@hd=2".into())),
+            ("acme rocket 1 2 image=1 | batch image@hd=1", Rate("image@hd=1".into())),
         ] {
             assert_eq!(entry(line, &version), Err(reason), "{line}");
         }
     }
 
     #[test]
-    fn a_heading_names_the_format_and_the_month() {
-        let version = |text| open(text).map(|(version, _)| version.to_string()).ok();
-        assert_eq!(version("conduit-prices 1 2026-11\n"), Some("catalogue 2026-11".into()));
+    fn a_heading_names_the_format_and_the_edition() {
+        let version = |text: &str| open(text).map(|(version, _)| version.to_string()).ok();
+        let edition = "catalogue 2026-11";
+        assert_eq!(version("conduit-prices 2 catalogue 2026-11\n"), Some(edition.into()));
+        let edition = "update 2026-11-23 models.dev 0a1b2c3d";
+        assert_eq!(version(&format!("conduit-prices 2 {edition}")), Some(edition.into()));
         for text in [
             "",
             "\n",
-            "conduit-prices 1",
-            "conduit-prices 1 2026",
+            "conduit-prices 1 2026-11",
+            "conduit-prices 2",
             "conduit-prices 2 2026-11",
-            "conduit-prices 1 2026-1x",
+            "conduit-prices 2 catalogue ",
+            "conduit-prices 2 update a\tb",
+            "conduit-prices 3 catalogue 2026-11",
         ] {
             assert_eq!(version(text), None, "{text}");
         }
@@ -295,6 +362,7 @@ mod tests {
             Just("-".to_owned()),
             "(batch|flex|priority)?>?[0-9]{0,22}",
             "(input|output|call|audio_second|nothing)=[0-9]{0,24}\\.?[0-9]{0,24}",
+            "(image|call|input)@[a-z0-9/]{0,9}=[0-9]{0,4}",
             "\\PC{0,6}",
         ];
         prop::collection::vec(word, 0..12).prop_map(|words| words.join(" "))
@@ -305,7 +373,7 @@ mod tests {
         fn no_text_makes_the_reader_panic(
             line in prop_oneof![words(), ".*"], heading in any::<bool>(),
         ) {
-            let head = if heading { "conduit-prices 1 2026-11\n" } else { "" };
+            let head = if heading { "conduit-prices 2 catalogue 2026-11\n" } else { "" };
             let _ = super::super::Catalogue::parse(&format!("{head}{line}"));
             let _ = entry(&line, &Arc::from(""));
         }

@@ -4,10 +4,14 @@ use std::time::Instant;
 
 use super::*;
 use crate::domain::money::{Money, Rate};
-use crate::domain::price::Price;
+use crate::domain::price::{Bill, Price, Wanted};
 use crate::domain::usage::{Class, ServiceTier, Usage};
 
 const TEXT: &str = include_str!("prices.txt");
+
+fn bill(price: Price, usage: &Usage, service: ServiceTier, wanted: &Wanted) -> Bill {
+    Pricing::Priced(price).bill(usage, service, wanted)
+}
 
 fn priced(provider: &str, model: &str) -> Price {
     match Catalogue::embedded().find(provider, model).map(|entry| (*entry.pricing).clone()) {
@@ -25,7 +29,8 @@ fn every_line_is_read_and_none_is_lost() {
     let started = Instant::now();
     let catalogue = Catalogue::parse(TEXT).unwrap();
     let elapsed = started.elapsed();
-    let lines = TEXT.lines().skip(1).filter(|line| !line.starts_with('#')).count();
+    let is_model = |line: &&str| !line.starts_with('#') && !line.starts_with("end ");
+    let lines = TEXT.lines().skip(1).filter(is_model).count();
     println!("{lines} models, {} bytes, read in {elapsed:?}", TEXT.len());
     assert_eq!(catalogue.entries().len(), lines);
     assert_eq!(Catalogue::embedded().entries(), catalogue.entries());
@@ -81,7 +86,7 @@ fn what_is_sold_by_the_piece_is_billed_by_the_piece() {
         ("openai", "gpt-live-transcribe", Class::AudioMillisecond, 3_600_000, "1.020000003"),
     ] {
         let usage = Usage::default().with(class, count);
-        let bill = priced(provider, model).bill(&usage, ServiceTier::Standard);
+        let bill = bill(priced(provider, model), &usage, ServiceTier::Standard, &Wanted::default());
         assert_eq!(bill.cost, dollars.parse::<Money>().unwrap(), "{provider} {model}");
         assert!(!bill.unpriced_class);
     }
@@ -92,8 +97,43 @@ fn a_search_that_every_request_makes_is_a_fee_on_the_call() {
     for (provider, model, dollars) in
         [("perplexity", "sonar", "0.012"), ("openai", "gpt-4o-search-preview", "0.025")]
     {
-        let bill = priced(provider, model).bill(&Usage::default(), ServiceTier::Standard);
+        let bill = bill(
+            priced(provider, model),
+            &Usage::default(),
+            ServiceTier::Standard,
+            &Wanted::default(),
+        );
         assert_eq!(bill.cost, dollars.parse::<Money>().unwrap(), "{model}");
+    }
+}
+
+#[test]
+fn an_image_costs_what_its_size_and_quality_do_and_a_search_what_its_size_does() {
+    let asked = |size: &str, quality: &str, search: &str| {
+        let word = |text: &str| (!text.is_empty()).then(|| text.into());
+        Wanted {
+            image_size: word(size),
+            image_quality: word(quality),
+            search_context: word(search),
+        }
+    };
+    for (provider, model, asked, dollars) in [
+        ("azure", "dall-e-3", asked("1024x1024", "standard", ""), Some("0.044")),
+        ("azure", "dall-e-3", asked("1024x1792", "hd", ""), Some("0.132")),
+        ("azure", "dall-e-3", asked("1024x1792", "", ""), Some("0.088")),
+        ("azure", "dall-e-3", asked("9x9", "hd", ""), None),
+        ("openai", "gpt-image-1", asked("1024x1024", "auto", ""), Some("0.167")),
+        ("xai", "grok-imagine-image-2.0", asked("1024x1024", "low", ""), Some("0.04")),
+        ("xai", "grok-imagine-image-2.0", asked("2048x2048", "low", ""), Some("0.06")),
+        ("perplexity", "sonar", asked("", "", "low"), Some("0.005")),
+        ("perplexity", "sonar", asked("", "", ""), Some("0.012")),
+    ] {
+        let is_image = asked.search_context.is_none() && provider != "perplexity";
+        let usage = Usage::default().with(Class::Image, u64::from(is_image));
+        let bill = bill(priced(provider, model), &usage, ServiceTier::Standard, &asked);
+        let expected = dollars.map(|dollars| dollars.parse::<Money>().unwrap());
+        let cost = (!bill.unpriced_class).then_some(bill.cost);
+        assert_eq!(cost, expected, "{provider} {model} {asked:?}");
     }
 }
 
@@ -103,7 +143,7 @@ fn a_long_prompt_and_a_service_tier_cost_what_they_say() {
     let cost = |model: &str, service, input, output| {
         let provider = if model.starts_with("gemini") { "gemini" } else { "openai" };
         let usage = Usage::default().with(Class::Input, input).with(Class::Output, output);
-        priced(provider, model).bill(&usage, service).cost.to_string()
+        bill(priced(provider, model), &usage, service, &Wanted::default()).cost.to_string()
     };
     for (model, service, input, output, dollars) in [
         ("gemini-2.5-pro", Standard, 200_000, 1_000, "0.26"),
@@ -222,7 +262,8 @@ fn nothing_is_guessed() {
 
 #[test]
 fn a_model_listed_twice_is_refused_with_its_line() {
-    let text = "conduit-prices 1 2026-11\n\nacme rocket 1 2 free\nacme acme/rocket 1 2 free\n";
+    let text =
+        "conduit-prices 2 catalogue 2026-11\n\nacme rocket 1 2 free\nacme acme/rocket 1 2 free\n";
     let reason = LineError::ModelTwice("acme/rocket".into());
     let error = Catalogue::parse(text).unwrap_err();
     assert_eq!(error, FormatError::Line { number: 4, reason });

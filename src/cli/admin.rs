@@ -2,8 +2,10 @@
 
 mod adjust;
 mod backup;
+mod explain;
 mod holds;
 pub(super) mod keys;
+mod prices;
 mod receipts;
 mod status;
 mod teams;
@@ -29,7 +31,9 @@ pub(super) enum Admin {
     /// List receipts, newest first
     Receipts(receipts::Receipts),
     /// Show how the cost of a call came about
-    Explain(receipts::ExplainArgs),
+    Explain(explain::ExplainArgs),
+    /// Show what models cost and from where that is known; update the price catalogue
+    Prices(prices::Prices),
     /// List what is set aside for calls under way
     Holds(holds::Holds),
     /// Charge a key or give it money back, besides what its calls cost
@@ -54,6 +58,7 @@ impl Admin {
             Self::Usage(usage) => usage.run(),
             Self::Receipts(receipts) => receipts.run(),
             Self::Explain(explain) => explain.run(),
+            Self::Prices(prices) => prices.run(),
             Self::Holds(holds) => holds.run(),
             Self::Adjust(adjust) => adjust.run(),
             Self::Adjustments(adjustments) => adjustments.run(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{ConfigArg, Exit, Failure, environment, output};
-use crate::catalogue::Catalogue;
+use crate::catalogue::saved;
 use crate::config::{Config, EXAMPLE, Route, Secrets, load};
 use crate::provider::kind::Kind;
 
@@ -33,9 +33,10 @@ impl Check {
             None => self.config.path()?,
         };
         let secrets = if self.offline { Secrets::Skip } else { Secrets::Read };
-        let config = load(&path, environment(), secrets).map_err(|problems| {
+        let mut config = load(&path, environment(), secrets).map_err(|problems| {
             Failure::new(Exit::Config, problems.render(output::is_error_terminal()))
         })?;
+        config.prices = saved::prices(&config.store.path);
         for change in &config.overrides {
             output::note(&format!(
                 "note: {} takes the place of {}",
@@ -64,12 +65,13 @@ fn unpriced(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for route in config.routes.list() {
         for target in &route.targets {
-            if route.price.is_some() || target.provider.kind == Kind::Echo {
+            if route.price.is_some() || target.price.is_some() || target.provider.kind == Kind::Echo
+            {
                 continue;
             }
             let upstream = route.upstream_model(target, route.pattern.as_str());
             let listed = target.provider.kind.preset().catalogue.is_some_and(|catalogue| {
-                let entry = Catalogue::embedded().find(catalogue, &upstream);
+                let entry = config.prices.find(catalogue, &upstream);
                 entry.is_some_and(|entry| !entry.pricing.is_unknown())
             });
             if !listed {

@@ -11,6 +11,7 @@ mod provider;
 mod route;
 mod secret;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -25,6 +26,7 @@ use super::problem::{Problem, Problems, guessed_masks};
 use super::reader::{At, Findings, either, suggestion};
 use super::routes::Routes;
 use super::secrets::Environment;
+use crate::catalogue::Prices;
 use crate::domain::cidr::Cidr;
 use crate::domain::window::WindowRule;
 
@@ -87,7 +89,8 @@ pub fn check(
     let findings = Findings::default();
     let file = file::read(root.get_ref(), &findings);
     let folder = path.parent().unwrap_or(Path::new(""));
-    let config = resolve(&file, &Context { folder, environment, secrets, findings: &findings });
+    let mut config = resolve(&file, &Context { folder, environment, secrets, findings: &findings });
+    config.price_lines = price_lines(&file, text);
     let (problems, masks) = findings.into_parts();
     if problems.is_empty() { Ok(config) } else { Err(Problems::new(name, text, &masks, problems)) }
 }
@@ -155,7 +158,18 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
         routes: Routes::new(routes, default_provider),
         routing: route::routing(file, context),
         overrides,
+        price_lines: HashMap::new(),
+        prices: Prices::embedded(),
     }
+}
+
+fn price_lines(file: &File, text: &str) -> HashMap<String, usize> {
+    let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let priced = file
+        .models
+        .iter()
+        .filter_map(|model| Some((model.name.value.clone(), line(model.price_at?))));
+    priced.collect()
 }
 
 fn server(file: &File, context: &Context<'_>, overrides: &mut Vec<Override>) -> Server {

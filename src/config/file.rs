@@ -198,6 +198,8 @@ pub(super) struct Model {
     pub(super) aliases: Vec<At<String>>,
     pub(super) max_output_tokens: Option<u64>,
     pub(super) price: Option<Pricing>,
+    /// The byte at which its price begins.
+    pub(super) price_at: Option<usize>,
 }
 
 /// One place that a model leads to.
@@ -422,6 +424,7 @@ fn model(name: At<String>, mut section: Section<'_>) -> Model {
         fallbacks: section.texts("fallbacks").unwrap_or_default(),
         aliases: section.texts("aliases").unwrap_or_default(),
         max_output_tokens: section.integer("max_output_tokens", &MAX_OUTPUT),
+        price_at: price::place(&mut section),
         price: price::read(&mut section),
     };
     section.finish();

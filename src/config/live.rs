@@ -17,6 +17,7 @@ use super::check::{Secrets, check};
 use super::model::Config;
 use super::problem::Problems;
 use super::read;
+use crate::catalogue::Prices;
 use crate::domain::window::Timestamp;
 
 /// A configuration that is or was in force.
@@ -123,6 +124,20 @@ impl Live {
         &self.source.path
     }
 
+    /// Puts other prices in force. Calls under way keep those they began with, and so does what they
+    /// leave behind; a reload of the file keeps the prices.
+    pub fn set_prices(&self, prices: Arc<Prices>) {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.current.load();
+        self.current.store(Arc::new(Snapshot {
+            config: Config { prices, ..running.config.clone() },
+            generation: running.generation,
+            loaded_at: running.loaded_at,
+            digest: running.digest,
+            needs_restart: running.needs_restart.clone(),
+        }));
+    }
+
     /// Calls `hook` after each change with what is in force from then on. The hook must not reload.
     pub fn on_change(&self, hook: impl Fn(&Arc<Snapshot>) + Send + 'static) {
         let mut reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,6 +199,7 @@ impl Live {
     fn swap(&self, mut config: Config, digest: blake3::Hash) -> Arc<Snapshot> {
         let running = self.current.load();
         let needs_restart = config.keep_until_restart(&running.config);
+        config.prices = Arc::clone(&running.config.prices);
         let snapshot = Arc::new(Snapshot {
             config,
             generation: running.generation + 1,

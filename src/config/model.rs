@@ -3,6 +3,7 @@
 //! Only `check` makes one, from a file; the values of a provider's key and headers are held so that
 //! they are never printed.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use secrecy::SecretString;
 
 use super::base_url::BaseUrl;
 use super::routes::{RouteMatch, Routes};
+use crate::catalogue::Prices;
 use crate::domain::budget::Enforcement;
 use crate::domain::cidr::Cidr;
 use crate::domain::window::WindowRule;
@@ -31,6 +33,11 @@ pub struct Config {
     pub routing: Routing,
     /// Environment variables that took the place of an option, with its name: shown by `check`.
     pub overrides: Vec<Override>,
+    /// By the name of a model that has a `price` in the file: the line it is on, from 1.
+    pub price_lines: HashMap<String, usize>,
+    /// What models cost where the file does not say. It is not of the file: who puts the configuration
+    /// in force gives it the prices in force, so that a call reads both from one snapshot.
+    pub prices: Arc<Prices>,
 }
 
 impl Config {

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::problem::Problem;
 use super::reader::{At, Section, found};
 use crate::domain::money::{Money, MoneyError, Rate};
-use crate::domain::price::{Overlay, Price, Pricing, Rates};
+use crate::domain::price::{Overlay, Price, Pricing, Rates, Variant};
 use crate::domain::usage::{Class, ServiceTier};
 
 const EXPECTED: &str = "\"free\", or a table such as { input = 2.50, output = 10 }";
@@ -47,6 +47,18 @@ const TIERS: [(&str, ServiceTier); 3] = [
     ("priority", ServiceTier::Priority),
 ];
 
+/// Tables of what costs more or less by what a request asks for, and of what.
+const VARIANTS: [(&str, Class, &str); 3] = [
+    ("images", Class::Image, "a size, a quality or both, like \"hd 1024x1792\""),
+    ("web_searches", Class::WebSearch, "the size of a search: low, medium or high"),
+    ("calls", Class::Call, "the size of a call's search: low, medium or high"),
+];
+
+/// The byte at which the `price` of a model begins.
+pub(super) fn place(model: &mut Section<'_>) -> Option<usize> {
+    model.any("price").map(|value| value.span().start)
+}
+
 /// Reads `price` of a model; `None` where there is none or it is wrong.
 pub(super) fn read(model: &mut Section<'_>) -> Option<Pricing> {
     let value = model.any("price")?;
@@ -65,7 +77,8 @@ pub(super) fn read(model: &mut Section<'_>) -> Option<Pricing> {
 
 fn price(mut section: Section<'_>) -> Option<Price> {
     let before = section.findings().count();
-    let mut price = Price { base: rates(&mut section), overlays: Vec::new() };
+    let base = rates(&mut section);
+    let mut price = Price { base, overlays: Vec::new(), variants: variants(&mut section) };
     sizes(&mut section, ServiceTier::Standard, &mut price.overlays);
     for (name, tier) in TIERS {
         if let Some(mut tiered) = section.section(name) {
@@ -85,15 +98,42 @@ fn price(mut section: Section<'_>) -> Option<Price> {
 /// out: what is free is written as 0.
 fn complete(section: &Section<'_>, price: &Price) {
     let has = |class| price.base.get(class).is_some();
+    let by_variant = VARIANTS.iter().any(|(key, ..)| section.has(key));
     let tokens = |class: &Class| class.is_input_token() || class.is_output_token();
     if !section.has("input")
-        && (price.base.is_empty() || Class::ALL.iter().filter(|c| tokens(c)).any(|c| has(*c)))
+        && ((price.base.is_empty() && !by_variant)
+            || Class::ALL.iter().filter(|c| tokens(c)).any(|c| has(*c)))
     {
         section.missing("input", "write dollars per million tokens; 0 for what is free");
     }
     if section.has("input") && !section.has("output") {
         section.missing("output", "write `output = 0` for a model that answers with no tokens");
     }
+}
+
+fn variants(section: &mut Section<'_>) -> Vec<Variant> {
+    let mut variants: Vec<Variant> = Vec::new();
+    for (key, class, expected) in VARIANTS {
+        let Some(table) = section.section(key) else { continue };
+        for (name, value) in table.entries() {
+            let Some(rate) = rate(&table, &name.value, value, Unit::Each) else { continue };
+            let read = Variant::new(class, &name.value, rate);
+            let is_new = |new: &Variant| !variants.iter().any(|other| other.is_like(new));
+            let message = match &read {
+                Some(new) if is_new(new) => None,
+                Some(_) => Some("is written twice, in other words"),
+                None => Some("is not something to ask for"),
+            };
+            if let Some(message) = message {
+                let message = format!("`{}` {message}", table.path_of(&name.value));
+                let label = format!("write {expected}");
+                section.findings().report(Problem::at(name.span, message).label(label));
+            } else {
+                variants.extend(read);
+            }
+        }
+    }
+    variants
 }
 
 fn sizes(section: &mut Section<'_>, service: ServiceTier, overlays: &mut Vec<Overlay>) {

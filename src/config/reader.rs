@@ -348,6 +348,16 @@ impl<'t> Section<'t> {
         (!is_wrong).then(|| At::new(sections, value.span()))
     }
 
+    /// All entries of this table, each with a name of the user's, in the order of the file.
+    pub(super) fn entries(&self) -> Vec<(At<String>, &'t Value<'t>)> {
+        let entry = |(name, value): (&Spanned<Cow<'t, str>>, &'t Value<'t>)| {
+            (At::new(name.get_ref().to_string(), name.span()), value)
+        };
+        let mut entries: Vec<_> = self.entries.iter().map(entry).collect();
+        entries.sort_by_key(|(name, _)| name.span.start);
+        entries
+    }
+
     /// All entries of this table as texts, in the order of the file. The texts are never shown.
     pub(super) fn secret_texts(&self) -> Vec<(At<String>, At<String>)> {
         let mut texts = Vec::new();

@@ -5,7 +5,7 @@
 //! a hold is made of must never turn out too small.
 
 use super::money::{Charge, Money, Rate};
-use super::price::Pricing;
+use super::price::{Pricing, Wanted};
 use super::usage::{Class, Usage};
 
 const INPUT: [Class; 8] = [
@@ -21,7 +21,7 @@ const INPUT: [Class; 8] = [
 const OUTPUT: [Class; 4] =
     [Class::Output, Class::Reasoning, Class::OutputAudio, Class::OutputImage];
 
-/// What is counted one by one.
+/// What is sold by the piece.
 const PIECES: [Class; 4] =
     [Class::WebSearch, Class::Image, Class::AudioMillisecond, Class::Character];
 
@@ -34,12 +34,13 @@ pub struct Ceiling {
     output_tokens: u64,
     output_rate: Rate,
     choices: u64,
-    /// What is charged for the call itself and for what is counted one by one.
+    /// What is charged for the call itself and for what is sold by the piece.
     pieces: Charge,
 }
 
 impl Ceiling {
-    /// `input_tokens` bounds the prompt; `output_tokens` each of the `choices` that are asked for.
+    /// `input_tokens` bounds the prompt; `output_tokens` each of the `choices` that are asked for. Of
+    /// pieces there is the fee of the call, until [`Self::with_pieces`] says more.
     pub fn new(pricing: &Pricing, input_tokens: u64, output_tokens: u64, choices: u64) -> Self {
         let Pricing::Priced(price) = pricing else {
             return Self {
@@ -52,7 +53,7 @@ impl Ceiling {
             };
         };
         let mut pieces = Charge::default();
-        pieces.add(1, price.base.get(Class::Call).unwrap_or_default());
+        pieces.add(1, price.dearest_piece(Class::Call, input_tokens, &Wanted::default()));
         Self {
             input_tokens,
             input_rate: price.dearest(&INPUT, input_tokens),
@@ -63,15 +64,17 @@ impl Ceiling {
         }
     }
 
-    /// The same call with bounds for what is counted one by one; those of tokens are not read.
+    /// The same call with bounds for what is sold by the piece, each at the dearest price that could
+    /// apply to what is asked for. Bounds of tokens are not read.
     #[must_use]
-    pub fn with_pieces(self, pricing: &Pricing, bounds: &Usage) -> Self {
+    pub fn with_pieces(self, pricing: &Pricing, bounds: &Usage, wanted: &Wanted) -> Self {
         let Pricing::Priced(price) = pricing else { return self };
         let mut pieces = Charge::default();
-        let calls = bounds.get(Class::Call).max(1);
-        pieces.add(calls, price.base.get(Class::Call).unwrap_or_default());
-        for class in PIECES {
-            pieces.add(bounds.get(class), price.dearest(&[class], self.input_tokens));
+        let calls = (Class::Call, bounds.get(Class::Call).max(1));
+        for (class, most) in
+            PIECES.map(|class| (class, bounds.get(class))).into_iter().chain([calls])
+        {
+            pieces.add(most, price.dearest_piece(class, self.input_tokens, wanted));
         }
         Self { pieces, ..self }
     }
@@ -120,7 +123,7 @@ mod tests {
         let mut base = Rates::default();
         base.set(Class::Input, Rate::from_nano_per_million(input));
         base.set(Class::Output, Rate::from_nano_per_million(output));
-        Pricing::Priced(Price { base, overlays: vec![] })
+        Pricing::Priced(Price { base, ..Price::default() })
     }
 
     #[test]

@@ -1,10 +1,19 @@
-//! A model's price list and the one function that turns usage into money.
+//! A model's price list, and which of its rates applies to what.
 //!
-//! A list holds a rate per class for the ordinary case, and overlays for service tiers and for
-//! prompts above a size. Where several could apply the rule is written down at [`Price::rate`].
+//! A list holds a rate per class for the ordinary case, overlays for service tiers and for prompts
+//! above a size, and variants for what costs more or less by what the request asks for. Where several
+//! could apply the rule is written down at [`Price::find`]. What a list does not price must never look
+//! as if it were free: a line without a rate says so.
 
-use super::money::{Charge, Money, Rate};
-use super::usage::{Class, ServiceTier, Usage};
+mod bill;
+mod variant;
+
+pub(in crate::domain) use bill::sum;
+pub use bill::{Bill, Line, ProviderCost};
+pub use variant::{Variant, Wanted};
+
+use super::money::Rate;
+use super::usage::{Class, ServiceTier};
 
 /// Rates by class; a class without one may borrow from another ([`Class::priced_as`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +26,10 @@ impl Rates {
 
     pub const fn set(&mut self, class: Class, rate: Rate) {
         self.0[class.index()] = Some(rate);
+    }
+
+    pub const fn unset(&mut self, class: Class) {
+        self.0[class.index()] = None;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -43,85 +56,91 @@ pub struct Price {
     pub base: Rates,
     /// In any order; looked up by tier and size.
     pub overlays: Vec<Overlay>,
+    /// In any order; looked up by what a request asks for.
+    pub variants: Vec<Variant>,
 }
 
-/// One line of a bill: so many of a class at a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
-    pub class: Class,
-    pub count: u64,
-    pub rate: Rate,
-}
-
-/// A priced call: its lines and their sum, rounded up once.
+/// Which part of a list a rate is from: the ordinary rates, where everything here is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bill {
-    pub lines: Vec<Line>,
-    pub cost: Money,
-    /// A class was counted that the list has no rate for: its line stands at zero.
-    pub unpriced_class: bool,
+pub struct Basis {
+    /// The class whose rate it is, where the list has none for the class itself.
+    pub class: Option<Class>,
+    /// The overlay's service tier.
+    pub service: ServiceTier,
+    /// The overlay's prompt size; 0 where size played no part.
+    pub above_input_tokens: u64,
+    /// The variant, as the list writes it.
+    pub variant: Option<Box<str>>,
+}
+
+impl Basis {
+    fn overlay(overlay: &Overlay) -> Self {
+        Self {
+            service: overlay.service,
+            above_input_tokens: overlay.above_input_tokens,
+            ..Self::default()
+        }
+    }
+}
+
+/// A rate and where in the list it stands.
+type Found = (Rate, Basis);
+
+fn dearer(one: Option<Found>, other: Option<Found>) -> Option<Found> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.0 > one.0 { other } else { one }),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Price {
-    /// The rate of a class for a call of this service tier and prompt size.
+    /// The rate of a class for a call of this service tier and prompt size, and why it is that one.
     ///
     /// The most exact overlay wins: tier and size. Where a list has the tier and the size but not
     /// both together, the dearer of the two applies. A class the list does not name is priced as
     /// the class it belongs to ([`Class::priced_as`]) under the same rule.
-    pub fn rate(&self, class: Class, service: ServiceTier, input_tokens: u64) -> Option<Rate> {
-        let mut class = class;
+    pub fn find(&self, class: Class, service: ServiceTier, input_tokens: u64) -> Option<Found> {
+        let mut own = class;
         loop {
-            if let Some(rate) = self.own_rate(class, service, input_tokens) {
-                return Some(rate);
+            if let Some((rate, basis)) = self.find_own(own, service, input_tokens) {
+                let borrowed = (own != class).then_some(own);
+                return Some((rate, Basis { class: borrowed, ..basis }));
             }
-            class = class.priced_as()?;
+            own = own.priced_as()?;
         }
     }
 
-    fn own_rate(&self, class: Class, service: ServiceTier, input_tokens: u64) -> Option<Rate> {
-        let sized = |service| self.overlay(class, service, input_tokens, true);
-        let plain = |service| self.overlay(class, service, input_tokens, false);
+    /// [`Self::find`], without the reason.
+    pub fn rate(&self, class: Class, service: ServiceTier, input_tokens: u64) -> Option<Rate> {
+        self.find(class, service, input_tokens).map(|(rate, _)| rate)
+    }
+
+    fn find_own(&self, class: Class, service: ServiceTier, input: u64) -> Option<Found> {
+        let sized = |service| self.overlay(class, service, input, true);
+        let plain = |service| self.overlay(class, service, input, false);
+        let base = || Some((self.base.get(class)?, Basis::default()));
         if service == ServiceTier::Standard {
-            return sized(service).or_else(|| self.base.get(class));
+            return sized(service).or_else(base);
         }
-        sized(service).or_else(|| {
-            let standard_size = sized(ServiceTier::Standard);
-            match (plain(service), standard_size) {
-                (Some(tier), Some(size)) => Some(tier.max(size)),
-                (tier, size) => tier.or(size).or_else(|| self.base.get(class)),
-            }
-        })
+        sized(service)
+            .or_else(|| dearer(plain(service), sized(ServiceTier::Standard)))
+            .or_else(base)
     }
 
-    fn overlay(&self, class: Class, service: ServiceTier, input: u64, sized: bool) -> Option<Rate> {
+    fn overlay(
+        &self,
+        class: Class,
+        service: ServiceTier,
+        input: u64,
+        sized: bool,
+    ) -> Option<Found> {
         self.overlays
             .iter()
             .filter(|o| o.service == service && (o.above_input_tokens > 0) == sized)
             .filter(|o| !sized || input > o.above_input_tokens)
-            .filter_map(|o| Some((o.above_input_tokens, o.rates.get(class)?)))
-            .max_by_key(|(above, _)| *above)
-            .map(|(_, rate)| rate)
-    }
-
-    /// Prices what was used.
-    pub fn bill(&self, usage: &Usage, service: ServiceTier) -> Bill {
-        let input_tokens = usage.input_tokens();
-        let mut bill = Bill::default();
-        let mut charge = Charge::default();
-        for (class, count) in usage.counted() {
-            let rate = self.rate(class, service, input_tokens).unwrap_or_else(|| {
-                bill.unpriced_class = true;
-                Rate::ZERO
-            });
-            charge.add(count, rate);
-            bill.lines.push(Line { class, count, rate });
-        }
-        if let Some(rate) = self.base.get(Class::Call).filter(|_| usage.get(Class::Call) == 0) {
-            charge.add(1, rate);
-            bill.lines.push(Line { class: Class::Call, count: 1, rate });
-        }
-        bill.cost = charge.total();
-        bill
+            .filter_map(|o| Some((o, o.rates.get(class)?)))
+            .max_by_key(|(o, _)| o.above_input_tokens)
+            .map(|(o, rate)| (rate, Basis::overlay(o)))
     }
 
     /// The dearest rate among `classes` for prompts of up to `max_input_tokens`.
@@ -130,9 +149,16 @@ impl Price {
         let overlays = self
             .overlays
             .iter()
-            .filter(|o| o.service != ServiceTier::Batch && max_input_tokens > o.above_input_tokens)
+            .filter(|o| max_input_tokens > o.above_input_tokens)
             .flat_map(|o| classes.iter().filter_map(|class| o.rates.get(*class)));
         base.chain(overlays).max().unwrap_or(Rate::ZERO)
+    }
+
+    /// Whether the list has a rate for a class, if only in a tier, for a size or as a variant.
+    fn names(&self, class: Class) -> bool {
+        self.base.get(class).is_some()
+            || self.overlays.iter().any(|overlay| overlay.rates.get(class).is_some())
+            || self.variants.iter().any(|variant| variant.class == class)
     }
 }
 
@@ -152,19 +178,32 @@ impl Pricing {
         matches!(self, Self::Unknown)
     }
 
-    /// Prices what was used. Free and unknown calls cost nothing here; who may make an unknown one
-    /// is decided before it is sent.
-    pub fn bill(&self, usage: &Usage, service: ServiceTier) -> Bill {
+    /// The word for its state.
+    pub const fn state(&self) -> &'static str {
         match self {
-            Self::Priced(price) => price.bill(usage, service),
-            Self::Free | Self::Unknown => {
-                let line = |(class, count)| Line { class, count, rate: Rate::ZERO };
-                Bill {
-                    lines: usage.counted().map(line).collect(),
-                    cost: Money::ZERO,
-                    unpriced_class: self.is_unknown(),
-                }
-            }
+            Self::Priced(_) => "priced",
+            Self::Free => "free",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the list prices a class itself: so a speech model that does not sell by the character
+    /// is known before its characters are counted.
+    pub fn sells(&self, class: Class) -> bool {
+        match self {
+            Self::Priced(price) => price.names(class),
+            Self::Free => true,
+            Self::Unknown => false,
+        }
+    }
+
+    /// Whether so much as one of a class has a price, as it is asked for. A key with a limit must not
+    /// make a call of which this is false for what it is sure to use.
+    pub fn prices(&self, class: Class, wanted: &Wanted) -> bool {
+        match self {
+            Self::Priced(price) => price.piece(class, ServiceTier::Standard, 0, wanted).is_some(),
+            Self::Free => true,
+            Self::Unknown => false,
         }
     }
 }
@@ -173,7 +212,6 @@ impl Pricing {
 mod tests {
     use super::ServiceTier::{Batch, Flex, Priority, Standard};
     use super::*;
-    use proptest::prelude::*;
 
     fn rates(pairs: &[(Class, u64)]) -> Rates {
         let mut rates = Rates::default();
@@ -197,6 +235,7 @@ mod tests {
                 overlay(ServiceTier::Flex, 0, &[(Class::Input, 5)]),
                 overlay(ServiceTier::Flex, 200, &[(Class::Input, 12)]),
             ],
+            variants: vec![],
         }
     }
 
@@ -225,21 +264,6 @@ mod tests {
     }
 
     #[test]
-    fn a_bill_says_when_a_class_has_no_rate() {
-        let bill =
-            tiered().bill(&Usage::default().with(Class::WebSearch, 2), ServiceTier::Standard);
-        assert!(bill.unpriced_class);
-        assert_eq!(bill.cost, Money::ZERO);
-    }
-
-    #[test]
-    fn a_call_fee_is_charged_once() {
-        let price = Price { base: rates(&[(Class::Call, 5_000_000)]), overlays: vec![] };
-        let bill = price.bill(&Usage::default(), ServiceTier::Standard);
-        assert_eq!(bill.cost, Money::from_nano(5));
-    }
-
-    #[test]
     fn the_dearest_rate_covers_every_tier_within_reach() {
         let price = tiered();
         let dearest = |n| price.dearest(&[Class::Input, Class::CacheRead], n).nano_per_million();
@@ -247,24 +271,5 @@ mod tests {
         assert_eq!(dearest(300), 25);
         assert_eq!(price.dearest(&[Class::Output], 300).nano_per_million(), 60);
         assert_eq!(price.dearest(&[Class::Output], 100).nano_per_million(), 40);
-    }
-
-    proptest! {
-        #[test]
-        fn a_ceiling_is_never_below_the_bill(
-            input in 0u64..1000, cached in 0u64..1000, output in 0u64..1000, tier in 0usize..4,
-        ) {
-            let price = tiered();
-            let usage = Usage::default()
-                .with(Class::Input, input)
-                .with(Class::CacheRead, cached)
-                .with(Class::Output, output);
-            let bill = price.bill(&usage, [Standard, Batch, Flex, Priority][tier]);
-            let mut ceiling = Charge::default();
-            let bound = input + cached;
-            ceiling.add(bound, price.dearest(&[Class::Input, Class::CacheRead], bound));
-            ceiling.add(output, price.dearest(&[Class::Output], bound));
-            prop_assert!(bill.cost <= ceiling.total());
-        }
     }
 }

@@ -1,17 +1,22 @@
 //! The receipt of a call: what it used, at which rates, what it cost and how that is known.
 //!
-//! A receipt carries its own rates, so a price that changes later never changes an old bill.
+//! A receipt carries its own rates and where each stood in its list, so a price that changes later
+//! never changes an old bill, and an old bill can always be explained.
+
+mod coding;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{DecodeError, Decoder, Encoder};
 use super::key::KeyId;
-use super::money::{Money, Rate};
-use super::price::Line;
+use super::money::{Charge, Money};
+use super::price::{Line, sum};
+
+pub use super::price::ProviderCost;
+
 use super::request_id::RequestId;
-use super::usage::{Class, ServiceTier, Usage};
+use super::usage::{ServiceTier, Usage};
 use super::window::Timestamp;
 
 /// How the usage of a receipt is known.
@@ -89,6 +94,9 @@ impl Ending {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     pub id: RequestId,
+    /// The call that this is a later attempt at, made again or elsewhere; the first attempt has the
+    /// call's own id.
+    pub of: Option<RequestId>,
     pub key: KeyId,
     /// When it was posted; when the call began is in its id.
     pub at: Timestamp,
@@ -106,6 +114,7 @@ pub struct Receipt {
     pub service: ServiceTier,
     pub lines: Vec<Line>,
     pub cost: Money,
+    pub provider_cost: Option<ProviderCost>,
     /// What had been set aside.
     pub held: Money,
     /// Which price list: its source and date, `free` or `unknown`.
@@ -114,10 +123,8 @@ pub struct Receipt {
     pub total_ms: u64,
 }
 
-const VERSION: u64 = 1;
-
 impl Receipt {
-    /// The counts of its lines. A class may have several, at the rates of several models.
+    /// The counts of its lines, those of other models too.
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::default();
         for line in &self.lines {
@@ -126,136 +133,20 @@ impl Receipt {
         usage
     }
 
-    pub fn encode(&self, out: &mut Encoder) {
-        out.number(VERSION);
-        out.fixed(self.id.bits().to_be_bytes());
-        out.fixed(self.key.bits().to_be_bytes());
-        out.number(self.at.millis());
-        for text in [&self.model, &self.provider, &self.upstream_model, &self.endpoint, &self.price]
-        {
-            out.text(text);
-        }
-        out.number(u64::from(self.status));
-        out.flag(self.streamed);
-        out.number(self.ending as u64);
-        out.number(self.metered as u64);
-        out.number(self.service as u64);
-        out.number(self.lines.len() as u64);
-        for line in &self.lines {
-            out.number(line.class as u64);
-            out.number(line.count);
-            out.number(line.rate.nano_per_million());
-        }
-        out.number(self.cost.nano());
-        out.number(self.held.nano());
-        out.optional(self.first_byte_ms);
-        out.number(self.total_ms);
+    /// The sum of its lines, not rounded.
+    pub fn sum(&self) -> Charge {
+        sum(&self.lines)
     }
 
-    pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        input.version(VERSION)?;
-        let id = RequestId::from_bits(u128::from_be_bytes(input.fixed()?));
-        let key = KeyId::from_bits(u64::from_be_bytes(input.fixed()?));
-        let at = Timestamp::from_millis(input.number()?);
-        let mut text = || input.text().map(Arc::<str>::from);
-        let (model, provider, upstream_model) = (text()?, text()?, text()?);
-        let (endpoint, price) = (text()?, text()?);
-        let status = input.number()?;
-        let status = u16::try_from(status).map_err(|_| DecodeError::Unknown(status))?;
-        let streamed = input.flag()?;
-        let ending = pick(&Ending::ALL, input.number()?)?;
-        let metered = pick(&Metered::ALL, input.number()?)?;
-        let tiers =
-            [ServiceTier::Standard, ServiceTier::Batch, ServiceTier::Flex, ServiceTier::Priority];
-        let service = pick(&tiers, input.number()?)?;
-        let mut lines = Vec::new();
-        for _ in 0..input.number()? {
-            let class = input.number()?;
-            let class = Class::from_index(class).ok_or(DecodeError::Unknown(class))?;
-            let count = input.number()?;
-            lines.push(Line { class, count, rate: Rate::from_nano_per_million(input.number()?) });
-        }
-        Ok(Self {
-            id,
-            key,
-            at,
-            model,
-            provider,
-            upstream_model,
-            endpoint,
-            status,
-            streamed,
-            ending,
-            metered,
-            service,
-            lines,
-            cost: Money::from_nano(input.number()?),
-            held: Money::from_nano(input.number()?),
-            price,
-            first_byte_ms: input.optional()?,
-            total_ms: input.number()?,
-        })
-    }
-}
-
-fn pick<T: Copy>(all: &[T], index: u64) -> Result<T, DecodeError> {
-    let found = usize::try_from(index).ok().and_then(|index| all.get(index));
-    found.copied().ok_or(DecodeError::Unknown(index))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn receipt(model: &str, count: u64, ending: usize) -> Receipt {
-        Receipt {
-            id: RequestId::new(Timestamp::from_millis(1_800_000_000_000), [3; 10]),
-            key: KeyId::from_bits(5),
-            at: Timestamp::from_millis(1_800_000_000_250),
-            model: model.into(),
-            provider: "openai".into(),
-            upstream_model: model.into(),
-            endpoint: "chat/completions".into(),
-            status: 200,
-            streamed: true,
-            ending: Ending::ALL[ending],
-            metered: Metered::Reported,
-            service: ServiceTier::Flex,
-            lines: vec![Line { class: Class::Output, count, rate: Rate::from_nano_per_million(9) }],
-            cost: Money::from_nano(count),
-            held: Money::MAX,
-            price: "catalogue 2026-11".into(),
-            first_byte_ms: None,
-            total_ms: 250,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_receipt_reads_back(model: String, count: u64, ending in 0usize..7) {
-            let receipt = receipt(&model, count, ending);
-            let mut out = Encoder::new();
-            receipt.encode(&mut out);
-            let bytes = out.finish();
-            let mut input = Decoder::new(&bytes);
-            prop_assert_eq!(Receipt::decode(&mut input), Ok(receipt));
-            prop_assert!(input.is_empty());
-        }
-
-        #[test]
-        fn any_bytes_decode_without_panic(bytes: Vec<u8>) {
-            let _ = Receipt::decode(&mut Decoder::new(&bytes));
-        }
-    }
-
-    #[test]
-    fn every_prefix_of_a_receipt_is_an_error() {
-        let mut out = Encoder::new();
-        receipt("gpt-4o", 7, 0).encode(&mut out);
-        let bytes = out.finish();
-        for end in 0..bytes.len() {
-            assert!(Receipt::decode(&mut Decoder::new(&bytes[..end])).is_err(), "{end}");
+    /// Whether its cost is what its own figures come to: the sum of the lines, the provider's figure
+    /// where that counts, or all that was held where nobody could know.
+    pub fn adds_up(&self) -> bool {
+        let whole_hold = self.lines.is_empty()
+            && matches!(self.metered, Metered::Estimated | Metered::Recovered)
+            && self.cost == self.held;
+        match self.provider_cost.filter(|provider| provider.counts) {
+            Some(provider) => self.cost == provider.amount,
+            None => self.cost == self.sum().total() || whole_hold,
         }
     }
 }

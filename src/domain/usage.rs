@@ -36,7 +36,7 @@ pub enum Class {
     AudioMillisecond = 14,
     /// Text to be spoken, by the character.
     Character = 15,
-    /// The call itself, where a provider charges for it.
+    /// The call itself, where a provider charges for it; of a reranking each search that it counts as.
     Call = 16,
 }
 
@@ -100,6 +100,10 @@ impl Class {
     /// Whether a unit of this class is a completion token.
     pub const fn is_output_token(self) -> bool {
         matches!(self, Self::Output | Self::Reasoning | Self::OutputAudio | Self::OutputImage)
+    }
+
+    pub const fn is_token(self) -> bool {
+        self.is_input_token() || self.is_output_token()
     }
 
     pub const fn name(self) -> &'static str {
@@ -190,6 +194,8 @@ pub enum ServiceTier {
 }
 
 impl ServiceTier {
+    pub const ALL: [Self; 4] = [Self::Standard, Self::Batch, Self::Flex, Self::Priority];
+
     /// Reads the word a provider uses; one that names no priced tier is standard.
     pub fn from_word(word: &str) -> Self {
         match word {

@@ -10,12 +10,13 @@ use crate::clock;
 use crate::domain::ceiling::Ceiling;
 use crate::domain::money::Money;
 use crate::domain::price::Pricing;
-use crate::domain::usage::{Class, ServiceTier};
+use crate::domain::usage::Class;
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
 use crate::provider::bounds::{Bounds, Model, bounds};
+use crate::provider::charge::wanted;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::request::{Call, RequestError};
 use crate::provider::tokens;
@@ -208,16 +209,15 @@ fn check_bounded(call: &Call) -> Result<(), RequestError> {
 
 /// Whether what the call is sure to use has a price.
 fn check_priced(call: &Call, pricing: &Pricing) -> Result<(), ApiError> {
-    let price = match pricing {
+    match pricing {
         _ if call.is_free() => return Ok(()),
         Pricing::Free => return Ok(()),
         Pricing::Unknown => return Err(ApiError::Unpriced(call.model.clone())),
-        Pricing::Priced(price) => price,
-    };
-    let has = |classes: &[Class]| {
-        classes.iter().any(|class| price.rate(*class, ServiceTier::Standard, 0).is_some())
-    };
-    let wanted: &[Class] = match call.endpoint {
+        Pricing::Priced(_) => {}
+    }
+    let wanted = wanted(call);
+    let has = |classes: &[Class]| classes.iter().any(|class| pricing.prices(*class, &wanted));
+    let sold_by: &[Class] = match call.endpoint {
         _ if call.searches && !has(&[Class::WebSearch]) => {
             let param =
                 if call.endpoint == Endpoint::Chat { "web_search_options" } else { "tools" };
@@ -232,7 +232,7 @@ fn check_priced(call: &Call, pricing: &Pricing) -> Result<(), ApiError> {
         Endpoint::Rerank => &[Class::Call, Class::Input],
         _ => return Ok(()),
     };
-    if has(wanted) { Ok(()) } else { Err(ApiError::Unpriced(call.model.clone())) }
+    if has(sold_by) { Ok(()) } else { Err(ApiError::Unpriced(call.model.clone())) }
 }
 
 /// The most that the call can cost, if its text is at most `text_tokens`.
@@ -244,7 +244,11 @@ fn ceiling(call: &Call, text_tokens: u64, destination: &Destination) -> Ceiling 
     };
     let pricing = if call.is_free() { &Pricing::Free } else { &*destination.pricing };
     let Bounds { input_tokens, output_tokens, choices, pieces } = bounds(call, text_tokens, model);
-    Ceiling::new(pricing, input_tokens, output_tokens, choices).with_pieces(pricing, &pieces)
+    Ceiling::new(pricing, input_tokens, output_tokens, choices).with_pieces(
+        pricing,
+        &pieces,
+        &wanted(call),
+    )
 }
 
 /// The tokens of the call's text by a tokenizer, with a margin: for a call that does not fit by its bytes.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::Prices;
 use crate::clock;
 use crate::config::{Candidate, Config, Provider, Timeouts};
 use crate::domain::choice;
@@ -67,7 +67,7 @@ pub(super) fn choose(
                     && *other.upstream_model == *candidate.upstream_model
             };
             if !found.iter().any(is_there)
-                && let Some(destination) = destination(endpoint, &candidate, health)
+                && let Some(destination) = destination(&config.prices, endpoint, &candidate, health)
             {
                 found.push((destination, rank, weight));
             }
@@ -93,6 +93,7 @@ pub(super) fn choose(
 
 /// What is known of a candidate; `None` if it cannot take the endpoint in any way.
 fn destination(
+    prices: &Prices,
     endpoint: Endpoint,
     candidate: &Candidate<'_>,
     health: &Health,
@@ -107,7 +108,7 @@ fn destination(
     let listed = kind
         .preset()
         .catalogue
-        .and_then(|catalogue| Catalogue::embedded().find(catalogue, &candidate.upstream_model));
+        .and_then(|catalogue| prices.find(catalogue, &candidate.upstream_model));
     let (pricing, price): (Arc<Pricing>, Arc<str>) = match (candidate.price, listed) {
         (Some(pricing), _) => (Arc::clone(pricing), Arc::clone(&FROM_CONFIG)),
         (None, Some(entry)) => (Arc::clone(&entry.pricing), Arc::clone(&entry.version)),

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::Prices;
 use crate::clock;
 use crate::config::Provider;
 use crate::domain::money::Money;
 use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
+use crate::domain::request_id::RequestId;
 use crate::ledger::{Description, Hold, Pass, Promise};
 use crate::provider::charge::{Fate, Terms, charge};
 use crate::provider::endpoint::Endpoint;
@@ -28,6 +29,8 @@ pub(super) struct Admitted {
     pub(super) provider: Arc<Provider>,
     pub(super) pricing: Arc<Pricing>,
     pub(super) client_endpoint: Endpoint,
+    /// The prices in force when it began, for what other models do in it.
+    pub(super) prices: Arc<Prices>,
     /// What the provider is called at.
     pub(super) endpoint: Endpoint,
     pub(super) asked: Asked,
@@ -37,6 +40,8 @@ pub(super) struct Admitted {
 
 /// A call under way. Ends by [`Settlement::end`], or else when it is dropped.
 pub(super) struct Settlement {
+    /// The call's own: that of its first attempt.
+    id: RequestId,
     call: Admitted,
     hold: Option<Hold>,
     /// What the call took beside money, between two attempts.
@@ -55,6 +60,7 @@ pub(super) struct Settlement {
 impl Settlement {
     pub(super) fn new(call: Admitted, hold: Hold, stopping: Arc<Stopping>) -> Self {
         Self {
+            id: hold.id(),
             call,
             promise: hold.promise(),
             hold: Some(hold),
@@ -173,6 +179,7 @@ impl Settlement {
         let call = &self.call;
         Receipt {
             id: hold.id(),
+            of: (hold.id() != self.id).then_some(self.id),
             key: hold.key(),
             at: clock::now(),
             model: Arc::clone(&call.description.model),
@@ -186,6 +193,7 @@ impl Settlement {
             service: self.metering.service,
             lines: bill.lines,
             cost: bill.cost,
+            provider_cost: bill.provider_cost,
             held: hold.amount(),
             price: Arc::clone(&call.description.price),
             first_byte_ms: self.first_byte_ms,
@@ -203,7 +211,7 @@ impl Settlement {
             (true, true) => Fate::Refused,
             (true, false) => Fate::Answered,
         };
-        let other_price = |model: &str| price_of(&call.provider, model);
+        let other_price = |model: &str| price_of(&call.prices, &call.provider, model);
         let terms = Terms {
             endpoint: call.endpoint,
             asked: &call.asked,
@@ -217,8 +225,8 @@ impl Settlement {
 }
 
 /// The price that the catalogue has for another model of the same provider.
-fn price_of(provider: &Provider, model: &str) -> Option<Arc<Pricing>> {
-    let listed = Catalogue::embedded().find(provider.kind.preset().catalogue?, model)?;
+fn price_of(prices: &Prices, provider: &Provider, model: &str) -> Option<Arc<Pricing>> {
+    let listed = prices.find(provider.kind.preset().catalogue?, model)?;
     Some(Arc::clone(&listed.pricing))
 }
 

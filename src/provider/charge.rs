@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::endpoint::Endpoint;
 use super::meter::StreamReport;
+use super::request::Call;
 use super::usage::{AnswerReport, Extra};
-use crate::domain::money::{Charge, Money};
-use crate::domain::price::{Bill, Pricing};
+use crate::domain::money::Money;
+use crate::domain::price::{Bill, Pricing, Wanted};
 use crate::domain::receipt::Metered;
 use crate::domain::usage::{Class, ServiceTier, Usage};
 
@@ -25,7 +26,7 @@ const AUDIO_TOKENS_PER_SECOND: u64 = 17;
 const SPEECH_TOKENS_PER_TWO_CHARACTERS: u64 = 3;
 
 /// What was asked for, where an answer may not tell what it comes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     pub prompt_bytes: u64,
     /// Of text to be spoken.
@@ -34,6 +35,18 @@ pub struct Asked {
     pub audio_bytes: u64,
     /// To be made.
     pub images: u64,
+    /// What of it decides prices.
+    pub wanted: Wanted,
+}
+
+/// What of a call decides the price of one of something.
+pub fn wanted(call: &Call) -> Wanted {
+    let word = |text: &Option<String>| text.as_deref().map(Into::into);
+    Wanted {
+        image_size: word(&call.image_size),
+        image_quality: word(&call.image_quality),
+        search_context: word(&call.search_context),
+    }
 }
 
 /// What an answer told about itself, in so far as it came.
@@ -144,8 +157,8 @@ pub fn charge(terms: &Terms<'_>, metering: &Metering, fate: Fate) -> (Bill, Mete
         let is_exact = !metering.usage_is_early;
         let usage = if is_exact { usage } else { terms.completed(usage, metering) };
         let mut bill = terms.price(&usage, metering);
-        if let Some(cost) = metering.provider_cost.filter(|_| terms.prefer_provider_cost) {
-            bill.cost = cost;
+        if let Some(cost) = metering.provider_cost {
+            bill.note_provider_cost(cost, terms.prefer_provider_cost);
         }
         return (bill, if is_exact { Metered::Reported } else { Metered::Estimated });
     }
@@ -242,39 +255,33 @@ impl Terms<'_> {
     }
 
     fn has_rate(&self, class: Class) -> bool {
-        match &**self.pricing {
-            Pricing::Priced(price) => price.rate(class, ServiceTier::Standard, 0).is_some(),
-            // Whatever it is counted by, it comes to the same.
-            Pricing::Free | Pricing::Unknown => true,
-        }
+        // Whatever an unknown price is counted by, it comes to the same.
+        self.pricing.is_unknown() || self.pricing.prices(class, &self.asked.wanted)
     }
 
     /// Prices the usage and what it leaves out, each at its own model's price and by its own size; the
     /// sum is rounded once. A model without a known price has that of the one that was called: there
     /// is no better guess, and none of it is given away.
     fn price(&self, usage: &Usage, metering: &Metering) -> Bill {
-        let of = |model: Option<&str>, usage: &Usage| {
-            let other = model.and_then(|model| (self.other_price)(model));
-            let pricing = other.as_ref().filter(|other| !other.is_unknown());
-            pricing.unwrap_or(self.pricing).bill(usage, metering.service)
-        };
-        let mut bill = of(metering.served_by.as_deref(), usage);
-        if metering.extra.is_empty() {
-            return bill;
+        let (model, pricing) = self.list_of(metering.served_by.as_deref());
+        let mut bill = pricing.bill(usage, metering.service, &self.asked.wanted);
+        for line in &mut bill.lines {
+            line.model.clone_from(&model);
         }
         for extra in &metering.extra {
-            let mut part = of(extra.model.as_deref(), &extra.usage);
-            // A fee for the call is due once.
-            part.lines.retain(|line| line.class != Class::Call);
-            bill.unpriced_class |= part.unpriced_class;
-            bill.lines.append(&mut part.lines);
+            let (model, pricing) = self.list_of(extra.model.as_deref());
+            pricing.add_to(&mut bill, model.as_ref(), &extra.usage, metering.service);
         }
-        let mut sum = Charge::default();
-        for line in &bill.lines {
-            sum.add(line.count, line.rate);
-        }
-        bill.cost = sum.total();
         bill
+    }
+
+    /// The price list of a model, and its name where it is another than the one that was called.
+    fn list_of(&self, model: Option<&str>) -> (Option<Arc<str>>, Arc<Pricing>) {
+        let other = model.and_then(|model| Some((model, (self.other_price)(model)?)));
+        match other.filter(|(_, pricing)| !pricing.is_unknown()) {
+            Some((model, pricing)) => (Some(model.into()), pricing),
+            None => (None, Arc::clone(self.pricing)),
+        }
     }
 }
 

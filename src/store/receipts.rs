@@ -31,6 +31,8 @@ pub struct ReceiptFilter {
     pub status: Option<Statuses>,
     /// Only those of calls whose end nobody saw.
     pub recovered: bool,
+    /// Only attempts at this call.
+    pub of: Option<RequestId>,
     /// Only those that come after this one, newest first: where the page before ended.
     pub after: Option<(Timestamp, RequestId)>,
 }
@@ -89,6 +91,7 @@ impl ReceiptFilter {
             && self.key.is_none_or(|key| key == receipt.key)
             && self.model.as_ref().is_none_or(|model| model.matches(&receipt.model))
             && self.status.is_none_or(|s| (s.first..=s.last).contains(&receipt.status))
+            && self.of.is_none_or(|of| receipt.of == Some(of))
             && (!self.recovered || receipt.metered == Metered::Recovered)
     }
 

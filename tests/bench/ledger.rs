@@ -190,9 +190,10 @@ fn open_hold(number: u64, key: u64) -> OpenHold {
 }
 
 fn receipt(hold: &OpenHold, at: Timestamp) -> Receipt {
-    let line = |class, count| Line { class, count, rate: Rate::from_nano_per_million(150_000_000) };
+    let line = |class, count| Line::new(class, count, Rate::from_nano_per_million(150_000_000));
     Receipt {
         id: hold.id,
+        of: None,
         key: hold.key,
         at,
         model: Arc::clone(&hold.model),
@@ -206,6 +207,7 @@ fn receipt(hold: &OpenHold, at: Timestamp) -> Receipt {
         service: ServiceTier::Standard,
         lines: vec![line(Class::Input, 1_234), line(Class::Output, 567)],
         cost: Money::from_nano(270_150),
+        provider_cost: None,
         held: hold.amount,
         price: Arc::clone(&hold.price),
         first_byte_ms: Some(300),

@@ -61,6 +61,7 @@ pub(crate) fn hold(id: RequestId, key: KeyId, amount: u64) -> OpenHold {
 pub(crate) fn receipt(hold: &OpenHold, cost: u64) -> Receipt {
     Receipt {
         id: hold.id,
+        of: None,
         key: hold.key,
         at: NOW,
         model: Arc::clone(&hold.model),
@@ -74,6 +75,7 @@ pub(crate) fn receipt(hold: &OpenHold, cost: u64) -> Receipt {
         service: ServiceTier::Standard,
         lines: Vec::new(),
         cost: Money::from_nano(cost),
+        provider_cost: None,
         held: hold.amount,
         price: Arc::clone(&hold.price),
         first_byte_ms: Some(1),

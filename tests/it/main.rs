@@ -16,6 +16,7 @@ mod gateway;
 mod headers;
 mod limits;
 mod models;
+mod prices;
 mod providers;
 mod reload;
 mod routing;

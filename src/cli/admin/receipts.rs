@@ -1,14 +1,11 @@
-//! `conduit admin receipts` and `conduit admin explain`.
-
-use std::fmt::Write as _;
+//! `conduit admin receipts`.
 
 use clap::Args;
 
-use crate::admin::receipts::{Explain, Explanation, ListReceipts, PAGE, ReceiptView};
+use crate::admin::receipts::{ListReceipts, PAGE, ReceiptView};
 use crate::cli::session::Session;
-use crate::cli::{ConfigArg, Failure, csv, output, session};
+use crate::cli::{ConfigArg, Failure, csv, output};
 use crate::domain::pattern::Pattern;
-use crate::domain::request_id::RequestId;
 use crate::domain::window::Timestamp;
 use crate::store::Statuses;
 
@@ -143,60 +140,4 @@ fn row(receipt: &ReceiptView) -> Vec<String> {
         receipt.cost_usd.to_string(),
         receipt.held_usd.to_string(),
     ]
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ExplainArgs {
-    /// The id of the call: x-conduit-request-id in its answer
-    request: RequestId,
-    /// Print JSON, for programs
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    config: ConfigArg,
-}
-
-impl ExplainArgs {
-    pub(in crate::cli) fn run(self) -> Result<(), Failure> {
-        let explanation = session::run(&self.config, Explain { id: self.request })?;
-        if self.json { output::json(&explanation) } else { describe(&explanation) }
-    }
-}
-
-fn describe(explanation: &Explanation) -> Result<(), Failure> {
-    let receipt = &explanation.receipt;
-    let key_name = receipt.key_name.as_deref().unwrap_or_default();
-    let first_byte =
-        receipt.first_byte_ms.map_or_else(String::new, |ms| format!("{ms} ms to the first byte, "));
-    let mut text = String::new();
-    for (name, value) in [
-        ("request", receipt.id.to_string()),
-        ("key", format!("{} {key_name}", receipt.key_id)),
-        (
-            "model",
-            format!("{} at {} as {}", receipt.model, receipt.provider, receipt.upstream_model),
-        ),
-        ("endpoint", receipt.endpoint.clone()),
-        ("began", receipt.began.to_string()),
-        ("posted", receipt.at.to_string()),
-        ("took", format!("{first_byte}{} ms in all", receipt.total_ms)),
-        ("status", format!("{}, {}", receipt.status, receipt.ending.name())),
-        ("metered", receipt.metered.name().to_owned()),
-        ("price", format!("{}, {} tier", receipt.price, receipt.service_tier)),
-        ("held", format!("{} USD", receipt.held_usd)),
-    ] {
-        let _ = writeln!(text, "{name:<10}{}", value.trim_end());
-    }
-    output::answer(&text)?;
-    if !receipt.lines.is_empty() {
-        let rows = receipt.lines.iter().map(|line| {
-            let price = line.usd_per_million.to_string();
-            vec![line.class.clone(), line.count.to_string(), price, line.usd.clone()]
-        });
-        let mut rows: Vec<_> = rows.collect();
-        let sum = explanation.sum_usd.clone();
-        rows.push(vec!["sum".to_owned(), String::new(), String::new(), sum]);
-        output::table(&["Class", "Count", "USD per million", "USD"], &rows, &[1, 2, 3])?;
-    }
-    output::answer(&format!("cost      {} USD: {}\n", receipt.cost_usd, explanation.because))
 }

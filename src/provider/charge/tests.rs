@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::money::Rate;
-use crate::domain::price::{Overlay, Price, Rates};
+use crate::domain::price::{Overlay, Price, Rates, Variant};
 
 fn rates(pairs: &[(Class, u64)]) -> Rates {
     let mut rates = Rates::default();
@@ -13,7 +13,7 @@ fn rates(pairs: &[(Class, u64)]) -> Rates {
 }
 
 fn priced(pairs: &[(Class, u64)]) -> Arc<Pricing> {
-    Arc::new(Pricing::Priced(Price { base: rates(pairs), overlays: vec![] }))
+    Arc::new(Pricing::Priced(Price { base: rates(pairs), ..Price::default() }))
 }
 
 /// Ten nano-dollars for a token in, forty for one out.
@@ -34,11 +34,22 @@ struct Case {
 
 impl Case {
     fn of(endpoint: Endpoint, pricing: Arc<Pricing>) -> Self {
-        let asked = Asked { prompt_bytes: 40, characters: 30, audio_bytes: 32_000, images: 2 };
+        let asked = Asked {
+            prompt_bytes: 40,
+            characters: 30,
+            audio_bytes: 32_000,
+            images: 2,
+            ..Asked::default()
+        };
         Self { endpoint, asked, pricing, prefer: false }
     }
 
     fn charge(&self, metering: &Metering, fate: Fate) -> (u64, Metered) {
+        let (bill, metered) = self.bill(metering, fate);
+        (bill.cost.nano(), metered)
+    }
+
+    fn bill(&self, metering: &Metering, fate: Fate) -> (Bill, Metered) {
         let other = |model: &str| (model == "wise").then(|| priced(&[(Class::Input, 1_000)]));
         let terms = Terms {
             endpoint: self.endpoint,
@@ -48,8 +59,46 @@ impl Case {
             prefer_provider_cost: self.prefer,
             held: Money::from_nano(999_999),
         };
-        let (bill, metered) = charge(&terms, metering, fate);
-        (bill.cost.nano(), metered)
+        charge(&terms, metering, fate)
+    }
+}
+
+#[test]
+fn each_line_says_whose_list_its_rate_is_from() {
+    let extra = |model: Option<&str>| Extra { model: model.map(Into::into), usage: used(1, 0) };
+    let metering = stream(|report| {
+        report.usage = Some(used(2, 1));
+        report.extra = vec![extra(Some("wise")), extra(None), extra(Some("nobody"))];
+    });
+    let (bill, _) = Case::of(Endpoint::Messages, chat()).bill(&metering, Fate::Answered);
+    let models: Vec<_> = bill.lines.iter().map(|line| line.model.as_deref()).collect();
+    assert_eq!(models, [None, None, Some("wise"), None, None]);
+    assert_eq!(bill.cost.nano(), 20 + 40 + 1_000 + 10 + 10);
+    let taken_over = stream(|report| {
+        report.usage = Some(used(2, 0));
+        report.served_by = Some("wise".into());
+    });
+    let (bill, _) = Case::of(Endpoint::Messages, chat()).bill(&taken_over, Fate::Answered);
+    assert_eq!((bill.lines[0].model.as_deref(), bill.cost.nano()), (Some("wise"), 2_000));
+}
+
+#[test]
+fn an_image_costs_what_was_wanted_and_one_without_a_price_the_whole_hold() {
+    let variant = |words, nano: u64| {
+        Variant::new(Class::Image, words, Rate::from_nano_per_million(nano * 1_000_000)).unwrap()
+    };
+    let variants = vec![variant("1x1", 5), variant("hd 1x1", 9)];
+    let pricing = Arc::new(Pricing::Priced(Price { variants, ..Price::default() }));
+    for (size, quality, cost) in [("1x1", "", 10), ("1x1", "hd", 18), ("2x2", "hd", 999_999)] {
+        let mut case = Case::of(Endpoint::ImageGenerations, Arc::clone(&pricing));
+        case.asked.wanted = Wanted {
+            image_size: Some(size.into()),
+            image_quality: Some(quality.into()),
+            search_context: None,
+        };
+        let report = AnswerReport { images: 2, ..AnswerReport::default() };
+        let (charged, _) = case.charge(&Metering::from(&report), Fate::Answered);
+        assert_eq!(charged, cost, "{size} {quality}");
     }
 }
 
@@ -97,7 +146,8 @@ fn the_tier_that_was_served_and_the_whole_prompt_set_the_price() {
             rates: rates(&[(Class::Input, 20)]),
         },
     ];
-    let price = Price { base: rates(&[(Class::Input, 10), (Class::CacheRead, 1)]), overlays };
+    let base = rates(&[(Class::Input, 10), (Class::CacheRead, 1)]);
+    let price = Price { base, overlays, ..Price::default() };
     let case = Case::of(Endpoint::Chat, Arc::new(Pricing::Priced(price)));
     let cost = |usage: Usage, service| {
         let report = AnswerReport { usage: Some(usage), service, ..AnswerReport::default() };
