@@ -4,6 +4,7 @@
 //! Used by the fuzzer (`fuzz/bin`) and by `mutation.rs`.
 
 use bytes::Bytes;
+use conduit::catalogue::import;
 use conduit::domain::codec::Decoder;
 use conduit::domain::key::Secret;
 use conduit::domain::receipt::Receipt;
@@ -19,7 +20,7 @@ use serde_json::{Map, Value};
 
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
-pub(crate) const TARGETS: [Target; 10] = [
+pub(crate) const TARGETS: [Target; 11] = [
     ("request", request),
     ("form", form),
     ("stream", stream),
@@ -28,6 +29,7 @@ pub(crate) const TARGETS: [Target; 10] = [
     ("translate_request", translate_request),
     ("translate_answer", translate_answer),
     ("translate_stream", translate_stream),
+    ("price_import", price_import),
     ("journal", journal),
     ("secret", secret),
 ];
@@ -185,6 +187,12 @@ pub(crate) fn translate_stream(data: &[u8]) {
     let whole = all(&mut std::iter::once(&rest[..]));
     assert_eq!(all(&mut pieces(&rest)), whole, "pieces do not matter");
 }
+pub(crate) fn price_import(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = import::read(text, "2026-01-01");
+    }
+}
+
 pub(crate) fn journal(data: &[u8]) {
     for record in read_frames(data) {
         let _ = record;
