@@ -114,6 +114,8 @@ pub(super) struct Provider {
 
 /// Where what Amazon's calls are signed with is to be found.
 pub(super) struct AwsPlaces {
+    /// One stands in the file itself, which was reported already.
+    pub(super) has_secret: bool,
     pub(super) access_key_id: Place,
     pub(super) secret_access_key: Place,
     pub(super) session_token: Place,
@@ -383,16 +385,20 @@ fn provider(name: At<String>, mut section: Section<'_>) -> Provider {
     provider
 }
 
+/// What calls to Amazon are signed with, and where it may be kept.
+const AWS_SECRETS: [(&str, &str); 3] = [
+    ("access_key_id", "`access_key_id_env`, `…_file` or `…_credential`"),
+    ("secret_access_key", "`secret_access_key_env`, `…_file` or `…_credential`"),
+    ("session_token", "`session_token_env`, `…_file` or `…_credential`"),
+];
+
 fn aws_places(section: &mut Section<'_>) -> AwsPlaces {
-    for (key, place) in [
-        ("access_key_id", "`access_key_id_env`, `…_file` or `…_credential`"),
-        ("secret_access_key", "`secret_access_key_env`, `…_file` or `…_credential`"),
-        ("session_token", "`session_token_env`, `…_file` or `…_credential`"),
-    ] {
+    for (key, place) in AWS_SECRETS {
         let help = format!("name the place it is kept in: {place}");
         section.refuse(key, "a key must not be written in this file", &help);
     }
     AwsPlaces {
+        has_secret: AWS_SECRETS.iter().any(|(key, _)| section.has(key)),
         access_key_id: Place::read(
             section,
             ["access_key_id_env", "access_key_id_file", "access_key_id_credential"],

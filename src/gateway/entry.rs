@@ -81,7 +81,7 @@ fn of_models(head: &HttpRequest) -> Dialect {
         || parameters(head.query_string()).any(|(name, _)| name == "key");
     if is_google || (head.method() == Method::POST && method(head.path()).is_some()) {
         Dialect::Gemini
-    } else if headers.contains_key("anthropic-version") || headers.contains_key("x-api-key") {
+    } else if headers.contains_key("anthropic-version") {
         Dialect::Anthropic
     } else {
         Dialect::OpenAi
@@ -230,7 +230,7 @@ mod tests {
             ("GET", "/v1/models/llama3:8b", "authorization", OpenAi),
             ("GET", "/v1/models", "authorization", OpenAi),
             ("GET", "/v1/models", "anthropic-version", Anthropic),
-            ("GET", "/v1/models", "x-api-key", Anthropic),
+            ("GET", "/v1/models", "x-api-key", OpenAi),
             ("GET", "/v1/models", "x-goog-api-key", Gemini),
             ("GET", "/v1/models?key=secret", "accept", Gemini),
         ] {

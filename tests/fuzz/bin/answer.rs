@@ -1,3 +1,5 @@
+//! Feeds the fuzzer's bytes to the target `answer`.
+
 #![no_main]
 
 #[path = "../targets.rs"]

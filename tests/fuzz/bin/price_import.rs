@@ -1,3 +1,5 @@
+//! Feeds the fuzzer's bytes to the target `price_import`.
+
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,3 +1,5 @@
+//! Feeds the fuzzer's bytes to the target `request`.
+
 #![no_main]
 
 #[path = "../targets.rs"]
