@@ -13,8 +13,8 @@ use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::store::ReceiptFilter;
 
-/// An attempt may be posted after its call: when a provider's answer is read to its end.
-const POSTED_LATER_MS: u64 = 60 * 60 * 1_000;
+/// Later attempts are posted after the first, which has the call's own id; none takes so long.
+const POSTED_LATER_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Shows how the cost of a call came about.
 #[derive(Clone, Debug, Serialize, Deserialize)]

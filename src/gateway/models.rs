@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::entry::{dialect, parameters};
 use super::{Edge, identify};
-use crate::catalogue::Catalogue;
+use crate::catalogue::Prices;
 use crate::clock;
 use crate::config::live::Snapshot;
-use crate::config::{Provider, Route, Routes, Target};
+use crate::config::{Config, Provider, Route, Routes, Target};
 use crate::domain::key::KeyRecord;
 use crate::domain::pattern::Pattern;
 use crate::domain::window::Timestamp;
@@ -32,6 +32,8 @@ struct Model {
     /// Seconds since 1970.
     created: u64,
     max_output_tokens: Option<u64>,
+    /// What is in force, for what the catalogue knows of it.
+    prices: Arc<Prices>,
 }
 
 /// `GET /v1/models` and Google's of the same name.
@@ -67,8 +69,8 @@ pub(super) fn one(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiEr
         name.insert_str(0, "tunedModels/");
     }
     let created = snapshot.loaded_at.millis() / 1000;
-    let routes = &snapshot.config.routes;
-    let found = account.record().may_use(&name).then(|| written_out(routes, &name, created));
+    let found =
+        account.record().may_use(&name).then(|| written_out(&snapshot.config, &name, created));
     let model = found.flatten().ok_or(ApiError::NoSuchModel(name))?;
     Ok(HttpResponse::Ok().json(match dialect(head) {
         Dialect::OpenAi | Dialect::Bedrock => openai(&model),
@@ -83,7 +85,7 @@ async fn gather(edge: &Edge, snapshot: &Snapshot, key: &KeyRecord) -> Vec<Model>
     let created = snapshot.loaded_at.millis() / 1000;
     let mut models = BTreeMap::new();
     for (name, _) in routes.names().filter(|(name, _)| key.may_use(name)) {
-        if let Some(model) = written_out(routes, name, created) {
+        if let Some(model) = written_out(&snapshot.config, name, created) {
             models.insert(name.to_owned(), model);
         }
     }
@@ -93,7 +95,7 @@ async fn gather(edge: &Edge, snapshot: &Snapshot, key: &KeyRecord) -> Vec<Model>
         for offer in offered.get(&provider.name).into_iter().flat_map(|offers| offers.iter()) {
             for name in names_of(routes, provider, offer).filter(|name| key.may_use(name)) {
                 let created = offer.created.unwrap_or(created);
-                if let Some(model) = written_out(routes, &name, created) {
+                if let Some(model) = written_out(&snapshot.config, &name, created) {
                     models.entry(name).or_insert(model);
                 }
             }
@@ -103,14 +105,15 @@ async fn gather(edge: &Edge, snapshot: &Snapshot, key: &KeyRecord) -> Vec<Model>
 }
 
 /// The model that a name leads to.
-fn written_out(routes: &Routes, name: &str, created: u64) -> Option<Model> {
-    let found = routes.find(name)?;
+fn written_out(config: &Config, name: &str, created: u64) -> Option<Model> {
+    let found = config.route(name)?;
     Some(Model {
         name: name.to_owned(),
         upstream_name: found.upstream_model.into_owned(),
         provider: Arc::clone(found.provider),
         created,
         max_output_tokens: found.route.and_then(|route| route.max_output_tokens),
+        prices: Arc::clone(&config.prices),
     })
 }
 
@@ -167,8 +170,7 @@ impl Model {
     /// The most tokens of a prompt and of an answer, as far as the catalogue or the file knows them.
     fn limits(&self) -> (Option<u64>, Option<u64>) {
         let catalogue = self.provider.kind.preset().catalogue;
-        let listed =
-            catalogue.and_then(|name| Catalogue::embedded().find(name, &self.upstream_name));
+        let listed = catalogue.and_then(|name| self.prices.find(name, &self.upstream_name));
         let input = listed.and_then(|entry| entry.max_input_tokens);
         (input, self.max_output_tokens.or(listed.and_then(|entry| entry.max_output_tokens)))
     }

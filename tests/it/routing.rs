@@ -4,6 +4,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conduit::admin::Verb;
+use conduit::admin::explain::Explain;
 use conduit::admin::keys::CreateKey;
 use conduit::domain::receipt::{Ending, Metered};
 use serde_json::json;
@@ -149,6 +151,10 @@ fn what_may_have_been_charged_is_billed_beside_the_attempt_that_served() {
         let sum = conduit::domain::money::Money::from_nano(estimate(0, 0) + POLITE).to_string();
         assert_eq!(answer.header("x-conduit-cost"), Some(&*sum), "{case}");
         assert_eq!(answer.header("x-conduit-request-id"), Some(&*failed.id.to_string()), "{case}");
+        assert_eq!((failed.of, served.of), (None, Some(failed.id)), "{case}");
+        let explained = Explain { id: failed.id }.run(gateway.desk()).unwrap();
+        assert_eq!(explained.attempts.len(), 1, "{case}");
+        assert_eq!(explained.with_attempts_usd.to_string(), sum, "{case}");
     }
 }
 
