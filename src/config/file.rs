@@ -114,6 +114,8 @@ pub(super) struct Provider {
 
 /// Where what Amazon's calls are signed with is to be found.
 pub(super) struct AwsPlaces {
+    /// One of them is itself written, which has been reported.
+    pub(super) has_secrets: bool,
     pub(super) access_key_id: Place,
     pub(super) secret_access_key: Place,
     pub(super) session_token: Place,
@@ -392,7 +394,9 @@ fn aws_places(section: &mut Section<'_>) -> AwsPlaces {
         let help = format!("name the place it is kept in: {place}");
         section.refuse(key, "a key must not be written in this file", &help);
     }
+    let secrets = ["access_key_id", "secret_access_key", "session_token"];
     AwsPlaces {
+        has_secrets: secrets.iter().any(|key| section.has(key)),
         access_key_id: Place::read(
             section,
             ["access_key_id_env", "access_key_id_file", "access_key_id_credential"],

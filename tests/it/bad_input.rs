@@ -308,7 +308,7 @@ fn a_wrong_method_or_path_is_answered_in_the_same_shape() {
         ("GET", "/v2/models", None),
         ("POST", "/v1/chat/completions/", None),
         ("POST", "/v1/chat//completions", None),
-        ("POST", "/v1/images/generations", None),
+        ("POST", "/v1/images/variations", None),
         ("GET", "/admin/v1/keys/list", None),
         ("POST", "/admin/v1/keys/create", None),
         ("GET", "/../etc/passwd", None),

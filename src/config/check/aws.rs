@@ -88,7 +88,7 @@ pub(super) fn resolve(
     let is_own = address::is_presets_own(preset, base_url);
     let credentials = if !places.is_absent() {
         written_credentials(written, has_key, context)
-    } else if has_key || !is_own || context.secrets == Secrets::Skip {
+    } else if has_key || places.has_secrets || !is_own || context.secrets == Secrets::Skip {
         None
     } else {
         usual_credentials(written, context)
