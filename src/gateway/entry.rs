@@ -6,6 +6,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
+use actix_web::http::header::AUTHORIZATION;
 
 use crate::error::ApiError;
 use crate::provider::address::decoded;
@@ -76,12 +77,14 @@ pub(super) fn dialect(head: &HttpRequest) -> Dialect {
 /// them apart.
 fn of_models(head: &HttpRequest) -> Dialect {
     let headers = head.headers();
-    let is_google = headers.contains_key("x-goog-api-key")
+    // With a bearer key it may be anybody.
+    let has = |name: &str| headers.contains_key(name) && !headers.contains_key(AUTHORIZATION);
+    let is_google = has("x-goog-api-key")
         || headers.contains_key("x-goog-api-client")
         || parameters(head.query_string()).any(|(name, _)| name == "key");
     if is_google || (head.method() == Method::POST && method(head.path()).is_some()) {
         Dialect::Gemini
-    } else if headers.contains_key("anthropic-version") {
+    } else if headers.contains_key("anthropic-version") || has("x-api-key") {
         Dialect::Anthropic
     } else {
         Dialect::OpenAi
@@ -230,7 +233,7 @@ mod tests {
             ("GET", "/v1/models/llama3:8b", "authorization", OpenAi),
             ("GET", "/v1/models", "authorization", OpenAi),
             ("GET", "/v1/models", "anthropic-version", Anthropic),
-            ("GET", "/v1/models", "x-api-key", OpenAi),
+            ("GET", "/v1/models", "x-api-key", Anthropic),
             ("GET", "/v1/models", "x-goog-api-key", Gemini),
             ("GET", "/v1/models?key=secret", "accept", Gemini),
         ] {

@@ -224,6 +224,26 @@ fn a_gemini_call_goes_through_as_it_is_but_for_its_key() {
 }
 
 #[test]
+fn a_stream_of_googles_that_is_a_list_is_metered_too() {
+    let part = |text: &str, out: u64| {
+        format!(
+            r#"{{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{text}"}}]}},"finishReason":"STOP","index":0}}],"usageMetadata":{{"promptTokenCount":30,"candidatesTokenCount":{out},"totalTokenCount":{}}}}}"#,
+            30 + out
+        )
+    };
+    let list = format!("[{}\n,\r\n{}\n]\n", part("Hi", 20), part(" there", 50));
+    let body = list.clone();
+    let upstream = Upstream::with(move |_| vec![send(answer_with("200 OK", &[], &body))]);
+    let gateway = with_gemini(&upstream).start();
+    let header = gateway.key().header();
+    let path = "/v1beta/models/gemini-x:streamGenerateContent";
+    let answer = call(&gateway, path, &[&header], GEMINI_CALL);
+    assert_eq!((answer.status, answer.text()), (200, list));
+    assert_eq!(upstream.last().path, path);
+    assert_eq!(gateway.receipt(1).cost.nano(), crate::gateway::cost(30, 50));
+}
+
+#[test]
 fn a_call_to_bedrock_is_signed_and_has_its_model_in_the_path() {
     let body = r#"{"output":{"message":{"role":"assistant","content":[{"text":"Hi"}]}},"stopReason":"end_turn","usage":{"inputTokens":3,"outputTokens":2,"totalTokens":5}}"#;
     let upstream = Upstream::with(move |_| vec![send(answer_with("200 OK", &[], body))]);
