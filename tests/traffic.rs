@@ -25,6 +25,7 @@ use conduit::domain::money::{Money, Rate};
 use conduit::domain::price::{Overlay, Price, Pricing, Rates};
 use conduit::domain::receipt::Metered;
 use conduit::domain::usage::{Class, ServiceTier, Usage};
+use conduit::provider::bounds::{Model, bounds};
 use conduit::provider::charge::{Asked, Fate, Metering, Terms, charge};
 use conduit::provider::endpoint::{Dialect, Endpoint};
 use conduit::provider::kind::Kind;
@@ -512,6 +513,49 @@ fn requests_that_were_answered_are_calls() {
         assert_eq!(left, before, "{id}");
     }
     println!("{count} requests");
+}
+
+/// Calls whose prompt was not all in the body, and why that cannot be seen there.
+const NOT_IN_THE_BODY: [(&str, &str); 5] = [
+    ("venice-", "Venice, which has no kind of its own, puts a long prompt of its own before each"),
+    (
+        "openai-openai-responses-s200-daabfff7",
+        "`reasoning.mode: pro` reads the prompt several times",
+    ),
+    ("gemini-gemini-generate-s200-41fd32f9", "a cached prompt, see the bounds of unseen input"),
+    ("openai-openai-responses-j200-6dffd2f1", "results of a search in an earlier answer"),
+    ("vertex-", "replayed as Gemini"),
+];
+
+/// No recorded call used more of a prompt than is set aside for it, where the body says what is asked.
+#[test]
+fn no_prompt_came_to_more_than_its_bound() {
+    let Some(recordings) = recordings() else { return };
+    let mut count = 0;
+    let mut above = Vec::new();
+    for recording in recordings.iter().filter(|recording| recording.cassette.status == 200) {
+        let id = &recording.cassette.id;
+        let (Some(path), Some(expected)) = (&recording.cassette.request, recording.expected())
+        else {
+            continue;
+        };
+        if NOT_IN_THE_BODY.iter().any(|(start, _)| id.starts_with(start)) {
+            continue;
+        }
+        let body = Bytes::from(fs::read(folder().join(path)).expect("a request"));
+        let head = Head { model: Some("model"), content_type: None };
+        let Ok(call) = read(recording.endpoint, &head, &body) else { continue };
+        let model = Model { kind: recording.kind, max_input_tokens: None, max_output_tokens: None };
+        let bound = bounds(&call, call.body_bytes, model).input_tokens;
+        let used = expected.input_uncached + expected.input_cached + expected.cache_write;
+        count += 1;
+        if used > bound {
+            above.push(format!("{id}: {used} tokens, {bound} set aside"));
+        }
+    }
+    assert!(above.is_empty(), "{above:#?}");
+    println!("{count} prompts");
+    assert!(count > 200, "{count}");
 }
 
 /// Dollars that xAI reports in ticks come to what its price list says for the counts reported.

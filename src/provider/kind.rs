@@ -137,8 +137,8 @@ pub struct Preset {
 /// Who sends usage unasked was read from recorded streams that did not ask: all of `OpenRouter`'s,
 /// Groq's, Mistral's and Perplexity's had it. Where few or none were seen the kind is asked.
 ///
-/// Who has responses is what their own documentation says of the address here; the local servers have
-/// had them since 2025. Ollama's and llama.cpp's came last, so theirs must be asked for.
+/// Who has responses is what was heard of each and was not tried: the option `responses` of a provider
+/// says otherwise. Where nothing was heard, they are carried to chat.
 pub const PRESETS: [Preset; 23] = [
     Preset {
         base_url: Some("https://api.openai.com/v1"),

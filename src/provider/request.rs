@@ -61,6 +61,8 @@ pub struct Call {
     pub body_bytes: u64,
     /// Length of the members that become the prompt.
     pub prompt_bytes: u64,
+    /// Tools are declared.
+    pub tools: bool,
     /// Length of `prediction`: what is rejected of it is billed as output.
     pub predicted_bytes: u64,
     /// The body is a form: its files are not text that could be counted.
@@ -207,6 +209,7 @@ impl Call {
             service: None,
             body_bytes: body_bytes as u64,
             prompt_bytes: 0,
+            tools: false,
             predicted_bytes: 0,
             is_form: false,
             media: false,

@@ -61,6 +61,7 @@ pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError>
     let mut call = Call::new(endpoint, model, text.len());
     call.models.push(slot);
     call.prompt_bytes = body.length(&PROMPT);
+    call.tools = body.has(Body::Tools);
     if endpoint == Endpoint::CountTokens {
         return Ok(call);
     }

@@ -49,6 +49,7 @@ pub(super) fn read(endpoint: Endpoint, model: &str, text: &str) -> Result<Call, 
     let mut call = Call::new(endpoint, model.to_owned(), text.len());
     named(&body, &mut call)?;
     call.prompt_bytes = body.length(&PROMPT);
+    call.tools = body.has(Body::Tools);
     match endpoint {
         Endpoint::GenerateContent | Endpoint::StreamGenerateContent => generate(&body, &mut call)?,
         Endpoint::GeminiCountTokens => count(&body, &mut call)?,

@@ -1,7 +1,7 @@
 //! OpenAI's chat completions, completions, embeddings and moderations.
 
 use super::parts::{self, Media};
-use super::scan::{Member, Object, members, word};
+use super::scan::{Member, Object, members, objects, word};
 use super::splice::{self, Cap, Options};
 use super::{Call, CapField, RequestError};
 use crate::domain::usage::ServiceTier;
@@ -42,6 +42,7 @@ members!(
 );
 
 members!(StreamOptions { IncludeUsage = "include_usage" as "stream_options.include_usage" });
+members!(Tool { Type = "type" as "tools.type" });
 members!(SearchOptions { ContextSize = "search_context_size" as "web_search_options.search_context_size" });
 members!(LiveSearch { MaxResults = "max_search_results" as "search_parameters.max_search_results" });
 
@@ -76,6 +77,7 @@ pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError>
     call.choices = choices(&body, endpoint)?;
     call.service = body.word(Body::ServiceTier).map(|word| ServiceTier::from_word(&word));
     call.prompt_bytes = body.length(&PROMPT);
+    call.tools = body.has(Body::Tools) || body.has(Body::Functions);
     call.predicted_bytes = body.length(&[Body::Prediction]);
     call.other_models = body.has(Body::Models);
     call.set_media(media(&body, endpoint));
@@ -83,6 +85,7 @@ pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError>
         cap(&body, &mut call)?;
     }
     searches(&body, &mut call)?;
+    hosted_tools(&body, text, &mut call)?;
     Ok(call)
 }
 
@@ -97,6 +100,26 @@ fn stream_options(body: &Object<'_, Body>) -> Result<Options, RequestError> {
         Some(value) => Options::With(options.place(value)),
         None => Options::Without { start: options.start(), empty: options.is_empty() },
     })
+}
+
+/// Tools that a provider runs by itself, such as `OpenRouter`'s `openrouter:web_search`. A list that is none
+/// is for the provider to judge.
+fn hosted_tools(body: &Object<'_, Body>, text: &str, call: &mut Call) -> Result<(), RequestError> {
+    let Some(raw) = body.raw(Body::Tools) else { return Ok(()) };
+    for tool in objects(raw, "tools").unwrap_or_default() {
+        let tool: Object<'_, Tool> = Object::of_part(text, tool)?;
+        let kind = tool.word(Tool::Type).unwrap_or_default();
+        if matches!(kind.as_str(), "" | "function" | "custom") {
+            continue;
+        }
+        call.hosted_tools = true;
+        if kind.contains("web_search") {
+            call.searches = true;
+        } else {
+            call.unpriced = Some(("tools", kind));
+        }
+    }
+    Ok(())
 }
 
 /// What is asked must be there; what is in it is for the provider to judge.

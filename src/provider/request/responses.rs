@@ -55,6 +55,7 @@ pub(super) fn read(text: &str) -> Result<Call, RequestError> {
     call.background = body.flag(Body::Background)?;
     call.service = body.word(Body::ServiceTier).map(|word| ServiceTier::from_word(&word));
     call.prompt_bytes = body.length(&PROMPT);
+    call.tools = body.has(Body::Tools);
     let cap = splice::cap(&body, Body::MaxOutputTokens, CapField::MaxOutputTokens)?;
     call.set_caps(cap.into_iter().collect());
     call.cap_slot = Some(splice::cap_slot(&body, Body::MaxOutputTokens, r#""max_output_tokens":"#));

@@ -303,6 +303,21 @@ fn any_options() -> impl Strategy<Value = Option<Value>> {
     ]
 }
 
+#[test]
+fn tools_of_chat_that_the_provider_runs_are_seen() {
+    let tools = |tools: &str| {
+        let body = format!(r#"{{"model":"m","messages":[],"tools":{tools}}}"#);
+        read(Endpoint::Chat, &Head::default(), body.as_bytes()).expect("a call")
+    };
+    let own = tools(r#"[{"type":"function","function":{"name":"f"}},{"type":"custom"}]"#);
+    assert!(own.tools && !own.hosted_tools);
+    let search = tools(r#"[{"type":"openrouter:web_search"}]"#);
+    assert!(search.hosted_tools && search.searches && search.unpriced.is_none());
+    let other = tools(r#"[{"type":"code_execution"}]"#);
+    assert_eq!(other.unpriced, Some(("tools", "code_execution".to_owned())));
+    assert!(!tools(r#"{"type":"code_execution"}"#).hosted_tools, "for the provider to judge");
+}
+
 proptest! {
     #[test]
     fn the_edits_are_made_and_all_else_stays(
