@@ -18,7 +18,7 @@ use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Health, Offers, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
-use crate::store::{Found, Retention, Store, StoreError};
+use crate::store::{Ends, Found, Retention, Store, StoreError};
 use crate::{alerts, clock, logging};
 
 /// How long a command may have the store open while the server starts.
@@ -134,6 +134,7 @@ impl Server {
             let data = web::Data::new(desk.clone());
             App::new().app_data(data).configure(socket::routes)
         })
+        .on_connect(socket::meet)
         .workers(1)
         .shutdown_timeout(1)
         .disable_signals()
@@ -141,7 +142,7 @@ impl Server {
         .run();
 
         follow_config(&live, &ledger);
-        let retention = delete_old_receipts(&live, &ledger)?;
+        let retention = delete_what_is_old(&live, &ledger)?;
         let alerts = tell_alerts(&live, &ledger, &tls);
         let watch = live.watch();
         if let Err(error) = &watch {
@@ -206,12 +207,17 @@ fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     });
 }
 
-/// Deletes receipts that are older than the configuration keeps them.
-fn delete_old_receipts(live: &Arc<Live>, ledger: &Ledger) -> io::Result<Retention> {
+/// Deletes what is older than the configuration keeps it.
+fn delete_what_is_old(live: &Arc<Live>, ledger: &Ledger) -> io::Result<Retention> {
     let live = Arc::clone(live);
     Retention::start(Arc::clone(ledger.store()), move || {
-        let keep = live.snapshot().config.store.receipts_keep_ms;
-        Timestamp::from_millis(clock::now().millis().saturating_sub(keep))
+        let config = &live.snapshot().config;
+        let now = clock::now().millis();
+        let before = |keep: u64| Timestamp::from_millis(now.saturating_sub(keep));
+        Ends {
+            receipts: before(config.store.receipts_keep_ms),
+            audit: before(config.admin.audit_keep_ms),
+        }
     })
 }
 

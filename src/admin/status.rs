@@ -1,5 +1,6 @@
 //! How the server is doing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
@@ -8,11 +9,11 @@ use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
 /// Asks how the server is doing.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportStatus {}
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
     /// Whether a server answered; `false` when the store was opened by the command itself.
@@ -25,7 +26,7 @@ pub struct Status {
     pub config: Option<ConfigStatus>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     pub file: String,
     /// How often a configuration was put in force since the start.
@@ -41,6 +42,7 @@ pub struct ConfigStatus {
 impl Verb for ReportStatus {
     type Answer = Status;
     const PATH: &'static str = "status";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Status, AdminError> {
         let ledger = &desk.ledger;

@@ -79,7 +79,7 @@ fn program() -> String {
 
 /// Makes the first key and shows how to use it, or says that there are keys already.
 fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
-    let keys = ListKeys { all: false }.run(desk)?;
+    let keys = ListKeys::default().run(desk)?;
     let (program, config) = (program(), config.display());
     if !keys.is_empty() {
         let count = keys.len();

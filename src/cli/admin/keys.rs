@@ -383,7 +383,8 @@ fn done(key: &KeyView, what: &str, json: bool) -> Result<(), Failure> {
 
 impl List {
     fn run(self) -> Result<(), Failure> {
-        let keys = session::run(&self.common.config, ListKeys { all: self.all })?;
+        let keys =
+            session::run(&self.common.config, ListKeys { all: self.all, ..ListKeys::default() })?;
         if self.common.json {
             return output::json(&keys);
         }
