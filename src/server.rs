@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server as ActixServer, ServerHandle};
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use futures_util::future::OptionFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{Desk, socket};
 use crate::catalogue::saved;
+use crate::admin::{AdminError, Desk, http, password, socket};
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
@@ -33,6 +35,8 @@ pub enum ServeError {
     Listen { address: SocketAddr, reason: io::Error },
     #[error("cannot make the admin socket {path}: {reason}")]
     Socket { path: PathBuf, reason: io::Error },
+    #[error("the admin password of the configuration cannot be taken: {0}")]
+    Password(#[from] AdminError),
     #[error("the server failed: {0}")]
     Failed(#[from] io::Error),
 }
@@ -52,7 +56,9 @@ pub struct Server {
     live: Arc<Live>,
     ledger: Arc<Ledger>,
     listeners: Vec<TcpListener>,
-    admin: std::os::unix::net::UnixListener,
+    /// Where the admin API answers; none if the configuration says so.
+    admin_listeners: Vec<TcpListener>,
+    socket: std::os::unix::net::UnixListener,
 }
 
 impl Server {
@@ -70,10 +76,21 @@ impl Server {
             listen(*address).map_err(|reason| ServeError::Listen { address: *address, reason })
         };
         let listeners = config.server.listen.iter().map(listen).collect::<Result<_, _>>()?;
+        let admin_listeners = match config.admin.listen.iter().map(listen).collect() {
+            Ok(listeners) => listeners,
+            // A gateway that ran without this door must not fail for want of it.
+            Err(error) if config.admin.listen_is_default => {
+                tracing::warn!("there is no admin API over HTTP: {error}; see `admin.listen`");
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
         let path = &config.admin.socket;
-        let admin = socket::listen(path)
+        let socket = socket::listen(path)
             .map_err(|reason| ServeError::Socket { path: path.clone(), reason })?;
-        Ok(Self { live, ledger, listeners, admin })
+        let server = Self { live, ledger, listeners, admin_listeners, socket };
+        password::follow(&server.desk(), config)?;
+        Ok(server)
     }
 
     /// What the admin verbs work on.
@@ -86,6 +103,11 @@ impl Server {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    /// Where the admin API answers, with the ports that were really bound.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.admin_listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
     /// Serves until SIGTERM or SIGINT, or until `stop` resolves.
     pub fn run(self, stop: impl Future<Output = ()> + 'static) -> Result<(), ServeError> {
         actix_web::rt::System::new().block_on(self.serve(stop))
@@ -95,7 +117,8 @@ impl Server {
         // Before anybody is told that the server runs.
         let signals = Signals::listen()?;
         let desk = self.desk();
-        let Self { live, ledger, listeners, admin } = self;
+        let administration = self.admin_addresses();
+        let Self { live, ledger, listeners, admin_listeners, socket } = self;
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
         let offers = Arc::new(Offers::default());
@@ -130,6 +153,9 @@ impl Server {
             }
             server.run()
         };
+        let api = (!admin_listeners.is_empty())
+            .then(|| serve_admin(&desk, admin_listeners))
+            .transpose()?;
         let admin = HttpServer::new(move || {
             let data = web::Data::new(desk.clone());
             App::new().app_data(data).configure(socket::routes)
@@ -138,7 +164,7 @@ impl Server {
         .workers(1)
         .shutdown_timeout(1)
         .disable_signals()
-        .listen_uds(admin)?
+        .listen_uds(socket)?
         .run();
 
         follow_config(&live, &ledger);
@@ -150,27 +176,30 @@ impl Server {
         }
         tracing::info!(
             listen = ?addresses,
+            admin = ?administration,
             config = %live.path().display(),
             version = env!("CARGO_PKG_VERSION"),
             "conduit serves"
         );
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-        let (gateway_handle, admin_handle) = (gateway.handle(), admin.handle());
+        let handles: Vec<_> =
+            [Some(&gateway), Some(&admin), api.as_ref()].into_iter().flatten().map(ActixServer::handle).collect();
         let orderly = async {
             tokio::select! {
                 () = signals.told_to_stop(Arc::clone(&live)) => {}
                 () = stop => {}
             }
-            shut_down(&stopping, &gateway_handle, &admin_handle).await;
+            shut_down(&stopping, &handles).await;
         };
-        let (served, administered, ()) = tokio::join!(gateway, admin, orderly);
+        let (served, administered, answered, ()) =
+            tokio::join!(gateway, admin, OptionFuture::from(api), orderly);
         drop((watch, retention));
         alerts.abort();
         let _ = std::fs::remove_file(&config.admin.socket);
         ledger.store().journal().close();
         tracing::info!("conduit has stopped");
-        served.and(administered).map_err(ServeError::from)
+        served.and(administered).and(answered.unwrap_or(Ok(()))).map_err(ServeError::from)
     }
 }
 
@@ -200,6 +229,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     let ledger = Arc::clone(ledger);
     live.on_change(move |snapshot| {
+        let desk = Desk { ledger: Arc::clone(&ledger), live: None };
+        if let Err(error) = password::follow(&desk, &snapshot.config) {
+            tracing::error!("the admin password stays what it was: {error}");
+        }
         logging::set_filter(&snapshot.config.log.filter);
         if let Err(error) = ledger.set_policy(policy(&snapshot.config)) {
             tracing::error!("the accounts keep the windows they had: {error}");
@@ -261,10 +294,28 @@ fn tell_alerts(
     actix_web::rt::spawn(async move { queue.deliver(&live, tls).await })
 }
 
-async fn shut_down(stopping: &Stopping, gateway: &ServerHandle, admin: &ServerHandle) {
+/// The server of the admin API.
+fn serve_admin(desk: &Desk, listeners: Vec<TcpListener>) -> io::Result<ActixServer> {
+    let door = web::Data::new(http::Door::new(desk.clone()));
+    let mut server = HttpServer::new(move || {
+        App::new().wrap(from_fn(http::guard)).app_data(door.clone()).configure(http::routes)
+    })
+    .workers(1)
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(1)
+    .disable_signals();
+    for listener in listeners {
+        server = server.listen(listener)?;
+    }
+    Ok(server.run())
+}
+
+/// Ends the gateway first, so that administrators see it end.
+async fn shut_down(stopping: &Stopping, handles: &[ServerHandle]) {
     tracing::info!("stopping: no new calls; those under way may end");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stopping.begin();
-    gateway.stop(true).await;
-    admin.stop(true).await;
+    for handle in handles {
+        handle.stop(true).await;
+    }
 }

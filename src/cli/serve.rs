@@ -32,7 +32,7 @@ impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Store(error) => error.into(),
-            ServeError::Listen { .. } | ServeError::Socket { .. } | ServeError::Failed(_) => {
+            ServeError::Listen { .. } | ServeError::Password(_) | ServeError::Socket { .. } | ServeError::Failed(_) => {
                 Self::new(Exit::Failed, error.to_string())
             }
         }
