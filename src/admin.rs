@@ -9,15 +9,15 @@ pub mod audit;
 pub mod backup;
 pub mod change;
 pub mod client;
-pub mod explain;
 pub mod config;
 pub mod csv;
+pub mod explain;
 pub mod holds;
 pub mod http;
 pub mod keys;
-pub mod prices;
 pub mod models;
 pub mod password;
+pub mod prices;
 pub mod receipts;
 pub mod socket;
 pub mod status;
@@ -44,7 +44,12 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     /// The configuration in force; absent where no server runs.
     pub live: Option<Arc<Live>>,
+    /// Says how the targets of calls fare; absent where no server runs.
+    pub targets: Option<Arc<Targets>>,
 }
+
+/// Says how the targets of calls fare.
+pub type Targets = dyn Fn() -> Vec<models::TargetView> + Send + Sync;
 
 impl Desk {
     fn key_name(&self, key: KeyId) -> Option<String> {

@@ -13,8 +13,9 @@ use actix_web::{App, HttpServer, web};
 use futures_util::future::OptionFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::catalogue::saved;
+use crate::admin::models::TargetView;
 use crate::admin::{AdminError, Desk, http, password, socket};
+use crate::catalogue::saved;
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
@@ -95,7 +96,7 @@ impl Server {
 
     /// What the admin verbs work on.
     pub fn desk(&self) -> Desk {
-        Desk { ledger: Arc::clone(&self.ledger), live: Some(Arc::clone(&self.live)) }
+        Desk { ledger: Arc::clone(&self.ledger), live: Some(Arc::clone(&self.live)), targets: None }
     }
 
     /// Where calls are taken, with the ports that were really bound.
@@ -116,11 +117,12 @@ impl Server {
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         // Before anybody is told that the server runs.
         let signals = Signals::listen()?;
-        let desk = self.desk();
+        let mut desk = self.desk();
         let administration = self.admin_addresses();
         let Self { live, ledger, listeners, admin_listeners, socket } = self;
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
+        desk.targets = Some(Arc::new(targets_of(&health)));
         let offers = Arc::new(Offers::default());
         let snapshot = live.snapshot();
         let config = &snapshot.config;
@@ -183,8 +185,11 @@ impl Server {
         );
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-        let handles: Vec<_> =
-            [Some(&gateway), Some(&admin), api.as_ref()].into_iter().flatten().map(ActixServer::handle).collect();
+        let handles: Vec<_> = [Some(&gateway), Some(&admin), api.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(ActixServer::handle)
+            .collect();
         let orderly = async {
             tokio::select! {
                 () = signals.told_to_stop(Arc::clone(&live)) => {}
@@ -229,7 +234,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     let ledger = Arc::clone(ledger);
     live.on_change(move |snapshot| {
-        let desk = Desk { ledger: Arc::clone(&ledger), live: None };
+        let desk = Desk { ledger: Arc::clone(&ledger), live: None, targets: None };
         if let Err(error) = password::follow(&desk, &snapshot.config) {
             tracing::error!("the admin password stays what it was: {error}");
         }
@@ -292,6 +297,24 @@ fn tell_alerts(
     ledger.set_alarm(alarm);
     let (live, tls) = (Arc::clone(live), Arc::clone(tls));
     actix_web::rt::spawn(async move { queue.deliver(&live, tls).await })
+}
+
+/// How targets fare, as administrators are told.
+fn targets_of(health: &Arc<Health>) -> impl Fn() -> Vec<TargetView> + Send + Sync + use<> {
+    let health = Arc::clone(health);
+    move || {
+        let each = health.snapshot().into_iter().map(|standing| TargetView {
+            provider: standing.provider,
+            model: standing.model,
+            state: standing.state.to_owned(),
+            cooling_until: standing.cooling_until,
+            attempts: standing.attempts,
+            failed: standing.failed,
+            last_failure: standing.last_failure,
+            last_failure_at: standing.last_failure_at,
+        });
+        each.collect()
+    }
 }
 
 /// The server of the admin API.

@@ -4,11 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::running;
+use super::prices::{self, TargetPrice};
 use super::{AdminError, Desk, Verb};
-use crate::catalogue::Catalogue;
-use crate::config::{Provider, Route};
-use crate::domain::price::Pricing;
-use crate::provider::kind::Kind;
+use crate::config::Route;
+use crate::domain::window::Timestamp;
 
 /// Lists the providers, in the order of the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +26,23 @@ pub struct ProviderView {
     pub is_default: bool,
     /// The names of the models that lead to it.
     pub models: Vec<String>,
+    /// How it has fared since the start, by the names that models have there.
+    pub targets: Vec<TargetView>,
+}
+
+/// How calls to a model of a provider have fared since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TargetView {
+    #[serde(skip)]
+    pub provider: String,
+    pub model: String,
+    /// `healthy`, `cooling`, or `due` for the call that tries it.
+    pub state: String,
+    pub cooling_until: Option<Timestamp>,
+    pub attempts: u64,
+    pub failed: u64,
+    pub last_failure: Option<String>,
+    pub last_failure_at: Option<Timestamp>,
 }
 
 impl Verb for ListProviders {
@@ -38,6 +54,7 @@ impl Verb for ListProviders {
         let snapshot = running(desk)?.snapshot();
         let config = &snapshot.config;
         let default = config.routes.default_provider().map(|provider| &provider.name);
+        let fared = desk.targets.as_ref().map(|targets| targets()).unwrap_or_default();
         let views = config.providers.iter().map(|provider| {
             let leads_here =
                 |route: &&Route| route.targets.iter().any(|t| t.provider.name == provider.name);
@@ -46,9 +63,10 @@ impl Verb for ListProviders {
                 name: provider.name.to_string(),
                 kind: provider.kind.name().to_owned(),
                 base_url: provider.base_url.as_ref().map(ToString::to_string),
-                has_key: provider.key.is_some(),
+                has_key: !provider.keys.is_empty(),
                 is_default: default == Some(&provider.name),
                 models: models.map(|route| route.pattern.as_str().to_owned()).collect(),
+                targets: fared.iter().filter(|t| t.provider == *provider.name).cloned().collect(),
             }
         });
         Ok(views.collect())
@@ -65,32 +83,8 @@ pub struct ModelView {
     /// What clients ask for; a `*` in it stands for anything.
     pub name: String,
     pub aliases: Vec<String>,
-    /// Tried in this order.
-    pub targets: Vec<TargetView>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct TargetView {
-    pub provider: String,
-    /// What the provider is asked for.
-    pub model: String,
-    pub price: PriceState,
-    /// Where the price comes from: `config`, or the edition of the catalogue.
-    pub price_source: Option<String>,
-    pub max_output_tokens: Option<u64>,
-}
-
-/// What is known of a price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PriceState {
-    Priced,
-    /// On purpose.
-    Free,
-    /// Keys with a limit cannot use it.
-    Unknown,
-    /// It stands for many models, each with a price of its own or none.
-    Depends,
+    /// Where its calls go, and what they cost there.
+    pub targets: Vec<TargetPrice>,
 }
 
 impl Verb for ListModels {
@@ -100,43 +94,17 @@ impl Verb for ListModels {
 
     fn run(self, desk: &Desk) -> Result<Vec<ModelView>, AdminError> {
         let snapshot = running(desk)?.snapshot();
-        let views = snapshot.config.routes.list().iter().map(|route| ModelView {
-            name: route.pattern.as_str().to_owned(),
-            aliases: route.aliases.iter().map(ToString::to_string).collect(),
-            targets: route
-                .targets
-                .iter()
-                .map(|target| {
-                    let model = route.upstream_model(target, route.pattern.as_str());
-                    view(route, &target.provider, model.into_owned())
-                })
-                .collect(),
+        let config = &snapshot.config;
+        let aliases = |name: &str| {
+            let route = config.routes.list().iter().find(|r| r.pattern.as_str() == name);
+            let aliases = route.map(|route| route.aliases.iter().map(ToString::to_string));
+            aliases.map(Iterator::collect).unwrap_or_default()
+        };
+        let models = prices::show(config, None)?.models.into_iter().map(|model| ModelView {
+            aliases: aliases(&model.model),
+            name: model.model,
+            targets: model.targets,
         });
-        Ok(views.collect())
-    }
-}
-
-fn view(route: &Route, provider: &Provider, model: String) -> TargetView {
-    let catalogue = provider.kind.preset().catalogue;
-    let listed = catalogue.and_then(|name| Catalogue::embedded().find(name, &model));
-    let state = |pricing: &Pricing| match pricing {
-        Pricing::Priced(_) => PriceState::Priced,
-        Pricing::Free => PriceState::Free,
-        Pricing::Unknown => PriceState::Unknown,
-    };
-    let (price, price_source) = match (&route.price, listed) {
-        (Some(pricing), _) => (state(pricing), Some("config".to_owned())),
-        (None, Some(entry)) => (state(&entry.pricing), Some(entry.version.to_string())),
-        (None, None) if provider.kind == Kind::Echo => (PriceState::Free, None),
-        (None, None) if model.contains('*') => (PriceState::Depends, None),
-        (None, None) => (PriceState::Unknown, None),
-    };
-    let listed_output = listed.and_then(|entry| entry.max_output_tokens);
-    TargetView {
-        provider: provider.name.to_string(),
-        model,
-        price,
-        price_source,
-        max_output_tokens: route.max_output_tokens.or(listed_output),
+        Ok(models.collect())
     }
 }

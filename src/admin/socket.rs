@@ -14,18 +14,18 @@ use serde_json::json;
 
 use super::access::{CreateToken, EndSessions, ListSessions, ListTokens, RevokeToken};
 use super::adjust::{Adjust, ListAdjustments};
-use super::explain::Explain;
 use super::audit::{ListAudit, perform};
 use super::backup::{BackUp, BackUpBeside};
 use super::config::ShowConfig;
+use super::explain::Explain;
 use super::holds::ListHolds;
 use super::keys::{
     CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetKey, SetLimits, ShowKey,
 };
-use super::prices::{LONGEST, ResetPrices, ShowPrices, UpdatePrices};
-use super::receipts::ListReceipts;
 use super::models::{ListModels, ListProviders};
 use super::password::SetPassword;
+use super::prices::{LONGEST, ResetPrices, ShowPrices, UpdatePrices};
+use super::receipts::ListReceipts;
 use super::status::ReportStatus;
 use super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam};
 use super::usage::ReportUsage;

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Exit, Failure, output};
+use crate::admin::audit::perform;
 use crate::admin::keys::{CreateKey, ListKeys};
-use crate::admin::{Desk, Verb};
+use crate::admin::{Desk, Verb, password};
 use crate::config::live::Source;
 use crate::config::{Live, process_environment};
+use crate::domain::audit::Actor;
 use crate::provider::kind::{Kind, PRESETS, Preset};
 use crate::server::Server;
 use crate::{clock, logging};
@@ -57,6 +59,9 @@ impl Quickstart {
         let names: Vec<_> = names.collect();
         output::answer(&format!("Providers: {}.\n", names.join(", ")))?;
         introduce(&server.desk(), &address, &path)?;
+        if let Some(admin) = server.admin_addresses().first() {
+            introduce_admin(&server.desk(), &admin.to_string(), &path)?;
+        }
         server.run(std::future::pending())?;
         Ok(())
     }
@@ -91,7 +96,8 @@ fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
              Serving on http://{address}/v1 until Ctrl-C.\n"
         ));
     }
-    let made = CreateKey { name: "quickstart".to_owned(), ..CreateKey::default() }.run(desk)?;
+    let verb = CreateKey { name: "quickstart".to_owned(), ..CreateKey::default() };
+    let made = perform(desk, &Actor::at_the_command_line(), verb)?;
     output::answer(&format!(
         "\nYour API key, shown only this once:\n\n    {secret}\n\n\
          Try it:\n\n    \
@@ -103,6 +109,20 @@ fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
          Serving on http://{address}/v1 until Ctrl-C.\n",
         secret = made.secret
     ))
+}
+
+/// Says where the admin API is, with a first password where there is none.
+fn introduce_admin(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
+    let (program, config) = (program(), config.display());
+    match password::make_first(desk)? {
+        Some(password) => output::answer(&format!(
+            "\nThe admin password for http://{address}, shown only this once:\n\n    {password}\n\n"
+        )),
+        None => output::answer(&format!(
+            "The admin API is at http://{address}; set another password with\n\n    \
+             {program} admin password --config {config}\n\n"
+        )),
+    }
 }
 
 fn write_config(folder: &Path, path: &Path) -> Result<(), Failure> {

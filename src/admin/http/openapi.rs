@@ -32,9 +32,7 @@ fn build() -> Value {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method.name().to_ascii_lowercase()] = described;
     }
-    let refused = |what: &str| {
-        json!({"description": what, "content": {"application/json": {"schema": refusal}}})
-    };
+    let refused = |what: &str| json!({"description": what, "content": {"application/json": {"schema": refusal}}});
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -234,9 +232,9 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     refused("409", "Conflict");
     refused("422", "Invalid");
     refused("500", "Failed");
-    let names_another = operation.request["properties"].as_object().is_some_and(|known| {
-        known.contains_key("key") || known.contains_key("team")
-    });
+    let names_another = operation.request["properties"]
+        .as_object()
+        .is_some_and(|known| known.contains_key("key") || known.contains_key("team"));
     if operation.segments().next().is_some() || names_another {
         refused("404", "NotFound");
     }

@@ -14,17 +14,17 @@ use super::super::adjust::{Adjust, AdjustmentView, ListAdjustments};
 use super::super::audit::{AuditView, ListAudit};
 use super::super::backup::BackUpBeside;
 use super::super::config::ShowConfig;
+use super::super::explain::Explain;
 use super::super::holds::{HoldView, ListHolds};
 use super::super::keys::{
     CreateKey, KeyView, ListKeys, RevokeKey, RotateKey, SetDisabled, SetKey, SetLimits, ShowKey,
 };
 use super::super::models::{ListModels, ListProviders, ModelView, ProviderView};
 use super::super::password::PasswordSet;
-use super::super::receipts::{Explain, ListReceipts, ReceiptView};
+use super::super::prices::{ResetPrices, ShowPrices};
+use super::super::receipts::{ListReceipts, ReceiptView};
 use super::super::status::ReportStatus;
-use super::super::teams::{
-    CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam, TeamView,
-};
+use super::super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam, TeamView};
 use super::super::usage::ReportUsage;
 use super::super::verify::VerifyBooks;
 use super::super::{Desk, Verb};
@@ -220,9 +220,7 @@ struct Nothing {}
 /// The OpenAPI document itself.
 #[derive(JsonSchema)]
 #[schemars(rename = "Document")]
-struct Document(
-    #[expect(dead_code, reason = "only its schema is wanted")] Map<String, Value>,
-);
+struct Document(#[expect(dead_code, reason = "only its schema is wanted")] Map<String, Value>);
 
 fn schema_of_request<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().for_deserialize();
@@ -382,8 +380,7 @@ fn teams() -> Vec<Operation> {
     use Method::{Delete, Get, Patch, Post};
     vec![
         list::<ListTeams, TeamView>("/teams", "listTeams", "Lists teams, oldest first"),
-        verb::<CreateTeam>(Post, "/teams", "createTeam", "Makes a team")
-            .created(Repeats::Answered),
+        verb::<CreateTeam>(Post, "/teams", "createTeam", "Makes a team").created(Repeats::Answered),
         verb::<ShowTeam>(Get, "/teams/{team}", "showTeam", "Shows a team, by its id or name"),
         verb::<SetTeamLimits>(
             Patch,
@@ -418,7 +415,11 @@ fn bill() -> Vec<Operation> {
             "Shows a receipt and how its cost came about",
         ),
         list::<ListHolds, HoldView>("/holds", "listHolds", "Lists what is set aside for calls"),
-        page::<ListAdjustments>("/adjustments", "listAdjustments", "Lists adjustments, newest first"),
+        page::<ListAdjustments>(
+            "/adjustments",
+            "listAdjustments",
+            "Lists adjustments, newest first",
+        ),
         verb::<Adjust>(
             Post,
             "/adjustments",
@@ -449,6 +450,18 @@ fn server() -> Vec<Operation> {
         ),
         list::<ListProviders, ProviderView>("/providers", "listProviders", "Lists the providers"),
         list::<ListModels, ModelView>("/models", "listModels", "Lists the models and their prices"),
+        verb::<ShowPrices>(
+            Get,
+            "/prices",
+            "showPrices",
+            "Shows what applies to a model, at each place its calls could go, or to all",
+        ),
+        verb::<ResetPrices>(
+            Method::Post,
+            "/prices/reset",
+            "resetPrices",
+            "Goes back to the prices that the program came with",
+        ),
         page::<ListAudit>("/audit", "listAudit", "Lists who changed what, newest first"),
         special::<Nothing, Document>(
             Get,
@@ -465,7 +478,12 @@ fn access() -> Vec<Operation> {
     vec![
         list::<ListSessions, SessionView>("/sessions", "listSessions", "Lists who is signed in")
             .admin(),
-        verb::<EndSessions>(Delete, "/sessions", "endSessions", "Signs everybody out, or one by id"),
+        verb::<EndSessions>(
+            Delete,
+            "/sessions",
+            "endSessions",
+            "Signs everybody out, or one by id",
+        ),
         verb::<EndSessions>(Delete, "/sessions/{session}", "endSession", "Signs a session out"),
         list::<ListTokens, TokenView>("/tokens", "listTokens", "Lists admin tokens").admin(),
         verb::<CreateToken>(

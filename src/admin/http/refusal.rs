@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::AdminError;
-use super::incoming::Incoming;
 use super::Answer;
+use super::incoming::Incoming;
 use crate::store::StoreError;
 
 /// A refusal.

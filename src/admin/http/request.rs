@@ -5,8 +5,8 @@
 
 use std::cell::RefCell;
 
-use serde::de::value::MapDeserializer;
 use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value, json};
 
 use super::super::audit::perform;
@@ -105,10 +105,7 @@ fn query(incoming: &Incoming) -> Result<Vec<(String, String)>, Refusal> {
 }
 
 /// Values of a query are texts: each becomes what its member's schema says.
-fn from_query(
-    pairs: Vec<(String, String)>,
-    known: &Value,
-) -> Result<Map<String, Value>, Refusal> {
+fn from_query(pairs: Vec<(String, String)>, known: &Value) -> Result<Map<String, Value>, Refusal> {
     let mut members = Map::new();
     for (name, text) in pairs {
         let types = known.get(&name).map(types).unwrap_or_default();
@@ -255,8 +252,7 @@ fn place_of(cursor: &str) -> Option<Value> {
         return None;
     }
     let pairs = (0..cursor.len()).step_by(2).map(|at| cursor.get(at..at + 2));
-    let bytes: Option<Vec<u8>> =
-        pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
     serde_json::from_slice(&bytes?).ok().filter(|place: &Value| !place.is_null())
 }
 

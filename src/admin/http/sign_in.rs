@@ -168,8 +168,7 @@ pub(super) fn sign_out(
         return Err(Refusal::new(409, "conflict", message));
     };
     let desk = &request.door.desk;
-    let entry =
-        Entry::begin(desk, &caller.actor(request.address), "session/end", &json!({}))?;
+    let entry = Entry::begin(desk, &caller.actor(request.address), "session/end", &json!({}))?;
     if let Err(error) = desk.ledger.store().end_sessions(Some(session.id)) {
         let error = AdminError::from(error);
         entry.not_done(desk, &error);
@@ -188,7 +187,8 @@ pub(super) fn change_password(
 ) -> Result<Answer, Refusal> {
     let sent: ChangePassword = typed(members)?;
     let by = caller.actor(request.address);
-    let wrong = || Refusal::new(403, "wrong_password", "this is not the password").member("current");
+    let wrong =
+        || Refusal::new(403, "wrong_password", "this is not the password").member("current");
     check(request, &by, "password/set", &sent.current, wrong)?;
     let desk = &request.door.desk;
     let entry = Entry::begin(desk, &by, "password/set", &json!({}))?;

@@ -210,7 +210,7 @@ pub(in crate::cli) struct One {
     common: Common,
 }
 
-fn expiry(text: &str) -> Result<Timestamp, String> {
+pub(super) fn expiry(text: &str) -> Result<Timestamp, String> {
     match parse_duration_ms(text) {
         Ok(length) => Ok(clock::now().plus_millis(length)),
         Err(_) => text.parse().map_err(|_| {
