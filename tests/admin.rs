@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -199,13 +200,13 @@ fn exchange(
 ) -> Answer {
     let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| *name == "Host") {
-        request.push_str(&format!("Host: {to}\r\n"));
+        write!(request, "Host: {to}\r\n").unwrap();
     }
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        write!(request, "{name}: {value}\r\n").unwrap();
     }
     if !body.is_empty() {
-        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        write!(request, "Content-Length: {}\r\n", body.len()).unwrap();
     }
     request.push_str("\r\n");
     request.push_str(body);
@@ -542,6 +543,7 @@ fn what_is_not_right_is_refused_in_one_form_that_names_the_member() {
             "invalid",
             Some("limits"),
         ),
+        ("POST", "/keys", vec![JSON], "{}", 422, "invalid", Some("name")),
         ("POST", "/keys", vec![JSON], "[]", 400, "malformed", None),
         ("POST", "/keys", vec![JSON], "{", 400, "malformed", None),
         ("POST", "/keys", vec![], "{}", 415, "unsupported_media_type", None),

@@ -577,7 +577,8 @@ fn a_backup_under_load_is_whole_and_comes_back() {
     assert!(matches!(ask(Path::new("relative"), true), Err(AdminError::Invalid(_))));
 
     ask(&backup, true).unwrap();
-    let (receipts, keys) = (books.receipts(), books.run(ListKeys { all: true }));
+    let (receipts, keys) =
+        (books.receipts(), books.run(ListKeys { all: true, ..ListKeys::default() }));
     let refused = restore(&backup, &store, false, clock::now());
     assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
     let refused = restore(&store, &store, false, clock::now());
@@ -591,7 +592,7 @@ fn a_backup_under_load_is_whole_and_comes_back() {
     let ids = |keys: Vec<conduit::admin::keys::KeyView>| -> Vec<_> {
         keys.into_iter().map(|key| (key.id, key.name, key.secret_ends_in)).collect()
     };
-    assert_eq!(ids(same.run(ListKeys { all: true })), ids(keys));
+    assert_eq!(ids(same.run(ListKeys { all: true, ..ListKeys::default() })), ids(keys));
     assert_eq!(same.spent(&same.named("a")), books.spent(&key));
     same.verify();
 }

@@ -15,13 +15,7 @@ const BELONGS: [(&str, &[&str]); 20] = [
     ("aws_sigv4", &["src/gateway/signing.rs"]),
     (
         "actix_web",
-        &[
-            "src/gateway",
-            "src/error.rs",
-            "src/server.rs",
-            "src/admin/socket.rs",
-            "src/admin/http",
-        ],
+        &["src/gateway", "src/error.rs", "src/server.rs", "src/admin/socket.rs", "src/admin/http"],
     ),
     ("argon2", &["src/admin/password.rs"]),
     ("rustix", &["src/cli/admin/password.rs"]),

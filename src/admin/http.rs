@@ -80,7 +80,7 @@ impl Door {
 
     /// Answers one request. Blocks on the disk.
     fn answer(&self, incoming: &Incoming) -> Answer {
-        self.try_answer(incoming).unwrap_or_else(|refusal| refusal.answer())
+        self.try_answer(incoming).unwrap_or_else(Refusal::answer)
     }
 
     fn try_answer(&self, incoming: &Incoming) -> Result<Answer, Refusal> {

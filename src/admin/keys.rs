@@ -181,8 +181,11 @@ pub struct CreateKey {
     pub expires_at: Option<Timestamp>,
     pub models: Vec<Pattern>,
     pub tags: Vec<(String, String)>,
+    #[schemars(range(min = 1))]
     pub rpm: Option<u64>,
+    #[schemars(range(min = 1))]
     pub tpm: Option<u64>,
+    #[schemars(range(min = 1))]
     pub parallel: Option<u64>,
     pub endpoints: Vec<String>,
     pub allow_ips: Vec<Cidr>,

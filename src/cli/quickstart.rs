@@ -58,10 +58,10 @@ impl Quickstart {
         let names = snapshot.config.providers.iter().map(|provider| provider.name.to_string());
         let names: Vec<_> = names.collect();
         output::answer(&format!("Providers: {}.\n", names.join(", ")))?;
-        introduce(&server.desk(), &address, &path)?;
         if let Some(admin) = server.admin_addresses().first() {
             introduce_admin(&server.desk(), &admin.to_string(), &path)?;
         }
+        introduce(&server.desk(), &address, &path)?;
         server.run(std::future::pending())?;
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Quickstart {
 /// The port is what most often is in the way of a first try.
 fn hint(mut failure: Failure) -> Failure {
     if failure.message.starts_with("cannot listen") {
-        failure.message.push_str("; choose another address with --listen 127.0.0.1:8081");
+        failure.message.push_str("; choose another address with --listen 127.0.0.1:8090");
     }
     failure
 }

@@ -48,7 +48,7 @@ text! {
     Correction, "Correction", {
         "type": "string",
         "description": "US dollars: charged, or credited with a minus before them. Not nothing.",
-        "pattern": "^-?(0|[1-9][0-9]{0,9})(\\.[0-9]{0,8}[1-9])$|^-?[1-9][0-9]{0,9}$",
+        "pattern": "^-?(?!0(\\.0+)?$)(0|[1-9][0-9]{0,9})(\\.[0-9]{1,9})?$",
         "maxLength": 21,
         "examples": ["-0.50"],
     };

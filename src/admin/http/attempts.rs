@@ -104,6 +104,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what is tried takes an option")]
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }

@@ -1,4 +1,4 @@
-//! The description of the API, as OpenAPI 3.1, made from the table of operations and the schemas of the
+//! The description of the API, as `OpenAPI` 3.1, made from the table of operations and the schemas of the
 //! values themselves: it cannot say what is not so.
 
 use std::sync::LazyLock;
@@ -161,6 +161,9 @@ fn parameters(operation: &Operation) -> Value {
         let mut schema = known.and_then(|known| known.get(name)).cloned().unwrap_or_default();
         schema = without_null(schema);
         schema["minLength"] = json!(1);
+        if let Some(object) = schema.as_object_mut() {
+            object.remove("default");
+        }
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
     }
     if !operation.method.has_body() {

@@ -1,4 +1,4 @@
-//! The table of all operations: from it come the router, the OpenAPI document and the tests, so that none
+//! The table of all operations: from it come the router, the `OpenAPI` document and the tests, so that none
 //! of the three can know an operation that the others do not.
 
 use std::sync::LazyLock;
@@ -151,6 +151,18 @@ impl Operation {
         self
     }
 
+    /// A member that the verb has a default for and that must be said all the same.
+    fn required(mut self, member: &str) -> Self {
+        let known = self.request["required"].take();
+        let mut required = known.as_array().cloned().unwrap_or_default();
+        required.push(Value::from(member));
+        self.request["required"] = Value::from(required);
+        if let Some(member) = self.request["properties"][member].as_object_mut() {
+            member.remove("default");
+        }
+        self
+    }
+
     const fn fixed(mut self, member: &'static str, value: bool) -> Self {
         self.fixed = Some((member, value));
         self
@@ -217,7 +229,7 @@ impl Listed for ListAudit {
 #[schemars(deny_unknown_fields)]
 struct Nothing {}
 
-/// The OpenAPI document itself.
+/// The document itself.
 #[derive(JsonSchema)]
 #[schemars(rename = "Document")]
 struct Document(#[expect(dead_code, reason = "only its schema is wanted")] Map<String, Value>);
@@ -347,6 +359,7 @@ fn keys() -> Vec<Operation> {
     vec![
         page::<ListKeys>("/keys", "listKeys", "Lists keys, oldest first"),
         verb::<CreateKey>(Post, "/keys", "createKey", "Makes a key; its secret is shown this once")
+            .required("name")
             .created(Repeats::Told),
         verb::<ShowKey>(Get, "/keys/{key}", "showKey", "Shows a key, by its id or name"),
         verb::<SetKey>(
@@ -380,7 +393,9 @@ fn teams() -> Vec<Operation> {
     use Method::{Delete, Get, Patch, Post};
     vec![
         list::<ListTeams, TeamView>("/teams", "listTeams", "Lists teams, oldest first"),
-        verb::<CreateTeam>(Post, "/teams", "createTeam", "Makes a team").created(Repeats::Answered),
+        verb::<CreateTeam>(Post, "/teams", "createTeam", "Makes a team")
+            .required("name")
+            .created(Repeats::Answered),
         verb::<ShowTeam>(Get, "/teams/{team}", "showTeam", "Shows a team, by its id or name"),
         verb::<SetTeamLimits>(
             Patch,

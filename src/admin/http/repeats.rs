@@ -80,13 +80,11 @@ fn again(operation: &Operation, before: Repeat, digest: [u8; 32]) -> Result<Answ
                        during it: look whether it was done";
         return Err(Refusal::new(409, "under_way", message));
     };
-    match body {
-        Some(body) => Ok(Answer::json(operation.status, body).with("idempotency-replayed", "true")),
-        None => {
-            let message = format!("this was done already, by an earlier request: {made}");
-            Err(Refusal::new(409, "already_done", message).made(made))
-        }
+    if let Some(body) = body {
+        return Ok(Answer::json(operation.status, body).with("idempotency-replayed", "true"));
     }
+    let message = format!("this was done already, by an earlier request: {made}");
+    Err(Refusal::new(409, "already_done", message).made(made))
 }
 
 /// A mark of all that was asked.
