@@ -664,7 +664,7 @@ fn a_request_sent_twice_is_done_once() {
         assert_ne!(theirs.code_or_none().as_deref(), Some("already_done"), "{theirs:?}");
     }
     let odd = [("Authorization", admin.as_str()), JSON, ("Idempotency-Key", "a b")];
-    assert_eq!(running.ask("POST", "/keys", &odd, "{}").status, 400);
+    assert_eq!(running.ask("POST", "/keys", &odd, r#"{"name": "odd"}"#).status, 400);
     let failing = [("Authorization", admin.as_str()), JSON, ("Idempotency-Key", "again")];
     assert_eq!(running.ask("POST", "/keys", &failing, r#"{"name": ""}"#).status, 422);
     let mended = running.ask("POST", "/keys", &failing, r#"{"name": "mended"}"#);

@@ -210,8 +210,8 @@ fn an_adjustment_asked_for_twice_is_made_once() {
     assert_eq!(ask("0.000000007", "twice").unwrap(), first);
     assert_eq!(books.spent(&key), [7; 3]);
     assert!(matches!(ask("7", "another"), Err(AdminError::Conflict(_))));
-    assert!(matches!(ask("7", " "), Err(AdminError::Invalid(_))));
-    assert!(matches!(ask("7", "two\nlines"), Err(AdminError::Invalid(_))));
+    assert!(matches!(ask("7", " "), Err(AdminError::Wrong { .. })));
+    assert!(matches!(ask("7", "two\nlines"), Err(AdminError::Wrong { .. })));
     assert_eq!(books.run(ListAdjustments::default()).len(), 1);
     books.verify();
 }
