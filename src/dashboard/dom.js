@@ -2,7 +2,7 @@
 // what is hovered stays so when new figures arrive. Text is always set as text, never parsed as markup.
 
 /** @typedef {Node | string | number | false | null | undefined} Child */
-/** @typedef {Element & {$on?: Record<string, (event: any) => void>, $update?: (props: any) => void, $kind?: string, $props?: any}} Made */
+/** @typedef {Element & {$on?: Record<string, (event: any) => void>, $update?: (props: any) => void, $kind?: string, $props?: any, $given?: any}} Made */
 
 const SVG = "http://www.w3.org/2000/svg";
 /** What is set as a property: its attribute says only how the element began. */
@@ -33,6 +33,7 @@ function fill(element, attributes, children) {
       for (const [property, text] of Object.entries(value)) /** @type {any} */ (element).style.setProperty(property, text);
     } else if (PROPERTIES.has(name)) {
       /** @type {any} */ (element)[name] = value;
+      if (name === "value" || name === "checked") element.$given = value;
     } else {
       element.setAttribute(name, value === true ? "" : String(value));
     }
@@ -120,8 +121,10 @@ export function patch(old, made) {
   }
   patchChildren(old, made);
   const isForm = old instanceof HTMLInputElement || old instanceof HTMLSelectElement || old instanceof HTMLTextAreaElement;
-  if (isForm && old !== document.activeElement) {
-    if (old.value !== made.value) old.value = made.value;
+  // What somebody typed stays, unless the page itself now says something else.
+  if (isForm && made.$given !== /** @type {Made} */ (old).$given) {
+    /** @type {Made} */ (old).$given = made.$given;
+    if (old !== document.activeElement && old.value !== made.value) old.value = made.value;
     if (old instanceof HTMLInputElement && old.checked !== made.checked) old.checked = made.checked;
   }
 }

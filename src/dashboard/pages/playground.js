@@ -86,7 +86,7 @@ const playground = (models) => component("playground", { models }, (element, pro
       const body = { model: modelInput.value.trim(), messages, stream: true, stream_options: { include_usage: true }, ...(cap > 0 ? { max_tokens: cap } : {}) };
       const response = await api.chat(key, body, running.signal);
       if (!response.ok) throw new Error(await refusal(response));
-      const id = response.headers.get("x-request-id") ?? "";
+      const id = response.headers.get("x-conduit-request-id") ?? "";
       foot.textContent = "…";
       const seen = await follow(response, (piece) => {
         answer.append(piece);
