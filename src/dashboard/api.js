@@ -5,11 +5,15 @@ const ROOT = new URL("admin/api/v1/", document.baseURI);
 
 /** An answer that is an error, in the server's own words. */
 export class ApiError extends Error {
-  /** @param {number} status @param {string} message @param {number | null} retryAfter seconds */
-  constructor(status, message, retryAfter = null) {
+  /**
+   * @param {number} status @param {string} message @param {number | null} [retryAfter] seconds
+   * @param {string | null} [member] what of the request is at fault
+   */
+  constructor(status, message, retryAfter = null, member = null) {
     super(message);
     this.status = status;
     this.retryAfter = retryAfter;
+    this.member = member;
   }
 
   /** Whether the server has no such operation: an older one, or a part that is switched off. */
@@ -69,7 +73,7 @@ async function send(method, path, options = {}) {
     csrf = "";
     whenSignedOut();
   }
-  throw new ApiError(response.status, message, Number.isFinite(retryAfter) ? retryAfter : null);
+  throw new ApiError(response.status, message, Number.isFinite(retryAfter) ? retryAfter : null, answer?.error?.member ?? null);
 }
 
 /** @param {string} text */
@@ -142,7 +146,10 @@ export const usage = (query) => send("GET", "usage", { query });
  * The same by hours: rows with `at`, the start of their hour, and what they are grouped by.
  * @param {{since?: string, until?: string, key?: string, model?: string, by?: string}} query
  */
-export const usageByHour = async (query) => rows(await send("GET", "usage/series", { query: { ...query, step: "hour" } }));
+export async function usageByHour(query) {
+  const report = await send("GET", "usage", { query: { ...query, per: "hour" } });
+  return report.rows.map((/** @type {any} */ row) => ({ ...row, at: row.hour }));
+}
 /** @param {{key?: string, model?: string, since?: string, until?: string, status?: string, recovered?: boolean, limit?: number, after_at?: string, after_id?: string}} query */
 export const receipts = async (query) => rows(await send("GET", "receipts", { query }));
 /** @param {string} id */
@@ -155,9 +162,10 @@ export const adjust = (body) => send("POST", "adjustments", { body, headers: { "
 
 // The server.
 export const status = () => send("GET", "status");
+export const config = () => send("GET", "config");
 export const providers = async () => rows(await send("GET", "providers"));
 export const models = async () => rows(await send("GET", "models"));
-/** @param {{limit?: number, before?: string}} query */
+/** @param {{limit?: number, after?: string}} query */
 export const audit = async (query = {}) => rows(await send("GET", "audit", { query }));
 
 /**

@@ -129,7 +129,7 @@ document.addEventListener("keydown", (event) => {
 
 const THEMES = ["system", "light", "dark"];
 const theme = () => document.documentElement.dataset.theme ?? "system";
-const themeWord = () => ({ system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" })[theme()] ?? "";
+const themeWord = () => ({ system: "Theme: system", light: "Theme: light", dark: "Theme: dark" })[theme()] ?? "";
 
 function switchTheme() {
   const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length] ?? "system";

@@ -36,6 +36,13 @@ export const icon = (name) =>
 /** An amount in full. @param {string | bigint} amount @param {number} [decimals] */
 export const money = (amount, decimals) => h("span", { class: "num" }, usd(amount, decimals));
 
+/** An amount in a column: what is filled up so that the points stand below each other is faint. @param {string | bigint} amount @param {number} decimals */
+export function aligned(amount, decimals) {
+  const exact = usd(amount);
+  const padded = usd(amount, decimals);
+  return [exact, padded.length > exact.length ? h("span", { class: "padding", "aria-hidden": "true" }, padded.slice(exact.length)) : null];
+}
+
 /** An amount at a glance, the exact one on hover. @param {string | bigint} amount */
 export function about(amount) {
   const short = glance(amount);
@@ -63,27 +70,47 @@ export function httpStatus(status) {
  * One window's bar: spent, held, and how much is left until when.
  * @param {{period: string, limit: string | null, spent: string, held: string, remaining: string | null, resets_at: string}} window
  */
-export function limitBar(window, compactly = false) {
-  const spent = nano(window.spent);
-  const held = nano(window.held);
+export function limitBar(window) {
   const name = sentence(window.period);
   if (!window.limit) {
     return h("div", { class: "limit" },
       h("div", { class: "limit-head" }, h("span", null, name), h("span", { class: "quiet" }, about(window.spent), " · no limit")));
   }
+  const { share, level, bar } = gauge(window);
+  return h("div", { class: `limit limit-${level}` },
+    h("div", { class: "limit-head" },
+      h("span", null, name, level === "full" ? h("span", { class: "limit-word" }, "reached") : null),
+      h("span", { class: "num" }, about(window.spent), h("span", { class: "quiet" }, ` / ${glance(window.limit)}`))),
+    bar,
+    h("div", { class: "limit-foot quiet" }, h("span", null, percent(share), nano(window.held) > 0n ? ` · ${glance(window.held)} held` : ""), h("span", null, "resets ", when(window.resets_at))));
+}
+
+/** The same on one line, for lists. @param {Parameters<typeof limitBar>[0]} window */
+export function limitLine(window) {
+  if (!window.limit) {
+    return h("div", { class: "limit-line" }, h("span", { class: "quiet" }, sentence(window.period)), h("span", { class: "quiet" }, "no limit"),
+      h("span", { class: "num end" }, about(window.spent)), h("span", { class: "quiet limit-reset" }, "resets ", when(window.resets_at)));
+  }
+  const { level, bar } = gauge(window);
+  return h("div", { class: `limit-line limit-${level}` },
+    h("span", { class: "quiet" }, sentence(window.period)), bar,
+    h("span", { class: "num end" }, about(window.spent), h("span", { class: "quiet" }, ` / ${glance(window.limit)}`)),
+    h("span", { class: "quiet limit-reset" }, "resets ", when(window.resets_at)));
+}
+
+/** @param {Parameters<typeof limitBar>[0]} window */
+function gauge(window) {
+  const spent = nano(window.spent);
+  const held = nano(window.held);
   const limit = nano(window.limit);
   const share = limit > 0n ? Number((spent * 10_000n) / limit) / 10_000 : 1;
   const heldShare = limit > 0n ? Math.min(Number((held * 10_000n) / limit) / 10_000, Math.max(0, 1 - share)) : 0;
   const level = share >= 1 ? "full" : share >= 0.8 ? "near" : "fine";
-  const words = `${name}: ${usd(window.spent)} of ${usd(window.limit)} spent${held > 0n ? `, ${usd(window.held)} held` : ""}, resets ${relative(window.resets_at)}`;
-  return h("div", { class: `limit limit-${level}`, title: words },
-    h("div", { class: "limit-head" },
-      h("span", null, name, level === "full" ? h("span", { class: "limit-word" }, "reached") : null),
-      h("span", { class: "num" }, about(window.spent), h("span", { class: "quiet" }, ` / ${glance(window.limit)}`))),
-    h("div", { class: "bar", role: "meter", "aria-label": words, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.min(100, Math.round(share * 100)) },
-      h("span", { class: "bar-spent", style: { width: `${Math.min(100, share * 100)}%` } }),
-      h("span", { class: "bar-held", style: { width: `${heldShare * 100}%` } })),
-    compactly ? null : h("div", { class: "limit-foot quiet" }, h("span", null, percent(share), held > 0n ? ` · ${glance(window.held)} held` : ""), h("span", null, "resets ", when(window.resets_at))));
+  const words = `${sentence(window.period)}: ${usd(window.spent)} of ${usd(window.limit)} spent${held > 0n ? `, ${usd(window.held)} held` : ""}, resets ${relative(window.resets_at)}`;
+  const bar = h("div", { class: "bar", role: "meter", "aria-label": words, title: words, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.min(100, Math.round(share * 100)) },
+    h("span", { class: "bar-spent", style: { width: `${Math.min(100, share * 100)}%` } }),
+    h("span", { class: "bar-held", style: { width: `${heldShare * 100}%` } }));
+  return { share, level, bar };
 }
 
 /** Says what is not there and what to do about it. @param {string} title @param {any} words @param {any} [action] */
@@ -139,6 +166,12 @@ async function writeClipboard(text) {
   before?.focus();
   if (!done) throw new Error("not copied");
 }
+
+/** A secret, in full and easy to select. @param {string} text @param {string} label */
+export const secretBox = (text, label) => h("code", {
+  class: "secret", tabindex: "0", role: "textbox", "aria-readonly": "true", "aria-label": label, autofocus: true,
+  onfocus: (/** @type {Event} */ event) => getSelection()?.selectAllChildren(/** @type {Node} */ (event.currentTarget)),
+}, text);
 
 let ids = 0;
 /** @param {string} stem */
@@ -219,7 +252,9 @@ export function formDialog(options) {
           close();
           options.done?.(answer);
         } catch (error) {
-          const known = error instanceof FieldProblem && fieldError(form, error.field, error.message);
+          const { field: ours, member } = /** @type {any} */ (error);
+          const name = ours ?? member?.split(/[./[]/).at(-1);
+          const known = Boolean(name) && fieldError(form, name, /** @type {Error} */ (error).message);
           if (!known) problem.replaceChildren(trouble(error));
         } finally {
           button.disabled = false;
@@ -267,7 +302,8 @@ export function confirm(options) {
 
 /**
  * A table that can be sorted by its heads.
- * @param {{columns: Column[], rows: any[], key: (row: any) => string, caption: string, sort?: {id: string, down: boolean}, onsort?: (sort: {id: string, down: boolean}) => void, link?: (row: any) => string, foot?: any}} options
+ * @param {{columns: Column[], rows: any[], key: (row: any) => string, caption: string, sort?: {id: string, down: boolean}, onsort?: (sort: {id: string, down: boolean}) => void, link?: (row: any) => string, foot?: any, stack?: string}} options
+ * `stack` puts the cells below each other on narrow screens.
  */
 export function table(options) {
   const { columns, sort, onsort } = options;
@@ -295,11 +331,12 @@ export function table(options) {
         if (!target.closest("a,button,input,label,summary") && !String(getSelection())) location.hash = to;
       } : undefined,
     }, columns.map((column) => h("td", {
+      "data-col": column.id,
       class: `${column.end ? "end num" : ""} ${column.narrow === false ? "wide-only" : ""} ${column.grow ? "grow" : ""}`.trim() || null,
     }, column.cell(row))));
   });
   return h("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": options.caption },
-    h("table", null, h("caption", { class: "offscreen" }, options.caption),
+    h("table", { class: options.stack ? `stack stack-${options.stack}` : null }, h("caption", { class: "offscreen" }, options.caption),
       h("thead", null, h("tr", null, head)), h("tbody", null, body), options.foot ? h("tfoot", null, options.foot) : null));
 }
 

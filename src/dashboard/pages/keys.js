@@ -2,9 +2,9 @@
 
 import * as api from "../api.js";
 import { h } from "../dom.js";
-import { nano, relative } from "../format.js";
+import { nano } from "../format.js";
 import { head } from "../page.js";
-import { empty, icon, keyStatus, limitBar, menu, money, segmented, table, when } from "../parts.js";
+import { about, empty, icon, keyStatus, limitLine, menu, segmented, table, when } from "../parts.js";
 import { setQuery } from "../place.js";
 import { actionsFor, createKey } from "./key-form.js";
 
@@ -34,13 +34,13 @@ export const keysPage = {
         h("input", { type: "search", "aria-label": "Search keys", placeholder: "Search by name, team or last characters", value: query.search ?? "", oninput: (/** @type {Event} */ e) => context.set({ search: /** @type {HTMLInputElement} */ (e.target).value }) }),
         segmented("Which keys", [["open", `In use ${number("open")}`], ["revoked", `Revoked ${number("revoked")}`], ["all", "All"]], which, (value) => context.set({ status: value }))),
       shown.length === 0 ? h("div", { class: "card" }, empty("No key fits", "Change the search or show all keys.")) : h("div", { class: "card card-table" }, table({
-        caption: "API keys", rows: shown, key: (key) => key.id, link: (key) => `#/keys/${key.id}`,
+        caption: "API keys", stack: "keys", rows: shown, key: (key) => key.id, link: (key) => `#/keys/${key.id}`,
         sort: state.sort ?? { id: "created", down: true }, onsort: (sort) => { state.sort = sort; context.redraw(); },
         columns: [
-          { id: "name", title: "Name", value: (key) => key.name, cell: (key) => h("div", { class: "two-lines" }, h("a", { href: `#/keys/${key.id}`, class: "strong" }, key.name), h("span", { class: "quiet mono" }, `…${key.secret_ends_in}`, key.team ? ` · ${key.team}` : "")) },
+          { id: "name", title: "Name", value: (key) => key.name, cell: (key) => h("div", { class: "two-lines" }, h("a", { href: `#/keys/${key.id}`, class: "strong" }, key.name), h("span", { class: "quiet small" }, h("span", { class: "mono" }, `…${key.secret_ends_in}`), key.team ? ` · ${key.team}` : "")) },
           { id: "status", title: "Status", value: (key) => key.status, cell: (key) => h("div", { class: "two-lines" }, h("span", null, keyStatus(key.status)), statusWords(key)) },
           { id: "limits", title: "Limits", grow: true, value: (key) => share(key), cell: limits },
-          { id: "spent", title: "Spent, 30 days", end: true, narrow: false, value: (key) => nano(month(key)?.spent), cell: (key) => money(month(key)?.spent ?? "0") },
+          { id: "spent", title: "This month", end: true, narrow: false, value: (key) => nano(month(key)?.spent), cell: (key) => about(month(key)?.spent ?? "0") },
           { id: "created", title: "Created", narrow: false, value: (key) => key.created_at, cell: (key) => when(key.created_at) },
           { id: "actions", title: "", label: "Actions", cell: (key) => { const actions = actionsFor(key, context.refresh); return actions.length ? menu(`Actions for ${key.name}`, actions) : null; } },
         ],
@@ -60,7 +60,7 @@ export function share(key) {
 function limits(key) {
   const limited = key.windows.filter((/** @type {any} */ window) => window.limit);
   if (limited.length === 0) return h("span", { class: "quiet" }, "No limits");
-  return h("div", { class: "limit-cells" }, limited.map((/** @type {any} */ window) => h("div", null, limitBar(window, true), h("div", { class: "quiet small" }, "resets ", relative(window.resets_at)))));
+  return h("div", { class: "limit-lines" }, limited.map((/** @type {any} */ window) => limitLine(window)));
 }
 
 /** @param {any} key */

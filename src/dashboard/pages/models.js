@@ -35,44 +35,45 @@ const STATES = /** @type {Record<string, ["good" | "warn" | "bad" | "plain", str
 function providerCards(providers) {
   if (providers.length === 0) return card(null, empty("No providers", "Name one in the configuration file under [providers.NAME]; its kind fills in the rest."));
   return h("div", { class: "provider-list" }, providers.map((provider) => {
-    const [kind, words] = STATES[provider.state ?? "unknown"] ?? ["plain", String(provider.state)];
+    // An earlier server says nothing of how a provider is.
+    const [kind, words] = provider.state ? STATES[provider.state] ?? ["plain", String(provider.state)] : provider.has_key || provider.base_url === null ? [] : ["warn", "No key"];
     const last = provider.last_error;
     return h("section", { class: "card provider", "data-key": provider.name },
-      h("div", { class: "card-head" }, h("div", null, h("h2", null, provider.name), h("p", { class: "quiet small" }, provider.kind)), badge(words, kind)),
+      h("div", { class: "card-head" }, h("div", null, h("h2", null, provider.name), provider.kind === provider.name ? null : h("p", { class: "quiet small" }, provider.kind)), words ? badge(words, kind) : null),
       h("p", { class: "quiet small mono breaks" }, provider.base_url ?? "answers by itself"),
       provider.cooldown_until ? h("p", { class: "small" }, "No calls go there until ", when(provider.cooldown_until), ".") : null,
       last ? h("p", { class: "small bad-text" }, typeof last === "string" ? last : [last.message ?? `status ${last.status}`, last.at ? [" · ", when(last.at)] : null]) : null,
-      h("p", { class: "quiet small" }, provider.has_key === false ? "No key" : "Key is there",
+      h("p", { class: "quiet small" }, provider.base_url === null ? "Needs no key" : provider.has_key ? "Key is there" : "Calls carry no key",
+        provider.is_default ? " · takes what no name fits" : "",
         provider.models !== undefined ? ` · ${plural(Array.isArray(provider.models) ? provider.models.length : provider.models, "model")}` : "",
         provider.calls_in_flight ? ` · ${plural(provider.calls_in_flight, "call")} under way` : ""));
   }));
 }
 
-/** @param {any} model */
-function priceOf(model) {
-  const price = model.price;
-  if (!price || price.state === "unknown") return null;
-  return price;
-}
+/** What the first place that a model leads to says of its price. @param {any} model */
+const first = (model) => model.targets[0] ?? {};
 
-/** @param {any} price @param {string} name */
-function rate(price, name) {
-  const value = price?.[name] ?? price?.rates?.[name] ?? price?.[`${name}_usd`];
-  return value === undefined || value === null ? null : usd(String(value));
+/** Dollars per million of a class, where they are told. @param {any} target @param {string} name */
+function rate(target, name) {
+  const value = target.rates?.[name] ?? target.usd_per_million?.[name];
+  return value === undefined || value === null ? null : String(value);
 }
 
 /** @param {any} model */
 function priceCell(model) {
-  const price = priceOf(model);
-  if (!price) return badge("No price", "bad");
-  if (price === "free" || price.state === "free") return badge("Free", "good");
-  return [rate(price, "input") ?? "–", h("span", { class: "quiet" }, " / "), rate(price, "output") ?? "–"];
+  const target = first(model);
+  const [input, output] = [rate(target, "input"), rate(target, "output")];
+  if (input || output) return [input ? usd(input) : "–", h("span", { class: "quiet" }, " / "), output ? usd(output) : "–"];
+  const [words, kind] = /** @type {Record<string, [string, "good" | "bad" | "plain"]>} */ ({
+    priced: ["Priced", "good"], free: ["Free", "good"], unknown: ["No price", "bad"], depends: ["By its name", "plain"],
+  })[target.price] ?? [String(target.price ?? "–"), "plain"];
+  return badge(words, kind);
 }
 
 /** @param {any[]} models @param {import("../page.js").Context} context */
 function modelTable(models, context) {
   if (models.length === 0) return card("Models", empty("No models", "Name one in the configuration file under [models.\"NAME\"], or set routing.default_provider."));
-  const without = models.filter((model) => !priceOf(model) && !model.name.includes("*"));
+  const without = models.filter((model) => model.targets.some((/** @type {any} */ target) => target.price === "unknown"));
   const { state, query } = context;
   const search = (query.search ?? "").toLowerCase();
   const shown = models.filter((model) => !search || model.name.toLowerCase().includes(search) || targets(model).toLowerCase().includes(search));
@@ -81,13 +82,13 @@ function modelTable(models, context) {
     h("section", { class: "card card-table" },
       h("div", { class: "card-head" }, h("h2", null, "Models"), h("input", { type: "search", "aria-label": "Search models", placeholder: "Search models", value: query.search ?? "", oninput: (/** @type {Event} */ e) => context.set({ search: /** @type {HTMLInputElement} */ (e.target).value }) })),
       table({
-        caption: "Models", rows: shown, key: (model) => model.name, sort: state.sort ?? { id: "name", down: false }, onsort: (sort) => { state.sort = sort; context.redraw(); },
+        caption: "Models", stack: "models", rows: shown, key: (model) => model.name, sort: state.sort ?? { id: "name", down: false }, onsort: (sort) => { state.sort = sort; context.redraw(); },
         columns: [
           { id: "name", title: "Name", grow: true, value: (model) => model.name, cell: (model) => h("div", { class: "two-lines" }, h("code", null, model.name), model.aliases?.length ? h("span", { class: "quiet small" }, "also ", model.aliases.join(", ")) : null) },
           { id: "target", title: "Goes to", value: targets, cell: (model) => targets(model) },
-          { id: "price", title: "In / out, per million", end: true, value: (model) => Number(priceOf(model)?.input ?? priceOf(model)?.rates?.input ?? -1), cell: priceCell },
-          { id: "source", title: "Price from", narrow: false, cell: (model) => h("span", { class: "quiet small" }, model.price?.source ?? model.price?.list ?? "–") },
-          { id: "output", title: "Longest answer", end: true, narrow: false, value: (model) => model.max_output_tokens ?? 0, cell: (model) => (model.max_output_tokens ? compact(model.max_output_tokens) : "–") },
+          { id: "price", title: "In / out, per million", end: true, value: (model) => Number(rate(first(model), "input") ?? -1), cell: priceCell },
+          { id: "source", title: "Price from", narrow: false, cell: (model) => h("span", { class: "quiet small nowrap" }, first(model).price_source ?? "–") },
+          { id: "output", title: "Longest answer", end: true, narrow: false, value: (model) => first(model).max_output_tokens ?? 0, cell: (model) => (first(model).max_output_tokens ? compact(first(model).max_output_tokens) : "–") },
         ],
       })),
   ];
@@ -95,6 +96,5 @@ function modelTable(models, context) {
 
 /** @param {any} model */
 function targets(model) {
-  const list = model.targets ?? [{ provider: model.provider, model: model.upstream_model ?? model.model }];
-  return list.map((/** @type {any} */ target) => `${target.provider}${target.model && target.model !== model.name ? ` · ${target.model}` : ""}`).join(", then ");
+  return model.targets.map((/** @type {any} */ target) => `${target.provider}${target.model && target.model !== model.name ? ` · ${target.model}` : ""}`).join(", then ");
 }

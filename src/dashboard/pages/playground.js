@@ -31,7 +31,7 @@ const playground = (models) => component("playground", { models }, (element, pro
   /** @type {AbortController | null} */
   let running = null;
 
-  const keyInput = h("input", { name: "secret", type: "password", autocomplete: "off", spellcheck: "false", placeholder: "sk-cdt-…", value: secret, oninput: () => { secret = keyInput.value.trim(); } });
+  const keyInput = h("input", { name: "secret", class: "masked", type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", placeholder: "sk-cdt-…", value: secret, oninput: () => { secret = keyInput.value.trim(); } });
   const names = props.models.map((/** @type {any} */ model) => model.name).filter((/** @type {string} */ name) => !name.includes("*"));
   const modelInput = h("input", { name: "model", list: "playground-models", autocomplete: "off", spellcheck: "false", value: wanted || names[0] || "" });
   const systemInput = h("textarea", { name: "system", rows: 3, placeholder: "How the model should answer" });

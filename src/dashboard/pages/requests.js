@@ -2,9 +2,9 @@
 
 import * as api from "../api.js";
 import { h } from "../dom.js";
-import { compact, decimalsFor, duration, sentence, toTheSecond, usd } from "../format.js";
+import { compact, decimalsFor, duration, sentence, toTheSecond } from "../format.js";
 import { head } from "../page.js";
-import { badge, empty, httpStatus, icon, table } from "../parts.js";
+import { aligned, badge, empty, httpStatus, icon, table } from "../parts.js";
 
 const PAGE = 50;
 const STATUSES = /** @type {[string, string][]} */ ([["", "Any status"], ["2xx", "Good (2xx)"], ["4xx", "Refused (4xx)"], ["5xx", "Failed (5xx)"], ["429", "429"]]);
@@ -75,7 +75,7 @@ async function loadMore(context, all) {
 export function receiptTable(rows, context, options = {}) {
   const decimals = decimalsFor(rows.map((row) => row.cost_usd));
   return table({
-    caption: "Requests", rows, key: (row) => row.id, link: (row) => `#/requests/${row.id}`,
+    caption: "Requests", stack: "receipts", rows, key: (row) => row.id, link: (row) => `#/requests/${row.id}`,
     columns: [
       { id: "at", title: "Time", cell: (row) => h("a", { href: `#/requests/${row.id}`, class: "num nowrap" }, toTheSecond(row.began)) },
       ...(options.withKey === false ? [] : [{ id: "key", title: "Key", cell: (/** @type {any} */ row) => row.key_name ?? row.key_id }]),
@@ -84,7 +84,7 @@ export function receiptTable(rows, context, options = {}) {
       { id: "tokens", title: "Tokens in / out", end: true, narrow: false, cell: (row) => `${compact(row.input_tokens)} / ${compact(row.output_tokens)}` },
       { id: "first", title: "First byte", end: true, narrow: false, cell: (row) => duration(row.first_byte_ms) },
       { id: "total", title: "Total", end: true, narrow: false, cell: (row) => duration(row.total_ms) },
-      { id: "cost", title: "Cost", end: true, cell: (row) => usd(row.cost_usd, decimals) },
+      { id: "cost", title: "Cost", end: true, cell: (row) => aligned(row.cost_usd, decimals) },
     ],
   });
 }

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { h, show } from "../dom.js";
-import { callout, copyButton, dialog, icon, segmented } from "../parts.js";
+import { callout, copyButton, dialog, icon, secretBox, segmented } from "../parts.js";
 import { handSecret } from "./playground.js";
 import { navigate } from "../place.js";
 
@@ -35,12 +35,11 @@ const LANGUAGES = /** @type {[Language, string][]} */ ([["curl", "curl"], ["pyth
 
 /** @param {Language} language @param {string} base @param {string} model */
 export function snippet(language, base, model) {
-  const body = `{"model": "${model}", "messages": [{"role": "user", "content": "Hello!"}]}`;
   switch (language) {
     case "curl":
-      return `curl "${base}/v1/chat/completions" \\\n  -H "Authorization: Bearer $CONDUIT_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '${body}'`;
+      return `curl "${base}/v1/chat/completions" \\\n  -H "Authorization: Bearer $CONDUIT_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '{\n    "model": "${model}",\n    "messages": [{"role": "user", "content": "Hello!"}]\n  }'`;
     case "python":
-      return `import os\nimport requests\n\nresponse = requests.post(\n    "${base}/v1/chat/completions",\n    headers={"Authorization": f"Bearer {os.environ['CONDUIT_API_KEY']}"},\n    json=${body},\n)\nprint(response.json()["choices"][0]["message"]["content"])`;
+      return `import os\nimport requests\n\nresponse = requests.post(\n    "${base}/v1/chat/completions",\n    headers={"Authorization": f"Bearer {os.environ['CONDUIT_API_KEY']}"},\n    json={\n        "model": "${model}",\n        "messages": [{"role": "user", "content": "Hello!"}],\n    },\n)\nprint(response.json()["choices"][0]["message"]["content"])`;
     case "openai":
       return `import os\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="${base}/v1", api_key=os.environ["CONDUIT_API_KEY"])\nanswer = client.chat.completions.create(\n    model="${model}",\n    messages=[{"role": "user", "content": "Hello!"}],\n)\nprint(answer.choices[0].message.content)`;
     case "javascript":
@@ -72,15 +71,15 @@ export async function showSecret(made, title, done) {
   dialog(title, (close) => {
     const finish = h("button", { type: "button", class: "button button-primary", disabled: true, onclick: close }, "Done");
     isSure.addEventListener("change", () => { finish.disabled = !isSure.checked; });
-    const input = h("input", { class: "secret", readonly: true, value: made.secret, "aria-label": "Secret", spellcheck: "false", autocomplete: "off", autofocus: true, onfocus: (/** @type {Event} */ e) => /** @type {HTMLInputElement} */ (e.target).select() });
+    const box = secretBox(made.secret, "Secret");
     return h("div", null, h("div", { class: "dialog-body" },
       callout("warn", h("strong", null, "Copy it now: it is shown this once. "), "Nobody can show it again, because only its fingerprint is stored."),
-      h("div", { class: "secret-line" }, input, copyButton(() => input.value, "Copy key")),
+      h("div", { class: "secret-line" }, box, copyButton(() => box.textContent, "Copy key")),
       h("p", { class: "hint" }, "Keep it in an environment variable or a secrets manager, never in code: ", h("code", null, "export CONDUIT_API_KEY=…")),
       h("h3", null, "Call with it"), snippets(base, model)),
     h("div", { class: "dialog-foot dialog-foot-apart" },
       h("label", { class: "check" }, isSure, "I have put it in a safe place"),
       h("div", { class: "buttons" },
-        h("button", { type: "button", class: "button", onclick: () => { handSecret(input.value, model); close(); navigate("/playground"); } }, icon("playground"), "Try it"), finish)));
+        h("button", { type: "button", class: "button", onclick: () => { handSecret(box.textContent, model); close(); navigate("/playground"); } }, icon("playground"), "Try it"), finish)));
   }, { wide: true, persistent: true, onclose: done });
 }

@@ -3,7 +3,7 @@
 import * as api from "../api.js";
 import { h } from "../dom.js";
 import { head, ifThere } from "../page.js";
-import { FieldProblem, badge, callout, card, confirm, copyButton, dialog, empty, field, fieldError, formDialog, notify, table, trouble, when } from "../parts.js";
+import { FieldProblem, badge, callout, card, confirm, copyButton, dialog, empty, field, fieldError, formDialog, notify, secretBox, table, trouble, when } from "../parts.js";
 import { gatewayAddress } from "./secret.js";
 
 /** @type {import("../page.js").Page} */
@@ -64,9 +64,9 @@ function sessionCard(sessions, context) {
   };
   return card("Sessions", h("p", { class: "quiet" }, "Where somebody is signed in."), table({
     caption: "Sessions", rows: sessions, key: (one) => one.id, columns: [
-      { id: "who", title: "Browser", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", null, browserName(one.user_agent), one.current ? [" ", badge("This one", "accent")] : null), h("span", { class: "quiet small" }, one.address ?? one.ip ?? "")) },
+      { id: "who", title: "Browser", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", null, browserName(one.user_agent), one.current ? [" ", badge("This one", "accent")] : null), h("span", { class: "quiet small" }, one.address)) },
       { id: "since", title: "Signed in", cell: (one) => when(one.created_at) },
-      { id: "seen", title: "Last seen", narrow: false, cell: (one) => when(one.last_seen_at ?? one.seen_at) },
+      { id: "seen", title: "Last seen", narrow: false, cell: (one) => when(one.last_seen_at) },
       { id: "end", title: "", label: "End", cell: (one) => (one.current ? null : h("button", { type: "button", class: "button button-small", onclick: () => end(one) }, "End")) },
     ],
   }));
@@ -104,7 +104,7 @@ function tokenCard(tokens, context) {
     h("p", { class: "quiet" }, "For the admin API: they cannot call models, and keys cannot call the admin API."),
     tokens.length === 0 ? empty("No tokens", "Create one for a script that makes keys or reads the bill.") : table({
       caption: "Tokens", rows: tokens, key: (one) => one.id, columns: [
-        { id: "name", title: "Name", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", { class: "strong" }, one.name), one.secret_ends_in ? h("span", { class: "quiet mono" }, `…${one.secret_ends_in}`) : null) },
+        { id: "name", title: "Name", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", { class: "strong" }, one.name), h("span", { class: "quiet small" }, h("span", { class: "mono" }, `…${one.token_ends_in}`), one.expired ? " · expired" : "")) },
         { id: "role", title: "May", cell: (one) => badge(one.role === "admin" ? "Administer" : "Look", one.role === "admin" ? "accent" : "plain") },
         { id: "created", title: "Created", narrow: false, cell: (one) => when(one.created_at) },
         { id: "used", title: "Last used", narrow: false, cell: (one) => when(one.last_used_at) },
@@ -119,9 +119,9 @@ function tokenCard(tokens, context) {
 /** @param {any} made */
 function showToken(made) {
   dialog(`The token ${made.name}`, (close) => {
-    const input = h("input", { class: "secret", readonly: true, value: made.secret ?? made.token, "aria-label": "Token", autofocus: true });
+    const box = secretBox(made.token, "Token");
     return h("div", null, h("div", { class: "dialog-body" }, callout("warn", h("strong", null, "Copy it now: it is shown this once.")),
-      h("div", { class: "secret-line" }, input, copyButton(() => input.value, "Copy token"))),
+      h("div", { class: "secret-line" }, box, copyButton(() => box.textContent, "Copy token"))),
     h("div", { class: "dialog-foot" }, h("button", { type: "button", class: "button button-primary", onclick: close }, "Done")));
   }, { persistent: true });
 }

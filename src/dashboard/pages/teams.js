@@ -4,7 +4,7 @@ import * as api from "../api.js";
 import { h } from "../dom.js";
 import { plural } from "../format.js";
 import { head } from "../page.js";
-import { FieldProblem, confirm, empty, field, formDialog, icon, limitBar, menu, notify, when } from "../parts.js";
+import { FieldProblem, confirm, empty, field, formDialog, icon, limitLine, menu, notify, when } from "../parts.js";
 
 const PERIODS = /** @type {const} */ (["daily", "weekly", "monthly"]);
 
@@ -29,7 +29,7 @@ function card(team, context) {
   return h("section", { class: "card", "data-key": team.id },
     h("div", { class: "card-head" }, h("div", null, h("h2", null, team.name), h("p", { class: "quiet small" }, plural(team.keys.length, "key"), " · made ", when(team.created_at), team.calls_in_flight ? ` · ${plural(team.calls_in_flight, "call")} under way` : "")),
       menu(`Actions for ${team.name}`, [{ text: "Change limits", run: () => edit(team, context.refresh) }, { text: "Delete", danger: true, run: () => remove(team, context.refresh) }])),
-    h("div", { class: "windows" }, team.windows.map((/** @type {any} */ window) => limitBar(window))),
+    h("div", { class: "limit-lines" }, team.windows.map((/** @type {any} */ window) => limitLine(window))),
     team.keys.length ? h("div", { class: "chips" }, team.keys.map((/** @type {any} */ key) => h("a", { class: "chip", href: `#/keys/${key.id}` }, key.name)))
       : h("p", { class: "quiet small" }, "No keys are in it. Choose it when you create or edit a key."));
 }

@@ -5,7 +5,7 @@ import { asTable, chart, legend } from "../chart.js";
 import { h } from "../dom.js";
 import { compact, count, dateOnly, decimalsFor, nano, startOfDay, usd } from "../format.js";
 import { head } from "../page.js";
-import { card, empty, icon, segmented, table } from "../parts.js";
+import { aligned, card, empty, icon, segmented, table } from "../parts.js";
 import { MEASURES, SPANS, columns, measured, overTime } from "../series.js";
 import { nameOfKey, nameOfModel } from "./overview.js";
 
@@ -92,11 +92,11 @@ function sums(lines, by, state, redraw) {
       { id: "cached", title: "Cached", end: true, narrow: false, value: (line) => line.cached, cell: (line) => compact(line.cached) },
       { id: "output", title: "Tokens out", end: true, narrow: false, value: (line) => line.output, cell: (line) => compact(line.output) },
       ...(isAdjusted ? [{ id: "adjusted", title: "Adjusted", end: true, narrow: false, value: (/** @type {Line} */ line) => line.adjusted, cell: (/** @type {Line} */ line) => usd(line.adjusted) }] : []),
-      { id: "cost", title: "Cost", end: true, value: (line) => line.cost, cell: (line) => usd(line.cost, decimals) },
+      { id: "cost", title: "Cost", end: true, value: (line) => line.cost, cell: (line) => aligned(line.cost, decimals) },
     ],
     foot: h("tr", { class: "total" }, h("th", { scope: "row" }, "In all"), h("td", { class: "end num" }, count(total("calls"))),
       h("td", { class: "end num wide-only" }, count(total("failed"))), h("td", { class: "end num wide-only" }, compact(total("input"))), h("td", { class: "end num wide-only" }, compact(total("cached"))), h("td", { class: "end num wide-only" }, compact(total("output"))),
-      isAdjusted ? h("td", { class: "end num wide-only" }, usd(adjusted)) : null, h("td", { class: "end num" }, usd(cost, decimals))),
+      isAdjusted ? h("td", { class: "end num wide-only" }, usd(adjusted)) : null, h("td", { class: "end num" }, aligned(cost, decimals))),
   });
 }
 
