@@ -79,8 +79,25 @@ async function send(method, path, options = {}) {
 /** @param {string} text */
 const part = (text) => encodeURIComponent(text);
 
-/** Lists come as arrays or as pages with `data`. @param {any} answer */
-const rows = (answer) => (Array.isArray(answer) ? answer : answer?.data ?? answer?.rows ?? []);
+/** The most that one page of a list holds. */
+const LONGEST_PAGE = 500;
+
+/** Lists come as pages; this takes the one there is. @param {string} path @param {Record<string, any>} [query] @returns {Promise<any[]>} */
+async function list(path, query) {
+  return (await send("GET", path, { query })).data;
+}
+
+/** All pages of a list. @param {string} path @param {Record<string, any>} [query] @returns {Promise<any[]>} */
+async function wholeList(path, query) {
+  const all = [];
+  let after = null;
+  do {
+    const page = await send("GET", path, { query: { ...query, limit: LONGEST_PAGE, after } });
+    all.push(...page.data);
+    after = page.next;
+  } while (after);
+  return all;
+}
 
 /** @param {any} session */
 function keepToken(session) {
@@ -99,14 +116,14 @@ export async function signOut() {
   await send("DELETE", "session", { quiet: true });
   csrf = "";
 }
-export const sessions = async () => rows(await send("GET", "sessions"));
+export const sessions = () => list("sessions");
 /** @param {string} id */
 export const endSession = (id) => send("DELETE", `sessions/${part(id)}`);
 /** @param {string} current @param {string} password */
 export const changePassword = (current, password) => send("PUT", "password", { body: { current, new: password } });
 
 // Tokens for programs.
-export const tokens = async () => rows(await send("GET", "tokens"));
+export const tokens = () => list("tokens");
 /** @param {{name: string, role: string, expires_at?: string | null}} token @param {string} once */
 export const createToken = (token, once) => send("POST", "tokens", { body: token, headers: { "Idempotency-Key": once } });
 /** @param {string} id */
@@ -114,7 +131,7 @@ export const revokeToken = (id) => send("DELETE", `tokens/${part(id)}`);
 
 // Keys.
 /** @param {boolean} all revoked ones, too */
-export const keys = async (all = false) => rows(await send("GET", "keys", { query: { all } }));
+export const keys = (all = false) => wholeList("keys", { all: all || undefined });
 /** @param {string} id */
 export const key = (id) => send("GET", `keys/${part(id)}`);
 /** @param {any} body @param {string} once */
@@ -122,20 +139,20 @@ export const createKey = (body, once) => send("POST", "keys", { body, headers: {
 /** @param {string} id @param {any} body */
 export const changeKey = (id, body) => send("PATCH", `keys/${part(id)}`, { body });
 /** @param {string} id @param {any} body */
-export const setKeyLimits = (id, body) => send("PUT", `keys/${part(id)}/limits`, { body });
+export const setKeyLimits = (id, body) => send("PATCH", `keys/${part(id)}/limits`, { body });
 /** @param {string} id @param {number} graceMs */
 export const rotateKey = (id, graceMs) => send("POST", `keys/${part(id)}/rotate`, { body: { grace_ms: graceMs } });
 /** @param {string} id @param {boolean} disabled */
-export const setDisabled = (id, disabled) => send("POST", `keys/${part(id)}/disable`, { body: { disabled } });
+export const setDisabled = (id, disabled) => send("POST", `keys/${part(id)}/${disabled ? "disable" : "enable"}`, { body: {} });
 /** @param {string} id */
 export const revokeKey = (id) => send("POST", `keys/${part(id)}/revoke`, { body: {} });
 
 // Teams.
-export const teams = async () => rows(await send("GET", "teams"));
+export const teams = () => list("teams");
 /** @param {any} body @param {string} once */
 export const createTeam = (body, once) => send("POST", "teams", { body, headers: { "Idempotency-Key": once } });
 /** @param {string} id @param {any} body */
-export const setTeamLimits = (id, body) => send("PUT", `teams/${part(id)}/limits`, { body });
+export const setTeamLimits = (id, body) => send("PATCH", `teams/${part(id)}/limits`, { body });
 /** @param {string} id */
 export const deleteTeam = (id) => send("DELETE", `teams/${part(id)}`);
 
@@ -150,23 +167,30 @@ export async function usageByHour(query) {
   const report = await send("GET", "usage", { query: { ...query, per: "hour" } });
   return report.rows.map((/** @type {any} */ row) => ({ ...row, at: row.hour }));
 }
-/** @param {{key?: string, model?: string, since?: string, until?: string, status?: string, recovered?: boolean, limit?: number, after_at?: string, after_id?: string}} query */
-export const receipts = async (query) => rows(await send("GET", "receipts", { query }));
+/**
+ * A page of receipts, newest first, and what to ask for the next one.
+ * @param {{key?: string, model?: string, since?: string, until?: string, status?: string, recovered?: boolean, limit?: number, after?: string}} query
+ * @returns {Promise<{data: any[], next: string | null}>}
+ */
+export const receiptPage = (query) => send("GET", "receipts", { query });
+/** @param {Parameters<typeof receiptPage>[0]} query */
+export const receipts = async (query) => (await receiptPage(query)).data;
 /** @param {string} id */
 export const explain = (id) => send("GET", `receipts/${part(id)}`);
-export const holds = async () => rows(await send("GET", "holds"));
+export const holds = () => list("holds");
 /** @param {{key?: string, limit?: number}} query */
-export const adjustments = async (query) => rows(await send("GET", "adjustments", { query }));
+export const adjustments = (query) => list("adjustments", query);
 /** @param {{key: string, amount_usd: string, why: string, by?: string}} body */
 export const adjust = (body) => send("POST", "adjustments", { body, headers: { "Idempotency-Key": attempt() } });
 
 // The server.
 export const status = () => send("GET", "status");
 export const config = () => send("GET", "config");
-export const providers = async () => rows(await send("GET", "providers"));
-export const models = async () => rows(await send("GET", "models"));
+export const providers = () => list("providers");
+export const models = () => list("models");
+export const prices = () => send("GET", "prices");
 /** @param {{limit?: number, after?: string}} query */
-export const audit = async (query = {}) => rows(await send("GET", "audit", { query }));
+export const audit = (query = {}) => list("audit", query);
 
 /**
  * A chat through the gateway, which this listener serves below `playground/`: a page may talk to no other

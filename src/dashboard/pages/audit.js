@@ -25,7 +25,7 @@ export const auditPage = {
     return [top,
       h("div", { class: "filters" }, h("input", { type: "search", "aria-label": "Search the log", placeholder: "Search: a key, a person, an action", value: context.query.search ?? "", oninput: (/** @type {Event} */ e) => context.set({ search: /** @type {HTMLInputElement} */ (e.target).value }) })),
       h("div", { class: "card card-table" }, shown.length === 0 ? empty("Nothing fits", "Change the search.") : table({
-        caption: "Audit log", rows: shown, key: (entry) => String(entry.id ?? `${entry.at} ${entry.action}`),
+        caption: "Audit log", stack: "audit", rows: shown, key: (entry) => String(entry.id ?? `${entry.at} ${entry.action}`),
         columns: [
           { id: "at", title: "When", cell: (entry) => h("time", { datetime: entry.at, title: fullTime(entry.at), class: "nowrap num" }, toTheSecond(entry.at)) },
           { id: "who", title: "Who", cell: (entry) => h("div", { class: "two-lines" }, h("span", null, entry.by.name ?? DOORS[/** @type {keyof typeof DOORS} */ (entry.by.door)] ?? entry.by.door), h("span", { class: "quiet small" }, entry.by.name ? DOORS[/** @type {keyof typeof DOORS} */ (entry.by.door)] : "", entry.by.address ? ` ${entry.by.address}` : "")) },

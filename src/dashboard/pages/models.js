@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { h } from "../dom.js";
-import { compact, plural, usd } from "../format.js";
+import { compact, count, plural, usd } from "../format.js";
 import { head, ifThere } from "../page.js";
 import { badge, callout, card, empty, table, when } from "../parts.js";
 
@@ -26,54 +26,60 @@ export const modelsPage = {
 /** @param {string} what */
 const notThere = (what) => card(what, empty("This server does not say", "It is of an earlier version than this page. The configuration file has them all."));
 
-const STATES = /** @type {Record<string, ["good" | "warn" | "bad" | "plain", string]>} */ ({
-  ok: ["good", "Healthy"], healthy: ["good", "Healthy"], up: ["good", "Healthy"], cooling: ["warn", "Cooling down"], cooldown: ["warn", "Cooling down"], degraded: ["warn", "Degraded"],
-  down: ["bad", "Down"], open: ["bad", "Down"], idle: ["plain", "Not called yet"], unknown: ["plain", "Not called yet"], no_key: ["bad", "Has no key"],
-});
+/** How a provider fares, from how the models there fare. @param {any} provider @returns {["good" | "warn" | "bad" | "plain", string]} */
+function fares(provider) {
+  const { targets } = provider;
+  if (targets.some((/** @type {any} */ target) => target.cooling_until)) return ["warn", "Cooling down"];
+  if (!provider.has_key && provider.base_url !== null && targets.every((/** @type {any} */ target) => target.failed)) return ["warn", "No key"];
+  if (targets.length === 0) return ["plain", "Not called yet"];
+  const troubled = targets.filter((/** @type {any} */ target) => target.failed > 0 && target.failed >= target.attempts);
+  return troubled.length ? ["bad", "Failing"] : ["good", "Answering"];
+}
 
 /** @param {any[]} providers */
 function providerCards(providers) {
   if (providers.length === 0) return card(null, empty("No providers", "Name one in the configuration file under [providers.NAME]; its kind fills in the rest."));
   return h("div", { class: "provider-list" }, providers.map((provider) => {
-    // An earlier server says nothing of how a provider is.
-    const [kind, words] = provider.state ? STATES[provider.state] ?? ["plain", String(provider.state)] : provider.has_key || provider.base_url === null ? [] : ["warn", "No key"];
-    const last = provider.last_error;
+    const [kind, words] = fares(provider);
     return h("section", { class: "card provider", "data-key": provider.name },
-      h("div", { class: "card-head" }, h("div", null, h("h2", null, provider.name), provider.kind === provider.name ? null : h("p", { class: "quiet small" }, provider.kind)), words ? badge(words, kind) : null),
+      h("div", { class: "card-head" }, h("div", null, h("h2", null, provider.name), provider.kind === provider.name ? null : h("p", { class: "quiet small" }, provider.kind)), badge(words, kind)),
       h("p", { class: "quiet small mono breaks" }, provider.base_url ?? "answers by itself"),
-      provider.cooldown_until ? h("p", { class: "small" }, "No calls go there until ", when(provider.cooldown_until), ".") : null,
-      last ? h("p", { class: "small bad-text" }, typeof last === "string" ? last : [last.message ?? `status ${last.status}`, last.at ? [" · ", when(last.at)] : null]) : null,
       h("p", { class: "quiet small" }, provider.base_url === null ? "Needs no key" : provider.has_key ? "Key is there" : "Calls carry no key",
-        provider.is_default ? " · takes what no name fits" : "",
-        provider.models !== undefined ? ` · ${plural(Array.isArray(provider.models) ? provider.models.length : provider.models, "model")}` : "",
-        provider.calls_in_flight ? ` · ${plural(provider.calls_in_flight, "call")} under way` : ""));
+        provider.is_default ? " · takes what no name fits" : "", ` · ${plural(provider.models.length, "model")}`),
+      provider.targets.length === 0 ? null : h("ul", { class: "fares" }, provider.targets.map((/** @type {any} */ target) => h("li", { class: "small", "data-key": target.model },
+        h("div", { class: "fares-line" }, h("code", { class: "breaks" }, target.model), h("span", { class: "quiet num nowrap" }, `${count(target.failed)} of ${count(target.attempts)} failed`)),
+        target.cooling_until ? h("p", null, "No calls go there until ", when(target.cooling_until), ".") : null,
+        target.last_failure ? h("p", { class: "bad-text breaks" }, target.last_failure, target.last_failure_at ? [" · ", when(target.last_failure_at)] : null) : null))));
   }));
 }
 
 /** What the first place that a model leads to says of its price. @param {any} model */
 const first = (model) => model.targets[0] ?? {};
 
-/** Dollars per million of a class, where they are told. @param {any} target @param {string} name */
-function rate(target, name) {
-  const value = target.rates?.[name] ?? target.usd_per_million?.[name];
-  return value === undefined || value === null ? null : String(value);
-}
+/** Dollars per million tokens of a class, the ordinary rate. @param {any} target @param {string} what */
+const rate = (target, what) => target.rates?.find((/** @type {any} */ one) => one.what === what && !one.when)?.usd ?? null;
+
+const PRICES = /** @type {Record<string, [string, "good" | "bad" | "plain"]>} */ ({
+  priced: ["Priced", "plain"], free: ["Free", "good"], unknown: ["No price", "bad"], "by name": ["By its name", "plain"],
+});
 
 /** @param {any} model */
 function priceCell(model) {
   const target = first(model);
   const [input, output] = [rate(target, "input"), rate(target, "output")];
-  if (input || output) return [input ? usd(input) : "–", h("span", { class: "quiet" }, " / "), output ? usd(output) : "–"];
-  const [words, kind] = /** @type {Record<string, [string, "good" | "bad" | "plain"]>} */ ({
-    priced: ["Priced", "good"], free: ["Free", "good"], unknown: ["No price", "bad"], depends: ["By its name", "plain"],
-  })[target.price] ?? [String(target.price ?? "–"), "plain"];
+  if (target.state === "priced" && (input || output)) {
+    const others = target.rates.length - Number(Boolean(input)) - Number(Boolean(output));
+    const all = target.rates.map((/** @type {any} */ one) => `${one.what.replaceAll("_", " ")}${one.when ? ` (${one.when})` : ""}: $${one.usd} per ${one.per}`).join("\n");
+    return h("span", { title: all }, input ? usd(input) : "–", h("span", { class: "quiet" }, " / "), output ? usd(output) : "–", others > 0 ? h("span", { class: "quiet small" }, ` +${others}`) : null);
+  }
+  const [words, kind] = PRICES[target.state] ?? [String(target.state ?? "–"), "plain"];
   return badge(words, kind);
 }
 
 /** @param {any[]} models @param {import("../page.js").Context} context */
 function modelTable(models, context) {
   if (models.length === 0) return card("Models", empty("No models", "Name one in the configuration file under [models.\"NAME\"], or set routing.default_provider."));
-  const without = models.filter((model) => model.targets.some((/** @type {any} */ target) => target.price === "unknown"));
+  const without = models.filter((model) => model.targets.some((/** @type {any} */ target) => target.state === "unknown"));
   const { state, query } = context;
   const search = (query.search ?? "").toLowerCase();
   const shown = models.filter((model) => !search || model.name.toLowerCase().includes(search) || targets(model).toLowerCase().includes(search));
@@ -84,10 +90,10 @@ function modelTable(models, context) {
       table({
         caption: "Models", stack: "models", rows: shown, key: (model) => model.name, sort: state.sort ?? { id: "name", down: false }, onsort: (sort) => { state.sort = sort; context.redraw(); },
         columns: [
-          { id: "name", title: "Name", grow: true, value: (model) => model.name, cell: (model) => h("div", { class: "two-lines" }, h("code", null, model.name), model.aliases?.length ? h("span", { class: "quiet small" }, "also ", model.aliases.join(", ")) : null) },
+          { id: "name", title: "Name", grow: true, value: (model) => model.name, cell: (model) => h("div", { class: "two-lines" }, h("code", null, model.name), model.aliases.length ? h("span", { class: "quiet small" }, "also ", model.aliases.join(", ")) : null) },
           { id: "target", title: "Goes to", value: targets, cell: (model) => targets(model) },
           { id: "price", title: "In / out, per million", end: true, value: (model) => Number(rate(first(model), "input") ?? -1), cell: priceCell },
-          { id: "source", title: "Price from", narrow: false, cell: (model) => h("span", { class: "quiet small nowrap" }, first(model).price_source ?? "–") },
+          { id: "source", title: "Price from", narrow: false, cell: (model) => h("span", { class: "quiet small" }, first(model).from || "–") },
           { id: "output", title: "Longest answer", end: true, narrow: false, value: (model) => first(model).max_output_tokens ?? 0, cell: (model) => (first(model).max_output_tokens ? compact(first(model).max_output_tokens) : "–") },
         ],
       })),
@@ -96,5 +102,5 @@ function modelTable(models, context) {
 
 /** @param {any} model */
 function targets(model) {
-  return model.targets.map((/** @type {any} */ target) => `${target.provider}${target.model && target.model !== model.name ? ` · ${target.model}` : ""}`).join(", then ");
+  return model.targets.map((/** @type {any} */ target) => `${target.provider}${target.upstream_model !== model.name ? ` · ${target.upstream_model}` : ""}`).join(", then ");
 }

@@ -33,7 +33,17 @@ export const requestPage = {
           foot: [h("tr", null, h("th", { scope: "row", colspan: 3 }, "Sum, to the last digit"), h("td", { class: "end num" }, `$${receipt.sum_usd}`)),
             h("tr", { class: "total" }, h("th", { scope: "row", colspan: 3 }, "Charged"), h("td", { class: "end num" }, usd(receipt.cost_usd)))],
         }) : h("p", { class: "quiet" }, "There is nothing to add up: charged ", money(receipt.cost_usd), "."),
-        h("p", { class: "because" }, sentence(receipt.because), ".")),
+        h("p", { class: "because" }, `${receipt.because.charAt(0).toUpperCase()}${receipt.because.slice(1)}.`),
+        receipt.adds_up === false ? callout("bad", "The figures of this receipt do not come to its cost. Run conduit admin verify on the server.") : null),
+      receipt.attempts?.length ? card("Other attempts at this call", table({
+        caption: "Other attempts", rows: receipt.attempts, key: (one) => one.id,
+        columns: [
+          { id: "id", title: "Where", grow: true, cell: (one) => h("a", { href: `#/requests/${one.id}` }, `${one.provider} · ${one.upstream_model}`) },
+          { id: "status", title: "Status", cell: (one) => httpStatus(one.status) },
+          { id: "cost", title: "Cost", end: true, cell: (one) => usd(one.cost_usd) },
+        ],
+        foot: h("tr", { class: "total" }, h("th", { scope: "row", colspan: 2 }, "With all attempts"), h("td", { class: "end num" }, usd(receipt.with_attempts_usd))),
+      })) : null,
       card("The call", facts([
         ["Key", h("a", { href: `#/keys/${receipt.key_id}` }, receipt.key_name ?? receipt.key_id)],
         ["Began", fullTime(receipt.began)], ["Ended", fullTime(receipt.at)],

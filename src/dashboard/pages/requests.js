@@ -4,7 +4,7 @@ import * as api from "../api.js";
 import { h } from "../dom.js";
 import { compact, decimalsFor, duration, sentence, toTheSecond } from "../format.js";
 import { head } from "../page.js";
-import { aligned, badge, empty, httpStatus, icon, table } from "../parts.js";
+import { aligned, badge, empty, httpStatus, icon, notify, table } from "../parts.js";
 
 const PAGE = 50;
 const STATUSES = /** @type {[string, string][]} */ ([["", "Any status"], ["2xx", "Good (2xx)"], ["4xx", "Refused (4xx)"], ["5xx", "Failed (5xx)"], ["429", "429"]]);
@@ -17,17 +17,15 @@ export const requestsPage = {
   async load(context) {
     const { query, state } = context;
     const asked = JSON.stringify(query);
-    if (state.asked !== asked) Object.assign(state, { asked, more: [], isEnd: false });
-    const [keys, rows] = await Promise.all([api.keys(true), api.receipts(filter(query))]);
-    // What came meanwhile pushes others over the first page's end: they are kept.
+    if (state.asked !== asked) Object.assign(state, { asked, more: [], first: [], next: undefined });
+    const [keys, page] = await Promise.all([api.keys(true), api.receiptPage(filter(query))]);
+    const rows = page.data;
+    // Where somebody has asked for more, what is pushed over the first page's end stays.
     const known = new Set(rows.map((/** @type {any} */ row) => row.id));
-    const last = rows.at(-1);
-    if (state.more.length || state.first) {
-      const pushed = (state.first ?? []).filter((/** @type {any} */ row) => state.more.length && !known.has(row.id) && last && row.at <= last.at);
-      state.more = [...pushed, ...state.more.filter((/** @type {any} */ row) => !known.has(row.id))];
-    }
+    const pushed = state.more.length ? state.first : [];
+    state.more = [...pushed, ...state.more].filter((/** @type {any} */ row) => !known.has(row.id));
     state.first = rows;
-    if (rows.length < PAGE) state.isEnd = true;
+    if (!state.more.length) state.next = page.next;
     return { keys, rows };
   },
   view({ keys, rows }, context) {
@@ -48,7 +46,7 @@ export const requestsPage = {
         ? empty("No request fits", "Change the filters above.", h("a", { class: "button", href: "#/requests" }, "Clear them"))
         : empty("No requests yet", "A receipt appears here as soon as a call ends.", h("a", { class: "button", href: "#/playground" }, "Try one in the playground")))
         : h("div", { class: "card card-table" }, receiptTable(all, context)),
-      all.length >= PAGE && !state.isEnd ? h("div", { class: "load-more" }, h("button", { type: "button", class: "button", onclick: () => loadMore(context, all) }, "Show more")) : null,
+      state.next ? h("div", { class: "load-more" }, h("button", { type: "button", class: "button", onclick: () => loadMore(context) }, "Show more")) : null,
     ];
   },
 };
@@ -62,12 +60,16 @@ function filter(query) {
   };
 }
 
-/** @param {import("../page.js").Context} context @param {any[]} all */
-async function loadMore(context, all) {
-  const last = all.at(-1);
-  const more = await api.receipts({ ...filter(context.query), after_at: last.at, after_id: last.id });
-  context.state.more = [...context.state.more, ...more];
-  context.state.isEnd = more.length < PAGE;
+/** @param {import("../page.js").Context} context */
+async function loadMore(context) {
+  const { state } = context;
+  try {
+    const page = await api.receiptPage({ ...filter(context.query), after: state.next });
+    state.more = [...state.more, ...page.data];
+    state.next = page.next;
+  } catch (error) {
+    notify(/** @type {Error} */ (error).message, "bad");
+  }
   context.redraw();
 }
 

@@ -16,7 +16,7 @@ export async function gatewayAddress() {
   }
   try {
     const status = await api.status();
-    const told = status.gateway_url ?? status.gateway?.[0] ?? status.listen?.[0];
+    const told = status.listen?.[0];
     if (told) return reachable(String(told));
   } catch {
     // The guess is better than none.

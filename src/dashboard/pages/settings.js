@@ -39,7 +39,8 @@ function password() {
         form.reset();
         notify("The password is changed. Other sessions have ended.");
       } catch (error) {
-        problem().replaceChildren(trouble(error));
+        const { member, message } = /** @type {any} */ (error);
+        if (!member || !fieldError(form, member, message)) problem().replaceChildren(trouble(error));
       }
     },
   },
@@ -53,6 +54,7 @@ function password() {
 /** @param {any} sessions @param {import("../page.js").Context} context */
 function sessionCard(sessions, context) {
   if ("missing" in sessions) return null;
+  const own = context.session.session?.id;
   const end = async (/** @type {any} */ one) => {
     try {
       await api.endSession(one.id);
@@ -64,10 +66,10 @@ function sessionCard(sessions, context) {
   };
   return card("Sessions", h("p", { class: "quiet" }, "Where somebody is signed in."), table({
     caption: "Sessions", rows: sessions, key: (one) => one.id, columns: [
-      { id: "who", title: "Browser", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", null, browserName(one.user_agent), one.current ? [" ", badge("This one", "accent")] : null), h("span", { class: "quiet small" }, one.address)) },
+      { id: "who", title: "Browser", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", null, browserName(one.user_agent), one.id === own ? [" ", badge("This one", "accent")] : null), h("span", { class: "quiet small" }, one.address)) },
       { id: "since", title: "Signed in", cell: (one) => when(one.created_at) },
       { id: "seen", title: "Last seen", narrow: false, cell: (one) => when(one.last_seen_at) },
-      { id: "end", title: "", label: "End", cell: (one) => (one.current ? null : h("button", { type: "button", class: "button button-small", onclick: () => end(one) }, "End")) },
+      { id: "end", title: "", label: "End", cell: (one) => (one.id === own ? null : h("button", { type: "button", class: "button button-small", onclick: () => end(one) }, "End")) },
     ],
   }));
 }
