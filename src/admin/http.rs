@@ -11,6 +11,7 @@ pub mod openapi;
 pub mod operations;
 mod path;
 mod refusal;
+mod relay;
 mod repeats;
 mod request;
 mod sign_in;
@@ -36,6 +37,7 @@ use incoming::Incoming;
 use operations::{Does, Needs, Operation};
 use path::Found;
 use refusal::Refusal;
+pub use relay::signed_in;
 
 /// Where the API is.
 pub const PREFIX: &str = "/admin/api/v1";

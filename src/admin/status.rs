@@ -19,6 +19,9 @@ pub struct Status {
     /// Whether a server answered; `false` when the store was opened by the command itself.
     pub running: bool,
     pub store: String,
+    /// Where calls are taken; none where no server runs.
+    #[serde(default)]
+    pub listen: Vec<String>,
     pub keys: usize,
     pub held_usd: Money,
     /// Why spending cannot be recorded, while it cannot.
@@ -50,12 +53,17 @@ impl Verb for ReportStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             running: desk.live.is_some(),
             store: ledger.store().path().display().to_string(),
+            listen: desk.live.as_deref().map(listen).unwrap_or_default(),
             keys: ledger.directory().all().len(),
             held_usd: ledger.held(),
             trouble: ledger.store().journal().trouble().map(|trouble| trouble.to_string()),
             config: desk.live.as_deref().map(config_status),
         })
     }
+}
+
+fn listen(live: &Live) -> Vec<String> {
+    live.load().config.server.listen.iter().map(ToString::to_string).collect()
 }
 
 fn config_status(live: &Live) -> ConfigStatus {

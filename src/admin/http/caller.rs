@@ -17,7 +17,7 @@ use crate::domain::audit::{Actor, Door};
 use crate::domain::window::Timestamp;
 use crate::store::Store;
 
-const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+pub(super) const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The cookie of a session. Under TLS its name makes browsers see to it that no other host set it.

@@ -37,6 +37,14 @@ pub(super) struct Incoming {
 impl Incoming {
     pub(super) async fn receive(head: &HttpRequest, payload: Payload) -> Self {
         let body = tokio::time::timeout(PATIENCE, read(payload)).await;
+        let body = body.unwrap_or_else(|_| {
+            Err(Refusal::new(408, "body_too_slow", "the body did not come in time"))
+        });
+        Self { body, ..Self::without_body(head) }
+    }
+
+    /// Everything but the body, which somebody else reads.
+    pub(super) fn without_body(head: &HttpRequest) -> Self {
         let path = head.uri().path();
         Self {
             method: head.method().as_str().to_owned(),
@@ -44,9 +52,7 @@ impl Incoming {
             query: head.uri().query().unwrap_or_default().to_owned(),
             headers: head.headers().clone(),
             peer: head.peer_addr().map(|peer| peer.ip()),
-            body: body.unwrap_or_else(|_| {
-                Err(Refusal::new(408, "body_too_slow", "the body did not come in time"))
-            }),
+            body: Ok(Bytes::new()),
         }
     }
 
