@@ -22,7 +22,7 @@ use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Health, Offers, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
 use crate::store::{Ends, Found, Retention, Store, StoreError};
-use crate::{alerts, clock, logging};
+use crate::{alerts, clock, dashboard, logging};
 
 /// How long a command may have the store open while the server starts.
 const COMMAND_TIME: Duration = Duration::from_secs(3);
@@ -130,17 +130,19 @@ impl Server {
 
         let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
         let tls = Arc::new(tls());
-        let gateway = {
+        let edge = {
             let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
-            let (stopping, tls) = (Arc::clone(&stopping), Arc::clone(&tls));
-            let health = Arc::clone(&health);
-            let app = move || {
+            let (stopping, health, tls) =
+                (Arc::clone(&stopping), Arc::clone(&health), Arc::clone(&tls));
+            move || {
                 let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
                 let (stopping, health) = (Arc::clone(&stopping), Arc::clone(&health));
-                let offers = Arc::clone(&offers);
-                let edge = Edge::new(live, ledger, stopping, health, offers, Arc::clone(&tls));
-                App::new().app_data(web::Data::new(edge)).configure(routes)
-            };
+                Edge::new(live, ledger, stopping, health, Arc::clone(&offers), Arc::clone(&tls))
+            }
+        };
+        let gateway = {
+            let edge = edge.clone();
+            let app = move || App::new().app_data(web::Data::new(edge())).configure(routes);
             let mut server = HttpServer::new(app)
                 .workers(config.server.workers)
                 .keep_alive(Duration::from_millis(config.server.keep_alive_ms))
@@ -156,7 +158,7 @@ impl Server {
             server.run()
         };
         let api = (!admin_listeners.is_empty())
-            .then(|| serve_admin(&desk, admin_listeners))
+            .then(|| serve_admin(&desk, admin_listeners, edge))
             .transpose()?;
         let admin = HttpServer::new(move || {
             let data = web::Data::new(desk.clone());
@@ -317,11 +319,21 @@ fn targets_of(health: &Arc<Health>) -> impl Fn() -> Vec<TargetView> + Send + Syn
     }
 }
 
-/// The server of the admin API.
-fn serve_admin(desk: &Desk, listeners: Vec<TcpListener>) -> io::Result<ActixServer> {
+/// The server of the admin API and the dashboard, which may call the gateway from its playground.
+fn serve_admin(
+    desk: &Desk,
+    listeners: Vec<TcpListener>,
+    edge: impl Fn() -> Edge + Send + Clone + 'static,
+) -> io::Result<ActixServer> {
     let door = web::Data::new(http::Door::new(desk.clone()));
     let mut server = HttpServer::new(move || {
-        App::new().wrap(from_fn(http::guard)).app_data(door.clone()).configure(http::routes)
+        let gateway = web::scope("/playground").app_data(web::Data::new(edge())).configure(routes);
+        App::new()
+            .wrap(from_fn(http::guard))
+            .app_data(door.clone())
+            .configure(http::routes)
+            .configure(dashboard::routes)
+            .service(gateway.wrap(from_fn(http::signed_in)))
     })
     .workers(1)
     .h1_allow_half_closed(false)
