@@ -104,11 +104,12 @@ function frame() {
       h("button", { type: "button", class: "nav-button", onclick: switchTheme }, icon("sun"), h("span", { class: "theme-word" }, themeWord())),
       h("button", { type: "button", class: "nav-button", onclick: signOut }, icon("out"), "Sign out")));
   const opener = h("button", { type: "button", class: "button-icon nav-opener", "aria-label": "Menu", "aria-controls": "navigation", "aria-expanded": "false", onclick: () => setMenu(!root.classList.contains("nav-open")) }, icon("menu"));
-  main = h("main", { id: "main", tabindex: "-1" });
+  const content = h("main", { id: "main", tabindex: "-1" });
+  main = content;
   root.replaceChildren(
-    h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ event) => { event.preventDefault(); main?.focus(); } }, "Skip to the content"),
+    h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ event) => { event.preventDefault(); content.focus(); } }, "Skip to the content"),
     h("header", { class: "topbar" }, opener, h("a", { class: "brand", href: "#/" }, h("img", { src: "assets/icon.svg", width: 24, height: 24, alt: "" }), "Conduit")),
-    nav, h("div", { class: "nav-shade", onclick: closeMenu }), main);
+    nav, h("div", { class: "nav-shade", onclick: closeMenu }), content);
   follow();
 }
 

@@ -32,7 +32,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 SCREENSHOTS = pathlib.Path(os.environ.get("CONDUIT_SCREENSHOTS", TARGET / "browser-screenshots"))
 PASSWORD = "a password only for these tests"
 START_SECONDS = 20
-# Dollars per million tokens: a call of a few words costs some cents.
+# Dollars per million tokens: a call of a few words costs some tenths of a cent.
 CONFIG = """
 [server]
 listen = "127.0.0.1:{gateway}"
@@ -46,7 +46,7 @@ kind = "echo"
 
 [models.echo]
 provider = "echo"
-price = {{ input = 1000, output = 2000 }}
+price = {{ input = 100, output = 200 }}
 """
 
 
@@ -113,7 +113,7 @@ class Gateway:
             self.child.wait()
             raise
 
-    def call(self, secret: str, words: str = "Hello there", cap: int = 16) -> tuple[int, dict]:
+    def call(self, secret: str, words: str = "Hello there, how are you today? " * 5, cap: int = 16) -> tuple[int, dict]:
         """One call as a program makes it: the status and the body."""
         body = {"model": "echo", "max_tokens": cap, "messages": [{"role": "user", "content": words}]}
         request = urllib.request.Request(

@@ -80,6 +80,16 @@ class Administration(BrowserCase):
         self.assertGreater(int(spent.get_attribute("aria-valuenow")), 50)
         expect(page.get_by_role("region", name="Requests")).to_contain_text("echo")
 
+        # Charged for more than is left, it is at its limit in every word.
+        self.choose("More for Production server", "Adjust spend")
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("What to do").select_option(label="Charge")
+        dialog.get_by_label("Amount").fill("0.10")
+        dialog.get_by_label("Reason").fill("an invoice that came late")
+        dialog.get_by_role("button", name="Adjust", exact=True).click()
+        expect(page.get_by_text("The daily limit is reached")).to_be_visible()
+        expect(page.get_by_role("region", name="Adjustments")).to_contain_text("an invoice that came late")
+
         # It is raised, and calls go again.
         page.get_by_role("button", name="Edit", exact=True).first.click()
         dialog = page.get_by_role("dialog")
@@ -167,12 +177,28 @@ class Administration(BrowserCase):
         page.get_by_role("button", name="Send").click()
         expect(talk).to_contain_text("Invalid API key provided.")
 
+    def test_only_a_page_of_ours_calls_from_the_playground(self):
+        page = self.sign_in()
+        secret = self.create_key("Careful")
+        address = f"{self.gateway.admin}/playground/v1/models"
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {secret}"})
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        self.assertEqual(caught.exception.code, 401)
+        ask = """async ([path, secret, token]) => (await fetch(path, { headers: {
+            Authorization: `Bearer ${secret}`, ...(token ? { 'X-Csrf-Token': token } : {}) } })).status"""
+        session = page.evaluate("fetch('admin/api/v1/session').then((answer) => answer.json())")
+        asked = lambda secret, token: page.evaluate(ask, ["playground/v1/models", secret, token])
+        self.assertEqual(asked(secret, None), 403)
+        self.assertEqual(asked(secret, session["csrf_token"]), 200)
+        self.assertEqual(asked("sk-cdt-wrong", session["csrf_token"]), 401)
+
     def test_usage_is_grouped_and_taken_home_as_a_file(self):
         page = self.sign_in()
         secret = self.create_key("=Counted")
         self.assertEqual(self.gateway.call(secret)[0], 200)
         self.go("/usage?by=key")
-        expect(page.locator("tbody")).to_contain_text("=Counted")
+        expect(page.get_by_role("region", name="Usage", exact=True)).to_contain_text("=Counted")
         with page.expect_download() as started:
             page.get_by_role("button", name="Download CSV").click()
         with open(started.value.path()) as file:

@@ -54,7 +54,7 @@ function limitFields(key) {
   return h("fieldset", null, h("legend", null, "Spending limits", h("span", { class: "quiet" }, " optional")),
     h("div", { class: "fields-3" }, PERIODS.map((period) => field({ daily: "Daily", weekly: "Weekly", monthly: "Monthly" }[period],
       h("div", { class: "input-usd" }, h("span", { "aria-hidden": "true" }, "$"), h("input", { name: period, inputmode: "decimal", autocomplete: "off", placeholder: "No limit", value: set(period) }))))),
-    h("p", { class: "hint" }, "In dollars. A limit is a ceiling: what calls can cost at most is set aside before they are sent. They reset every 24 hours, 7 days and 30 days."));
+    h("p", { class: "hint" }, "In dollars. A limit is a ceiling: what calls can cost at most is set aside before they are sent. They reset every 24 hours, 7 days and 30 days, or by the calendar where the configuration says so."));
 }
 
 /** @param {any[]} teams @param {any[]} models @param {any} [key] */
@@ -104,7 +104,7 @@ async function choices() {
 
 const nameField = (value = "") => field("Name", h("input", { name: "name", autocomplete: "off", maxlength: 128, required: true, autofocus: true, placeholder: "Production server", value }), { hint: "What the key is for. You can change it." });
 
-/** @param {() => void} done @param {() => void} [left] is called when the dialog is closed */
+/** @param {() => void} done */
 export async function createKey(done) {
   const { teams, models } = await choices();
   const once = api.attempt();

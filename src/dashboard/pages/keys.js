@@ -40,7 +40,7 @@ export const keysPage = {
           { id: "name", title: "Name", value: (key) => key.name, cell: (key) => h("div", { class: "two-lines" }, h("a", { href: `#/keys/${key.id}`, class: "strong" }, key.name), h("span", { class: "quiet small" }, h("span", { class: "mono" }, `…${key.secret_ends_in}`), key.team ? ` · ${key.team}` : "")) },
           { id: "status", title: "Status", value: (key) => key.status, cell: (key) => h("div", { class: "two-lines" }, h("span", null, keyStatus(key.status)), statusWords(key)) },
           { id: "limits", title: "Limits", grow: true, value: (key) => share(key), cell: limits },
-          { id: "spent", title: "This month", end: true, narrow: false, value: (key) => nano(month(key)?.spent), cell: (key) => about(month(key)?.spent ?? "0") },
+          { id: "spent", title: "Monthly spend", end: true, narrow: false, value: (key) => nano(month(key)?.spent), cell: (key) => about(month(key)?.spent ?? "0") },
           { id: "created", title: "Created", narrow: false, value: (key) => key.created_at, cell: (key) => when(key.created_at) },
           { id: "actions", title: "", label: "Actions", cell: (key) => { const actions = actionsFor(key, context.refresh); return actions.length ? menu(`Actions for ${key.name}`, actions) : null; } },
         ],

@@ -132,12 +132,13 @@ async function refusal(response) {
  * @returns {Promise<any>} the usage that the stream told
  */
 async function follow(response, tell) {
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const decoder = new TextDecoder();
   let rest = "";
   let usage = null;
   for (;;) {
     const { value, done } = await reader.read();
-    rest += value ?? "";
+    rest += decoder.decode(value, { stream: !done });
     const lines = rest.split(/\r\n|\n|\r/);
     rest = lines.pop() ?? "";
     for (const line of lines) {

@@ -36,7 +36,7 @@ export function signInPage(problem, done) {
   // For password managers, which look for a name beside a password.
   h("input", { type: "text", name: "username", value: "admin", autocomplete: "username", class: "offscreen", tabindex: "-1", "aria-hidden": "true" }),
   field("Password", input), place, button,
-  h("p", { class: "hint" }, "The password was shown once, at the first start. If it is lost, run ", h("code", null, "conduit admin password"), " on the server."));
+  h("p", { class: "hint" }, "It is set on the server, with ", h("code", null, "conduit admin password"), "."));
   return h("main", { class: "sign-in-page" }, form);
 }
 
