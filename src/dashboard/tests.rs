@@ -30,8 +30,8 @@ fn answer(request: TestRequest) -> ServiceResponse {
     })
 }
 
-fn header(response: &ServiceResponse, name: header::HeaderName) -> String {
-    let value = response.headers().get(&name).unwrap_or_else(|| panic!("{name} is missing"));
+fn header(response: &ServiceResponse, name: &header::HeaderName) -> String {
+    let value = response.headers().get(name).unwrap_or_else(|| panic!("{name} is missing"));
     value.to_str().unwrap().to_owned()
 }
 
@@ -44,13 +44,13 @@ fn every_file_is_served_with_its_type_its_tag_and_a_strict_policy() {
         };
         let response = answer(TestRequest::get().uri(&path));
         assert_eq!(response.status(), StatusCode::OK, "{path}");
-        assert_eq!(header(&response, header::CONTENT_TYPE), file.content_type);
-        let policy = header(&response, header::CONTENT_SECURITY_POLICY);
+        assert_eq!(header(&response, &header::CONTENT_TYPE), file.content_type);
+        let policy = header(&response, &header::CONTENT_SECURITY_POLICY);
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
         assert!(!policy.contains("unsafe"), "{policy}");
-        assert_eq!(header(&response, header::X_CONTENT_TYPE_OPTIONS), "nosniff");
+        assert_eq!(header(&response, &header::X_CONTENT_TYPE_OPTIONS), "nosniff");
 
-        let tag = header(&response, header::ETAG);
+        let tag = header(&response, &header::ETAG);
         assert_eq!(wait(to_bytes(response.into_body())).unwrap(), file.bytes);
         let again = TestRequest::get().uri(&path).insert_header((header::IF_NONE_MATCH, tag));
         let response = answer(again);
