@@ -3,12 +3,20 @@
 //! The command line runs a verb in its own process when no server runs, and sends it to the server's
 //! Unix socket when one does: the same code, so the same result. The socket's file mode is its lock.
 
+pub mod access;
 pub mod adjust;
+pub mod audit;
 pub mod backup;
+pub mod change;
 pub mod client;
+pub mod config;
+pub mod csv;
 pub mod explain;
 pub mod holds;
+pub mod http;
 pub mod keys;
+pub mod models;
+pub mod password;
 pub mod prices;
 pub mod receipts;
 pub mod socket;
@@ -20,6 +28,7 @@ pub mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,7 +44,12 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     /// The configuration in force; absent where no server runs.
     pub live: Option<Arc<Live>>,
+    /// Says how the targets of calls fare; absent where no server runs.
+    pub targets: Option<Arc<Targets>>,
 }
+
+/// Says how the targets of calls fare.
+pub type Targets = dyn Fn() -> Vec<models::TargetView> + Send + Sync;
 
 impl Desk {
     fn key_name(&self, key: KeyId) -> Option<String> {
@@ -44,16 +58,28 @@ impl Desk {
     }
 }
 
-/// One thing an administrator can ask for.
-pub trait Verb: Serialize + DeserializeOwned + Send + 'static {
-    type Answer: Serialize + DeserializeOwned + Send + 'static;
-    /// Its path below `/admin/v1/`.
+/// One thing an administrator can ask for. Whoever opens a door to it runs it by [`audit::perform`].
+pub trait Verb: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+    type Answer: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    /// Its path below `/admin/v1/` on the socket, and its name in the audit log.
     const PATH: &'static str;
+    /// Whether it changes anything, so that it belongs in the audit log.
+    const CHANGES: bool;
     /// How long a client waits for the answer: a verb may wait for the disk, but not for ever.
     const PATIENCE: Duration = Duration::from_mins(2);
 
     /// Does it. Blocks on the disk: not for a worker of the gateway.
     fn run(self, desk: &Desk) -> Result<Self::Answer, AdminError>;
+
+    /// What the audit log says was asked for: never a secret.
+    fn recorded(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// The id of what was made or changed.
+    fn target(_answer: &Self::Answer) -> Option<String> {
+        None
+    }
 }
 
 /// Why a verb was not done.
@@ -65,6 +91,9 @@ pub enum AdminError {
     Conflict(String),
     #[error("{0}")]
     Invalid(String),
+    /// One member of what was asked for is not right.
+    #[error("{message}")]
+    Wrong { member: &'static str, message: String },
     #[error("{0}")]
     Failed(String),
 }
@@ -75,9 +104,13 @@ impl AdminError {
         match self {
             Self::NotFound(_) => 404,
             Self::Conflict(_) => 409,
-            Self::Invalid(_) => 422,
+            Self::Invalid(_) | Self::Wrong { .. } => 422,
             Self::Failed(_) => 500,
         }
+    }
+
+    pub(crate) fn wrong(member: &'static str, message: impl Into<String>) -> Self {
+        Self::Wrong { member, message: message.into() }
     }
 
     /// The error that a status and a sentence from the socket mean.
@@ -94,8 +127,14 @@ impl AdminError {
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NoSuchKey | StoreError::NoSuchTeam => Self::NotFound(error.to_string()),
+            StoreError::NoSuchKey
+            | StoreError::NoSuchTeam
+            | StoreError::NoSuchToken
+            | StoreError::NoSuchSession => Self::NotFound(error.to_string()),
             StoreError::NameTaken(_)
+            | StoreError::TokenNameTaken(_)
+            | StoreError::TooManyTokens(_)
+            | StoreError::PasswordChanged
             | StoreError::TeamNameTaken(_)
             | StoreError::TeamInUse { .. }
             | StoreError::InUse(_)

@@ -2,7 +2,6 @@
 
 mod admin;
 mod check;
-mod csv;
 mod output;
 mod quickstart;
 mod serve;
@@ -13,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::admin::AdminError;
+use crate::admin::{AdminError, csv};
 use crate::config::{Environment, process_environment};
 use crate::logging;
 
@@ -106,7 +105,7 @@ impl From<AdminError> for Failure {
         let exit = match &error {
             AdminError::NotFound(_) => Exit::NotFound,
             AdminError::Conflict(_) => Exit::Conflict,
-            AdminError::Invalid(_) => Exit::Usage,
+            AdminError::Invalid(_) | AdminError::Wrong { .. } => Exit::Usage,
             AdminError::Failed(_) => Exit::Failed,
         };
         Self::new(exit, error.to_string())

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::domain::access::AdminToken;
 use crate::domain::key::{KeyId, Secret};
 use crate::domain::team::TeamId;
 use crate::domain::window::Timestamp;
@@ -32,6 +33,21 @@ pub fn new_secret() -> Result<Secret, NoRandomness> {
             return Ok(secret);
         }
     }
+}
+
+/// A new admin token.
+pub fn new_token() -> Result<AdminToken, NoRandomness> {
+    loop {
+        let drawn: [u8; 256] = random()?;
+        if let Some(token) = AdminToken::mint(drawn) {
+            return Ok(token);
+        }
+    }
+}
+
+/// 64 random bits, for the id of a token or a session.
+pub fn new_id_bits() -> Result<u64, NoRandomness> {
+    Ok(u64::from_be_bytes(random()?))
 }
 
 pub fn new_key_id() -> Result<KeyId, NoRandomness> {

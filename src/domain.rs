@@ -3,13 +3,16 @@
 //! This layer must never do I/O, read a clock, draw random numbers, await, or know HTTP, redb or
 //! the configuration file. Time and randomness come in as arguments; decisions come out as values.
 
+pub mod access;
 pub mod adjustment;
+pub mod audit;
 pub mod budget;
 pub mod ceiling;
 pub mod choice;
 pub mod cidr;
 pub mod circuit;
 pub mod codec;
+pub mod forwarded;
 pub mod key;
 pub mod money;
 pub mod pattern;
@@ -17,6 +20,7 @@ pub mod price;
 pub mod rate;
 pub mod receipt;
 pub mod request_id;
+pub mod schema;
 pub mod team;
 pub mod usage;
 pub mod window;

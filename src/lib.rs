@@ -12,6 +12,7 @@
 //! - [`gateway`]: the life of a call; [`error`] makes its failures HTTP.
 //! - [`alerts`]: tells people that a key or a team comes near its limits.
 //! - [`admin`]: what an administrator can do, as verbs for the socket and the command line.
+//! - [`dashboard`]: the pages for a browser, files of the program.
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
@@ -43,6 +44,7 @@ pub mod gateway;
 pub mod alerts;
 
 pub mod admin;
+pub mod dashboard;
 
 pub mod server;
 

@@ -7,19 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server as ActixServer, ServerHandle};
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use futures_util::future::OptionFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{Desk, socket};
+use crate::admin::models::TargetView;
+use crate::admin::{AdminError, Desk, http, password, socket};
 use crate::catalogue::saved;
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Health, Offers, Stopping, tls};
 use crate::ledger::{Ledger, Policy};
-use crate::store::{Found, Retention, Store, StoreError};
-use crate::{alerts, clock, logging};
+use crate::store::{Ends, Found, Retention, Store, StoreError};
+use crate::{alerts, clock, dashboard, logging};
 
 /// How long a command may have the store open while the server starts.
 const COMMAND_TIME: Duration = Duration::from_secs(3);
@@ -33,6 +36,8 @@ pub enum ServeError {
     Listen { address: SocketAddr, reason: io::Error },
     #[error("cannot make the admin socket {path}: {reason}")]
     Socket { path: PathBuf, reason: io::Error },
+    #[error("the admin password of the configuration cannot be taken: {0}")]
+    Password(#[from] AdminError),
     #[error("the server failed: {0}")]
     Failed(#[from] io::Error),
 }
@@ -52,7 +57,9 @@ pub struct Server {
     live: Arc<Live>,
     ledger: Arc<Ledger>,
     listeners: Vec<TcpListener>,
-    admin: std::os::unix::net::UnixListener,
+    /// Where the admin API answers; none if the configuration says so.
+    admin_listeners: Vec<TcpListener>,
+    socket: std::os::unix::net::UnixListener,
 }
 
 impl Server {
@@ -70,20 +77,36 @@ impl Server {
             listen(*address).map_err(|reason| ServeError::Listen { address: *address, reason })
         };
         let listeners = config.server.listen.iter().map(listen).collect::<Result<_, _>>()?;
+        let admin_listeners = match config.admin.listen.iter().map(listen).collect() {
+            Ok(listeners) => listeners,
+            // A gateway that ran without this door must not fail for want of it.
+            Err(error) if config.admin.listen_is_default => {
+                tracing::warn!("there is no admin API over HTTP: {error}; see `admin.listen`");
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
         let path = &config.admin.socket;
-        let admin = socket::listen(path)
+        let socket = socket::listen(path)
             .map_err(|reason| ServeError::Socket { path: path.clone(), reason })?;
-        Ok(Self { live, ledger, listeners, admin })
+        let server = Self { live, ledger, listeners, admin_listeners, socket };
+        password::follow(&server.desk(), config)?;
+        Ok(server)
     }
 
     /// What the admin verbs work on.
     pub fn desk(&self) -> Desk {
-        Desk { ledger: Arc::clone(&self.ledger), live: Some(Arc::clone(&self.live)) }
+        Desk { ledger: Arc::clone(&self.ledger), live: Some(Arc::clone(&self.live)), targets: None }
     }
 
     /// Where calls are taken, with the ports that were really bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Where the admin API answers, with the ports that were really bound.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.admin_listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// Serves until SIGTERM or SIGINT, or until `stop` resolves.
@@ -94,10 +117,12 @@ impl Server {
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         // Before anybody is told that the server runs.
         let signals = Signals::listen()?;
-        let desk = self.desk();
-        let Self { live, ledger, listeners, admin } = self;
+        let mut desk = self.desk();
+        let administration = self.admin_addresses();
+        let Self { live, ledger, listeners, admin_listeners, socket } = self;
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
+        desk.targets = Some(Arc::new(targets_of(&health)));
         let offers = Arc::new(Offers::default());
         let snapshot = live.snapshot();
         let config = &snapshot.config;
@@ -105,17 +130,19 @@ impl Server {
 
         let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
         let tls = Arc::new(tls());
-        let gateway = {
+        let edge = {
             let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
-            let (stopping, tls) = (Arc::clone(&stopping), Arc::clone(&tls));
-            let health = Arc::clone(&health);
-            let app = move || {
+            let (stopping, health, tls) =
+                (Arc::clone(&stopping), Arc::clone(&health), Arc::clone(&tls));
+            move || {
                 let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
                 let (stopping, health) = (Arc::clone(&stopping), Arc::clone(&health));
-                let offers = Arc::clone(&offers);
-                let edge = Edge::new(live, ledger, stopping, health, offers, Arc::clone(&tls));
-                App::new().app_data(web::Data::new(edge)).configure(routes)
-            };
+                Edge::new(live, ledger, stopping, health, Arc::clone(&offers), Arc::clone(&tls))
+            }
+        };
+        let gateway = {
+            let edge = edge.clone();
+            let app = move || App::new().app_data(web::Data::new(edge())).configure(routes);
             let mut server = HttpServer::new(app)
                 .workers(config.server.workers)
                 .keep_alive(Duration::from_millis(config.server.keep_alive_ms))
@@ -130,18 +157,22 @@ impl Server {
             }
             server.run()
         };
+        let api = (!admin_listeners.is_empty())
+            .then(|| serve_admin(&desk, admin_listeners, edge))
+            .transpose()?;
         let admin = HttpServer::new(move || {
             let data = web::Data::new(desk.clone());
             App::new().app_data(data).configure(socket::routes)
         })
+        .on_connect(socket::meet)
         .workers(1)
         .shutdown_timeout(1)
         .disable_signals()
-        .listen_uds(admin)?
+        .listen_uds(socket)?
         .run();
 
         follow_config(&live, &ledger);
-        let retention = delete_old_receipts(&live, &ledger)?;
+        let retention = delete_what_is_old(&live, &ledger)?;
         let alerts = tell_alerts(&live, &ledger, &tls);
         let watch = live.watch();
         if let Err(error) = &watch {
@@ -149,27 +180,33 @@ impl Server {
         }
         tracing::info!(
             listen = ?addresses,
+            admin = ?administration,
             config = %live.path().display(),
             version = env!("CARGO_PKG_VERSION"),
             "conduit serves"
         );
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-        let (gateway_handle, admin_handle) = (gateway.handle(), admin.handle());
+        let handles: Vec<_> = [Some(&gateway), Some(&admin), api.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(ActixServer::handle)
+            .collect();
         let orderly = async {
             tokio::select! {
                 () = signals.told_to_stop(Arc::clone(&live)) => {}
                 () = stop => {}
             }
-            shut_down(&stopping, &gateway_handle, &admin_handle).await;
+            shut_down(&stopping, &handles).await;
         };
-        let (served, administered, ()) = tokio::join!(gateway, admin, orderly);
+        let (served, administered, answered, ()) =
+            tokio::join!(gateway, admin, OptionFuture::from(api), orderly);
         drop((watch, retention));
         alerts.abort();
         let _ = std::fs::remove_file(&config.admin.socket);
         ledger.store().journal().close();
         tracing::info!("conduit has stopped");
-        served.and(administered).map_err(ServeError::from)
+        served.and(administered).and(answered.unwrap_or(Ok(()))).map_err(ServeError::from)
     }
 }
 
@@ -199,6 +236,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     let ledger = Arc::clone(ledger);
     live.on_change(move |snapshot| {
+        let desk = Desk { ledger: Arc::clone(&ledger), live: None, targets: None };
+        if let Err(error) = password::follow(&desk, &snapshot.config) {
+            tracing::error!("the admin password stays what it was: {error}");
+        }
         logging::set_filter(&snapshot.config.log.filter);
         if let Err(error) = ledger.set_policy(policy(&snapshot.config)) {
             tracing::error!("the accounts keep the windows they had: {error}");
@@ -206,12 +247,17 @@ fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     });
 }
 
-/// Deletes receipts that are older than the configuration keeps them.
-fn delete_old_receipts(live: &Arc<Live>, ledger: &Ledger) -> io::Result<Retention> {
+/// Deletes what is older than the configuration keeps it.
+fn delete_what_is_old(live: &Arc<Live>, ledger: &Ledger) -> io::Result<Retention> {
     let live = Arc::clone(live);
     Retention::start(Arc::clone(ledger.store()), move || {
-        let keep = live.snapshot().config.store.receipts_keep_ms;
-        Timestamp::from_millis(clock::now().millis().saturating_sub(keep))
+        let config = &live.snapshot().config;
+        let now = clock::now().millis();
+        let before = |keep: u64| Timestamp::from_millis(now.saturating_sub(keep));
+        Ends {
+            receipts: before(config.store.receipts_keep_ms),
+            audit: before(config.admin.audit_keep_ms),
+        }
     })
 }
 
@@ -255,10 +301,56 @@ fn tell_alerts(
     actix_web::rt::spawn(async move { queue.deliver(&live, tls).await })
 }
 
-async fn shut_down(stopping: &Stopping, gateway: &ServerHandle, admin: &ServerHandle) {
+/// How targets fare, as administrators are told.
+fn targets_of(health: &Arc<Health>) -> impl Fn() -> Vec<TargetView> + Send + Sync + use<> {
+    let health = Arc::clone(health);
+    move || {
+        let each = health.snapshot().into_iter().map(|standing| TargetView {
+            provider: standing.provider,
+            model: standing.model,
+            state: standing.state.to_owned(),
+            cooling_until: standing.cooling_until,
+            attempts: standing.attempts,
+            failed: standing.failed,
+            last_failure: standing.last_failure,
+            last_failure_at: standing.last_failure_at,
+        });
+        each.collect()
+    }
+}
+
+/// The server of the admin API and the dashboard, which may call the gateway from its playground.
+fn serve_admin(
+    desk: &Desk,
+    listeners: Vec<TcpListener>,
+    edge: impl Fn() -> Edge + Send + Clone + 'static,
+) -> io::Result<ActixServer> {
+    let door = web::Data::new(http::Door::new(desk.clone()));
+    let mut server = HttpServer::new(move || {
+        let gateway = web::scope("/playground").app_data(web::Data::new(edge())).configure(routes);
+        App::new()
+            .wrap(from_fn(http::guard))
+            .app_data(door.clone())
+            .configure(http::routes)
+            .configure(dashboard::routes)
+            .service(gateway.wrap(from_fn(http::signed_in)))
+    })
+    .workers(1)
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(1)
+    .disable_signals();
+    for listener in listeners {
+        server = server.listen(listener)?;
+    }
+    Ok(server.run())
+}
+
+/// Ends the gateway first, so that administrators see it end.
+async fn shut_down(stopping: &Stopping, handles: &[ServerHandle]) {
     tracing::info!("stopping: no new calls; those under way may end");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stopping.begin();
-    gateway.stop(true).await;
-    admin.stop(true).await;
+    for handle in handles {
+        handle.stop(true).await;
+    }
 }

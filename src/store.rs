@@ -4,7 +4,9 @@
 //! Nothing above this module knows redb. Each verb is one transaction; deciding whether a call may be
 //! made is the ledger's business, never the store's.
 
+mod access;
 mod adjust;
+mod audit;
 mod backup;
 pub mod disk;
 mod error;
@@ -13,6 +15,7 @@ mod keys;
 mod receipts;
 pub mod record;
 mod recovery;
+mod repeats;
 pub mod report;
 mod retention;
 mod schema;
@@ -31,11 +34,13 @@ use redb::{
     Database, DatabaseError, ReadTransaction, ReadableTable, StorageBackend, WriteTransaction,
 };
 
+pub use audit::AuditFilter;
 pub use backup::{BackedUp, Restored, restore};
 pub use error::StoreError;
 pub use receipts::{Pruned, ReceiptFilter, Statuses};
-pub use report::{Grouping, UsageFilter, UsageRow};
-pub use retention::Retention;
+pub use repeats::{Answered, Repeat};
+pub use report::{Grouping, Step, UsageFilter, UsageRow};
+pub use retention::{Ends, Retention};
 pub use totals::Totals;
 pub use verify::{Books, Difference, verify_file};
 pub use windows::Move;

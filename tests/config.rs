@@ -128,6 +128,18 @@ fn each_mistake_is_said_in_these_words() {
             "[server]\ntrusted_proxies = [\"10.0.0.1/8\"]",
             "2:20: `server.trusted_proxies`: `10.0.0.1/8` is not the start of a network: write 10.0.0.0/8",
         ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:8081\"",
+            "2:10: `admin.listen`: 0.0.0.0:8081 is reachable from other machines, and what comes there is not encrypted: put a proxy with TLS before 127.0.0.1, or write `allow_remote = true`",
+        ),
+        (
+            "[admin]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
+            "2:26: `admin.listen`: 127.0.0.1:1 is written twice",
+        ),
+        (
+            "[admin]\nhosts = [\"https://admin\"]",
+            "2:10: `admin.hosts`: `https://admin` is not the name of a host: write admin.example.com",
+        ),
         ("[store]\npath = \"\"", "2:8: `store.path` must be a path"),
         (
             "[log]\nlevel = \"inof\"",
@@ -651,6 +663,49 @@ fn what_a_request_asks_for_may_have_a_price_of_its_own() {
 }
 
 #[test]
+fn the_admin_listener_is_for_this_machine_unless_more_is_meant() {
+    let listen = |text: &str, variable: Option<&str>| {
+        let variables: Vec<_> =
+            variable.map(|value| ("CONDUIT_ADMIN_LISTEN", value)).into_iter().collect();
+        let config = check_with(&format!("[admin]\n{text}\n{ECHO}"), &variables);
+        config.map(|config| (config.admin.listen, config.admin.listen_is_default))
+    };
+    let one = |address: &str| vec![address.parse().unwrap()];
+    assert_eq!(listen("", None).unwrap(), (one("127.0.0.1:8081"), true));
+    assert_eq!(listen("listen = \"off\"", None).unwrap(), (vec![], false));
+    assert_eq!(listen("listen = \"[::1]:9\"", None).unwrap(), (one("[::1]:9"), false));
+    let remote = "allow_remote = true\nlisten = \"0.0.0.0:9\"";
+    assert_eq!(listen(remote, None).unwrap(), (one("0.0.0.0:9"), false));
+    assert_eq!(listen(remote, Some("off")).unwrap(), (vec![], false));
+    assert!(listen("", Some("0.0.0.0:9")).is_err());
+}
+
+#[test]
+fn the_admin_password_comes_from_a_file_and_never_from_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let said = || {
+        let text = format!("[admin]\npassword_file = \"password\"\n{ECHO}");
+        let path = folder.path().join("conduit.toml");
+        config::check(&path, &text, &no_variables, Secrets::Read)
+    };
+    for (text, words) in [
+        ("", "is empty"),
+        ("eleven char", "fewer than 12 characters"),
+        ("a long enough password\nand a second line", "holds more than a line"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let problems = said().unwrap_err().to_string();
+        assert!(problems.contains(words), "{problems}");
+        assert!(text.is_empty() || !problems.contains(text), "{problems}");
+    }
+    fs::write(&file, "a long enough password\n").unwrap();
+    assert!(said().unwrap().admin.password.is_some());
+    let written = mistakes("[admin]\npassword = \"a long enough password\"");
+    assert!(written[0].contains("must not be written in this file"), "{written:?}");
+}
+
+#[test]
 fn the_example_is_valid_as_it_is() {
     let config = check(config::EXAMPLE).unwrap();
     assert_eq!(config.providers.len(), 1);
@@ -677,7 +732,10 @@ fn every_option_of_the_example_is_valid_and_shows_its_default() {
     let workers = set.server.workers;
     assert_eq!(set.server, config::Server { workers, ..unset.server });
     assert_eq!(set.store, unset.store);
-    assert_eq!(set.admin, unset.admin);
+    assert_eq!(set.admin.socket, unset.admin.socket);
+    assert_eq!(set.admin.listen, unset.admin.listen);
+    assert_eq!(set.admin.audit_keep_ms, unset.admin.audit_keep_ms);
+    assert_eq!((set.admin.hosts.len(), unset.admin.hosts.len()), (1, 0));
     assert_eq!(set.log, unset.log);
     assert_eq!(set.limits, config::Limits { windows: set.limits.windows.clone(), ..unset.limits });
     let sticky = config::Sticky::Header("x-conduit-session".to_owned());
@@ -733,7 +791,9 @@ fn the_example_has_every_option() {
         for option in help.trim_start_matches("known here: ").split(", ") {
             let option = option.trim_matches('`');
             let is_section = whole.contains(&format!(".{option}]"));
-            assert!(written.contains(option) || is_section, "{option} of {section}");
+            // Of two that exclude each other, the other is named in words.
+            let is_named = whole.contains(&format!("(`{option}`)"));
+            assert!(written.contains(option) || is_section || is_named, "{option} of {section}");
         }
     }
 }

@@ -52,7 +52,7 @@ fn open(store: &Path, policy: Policy) -> Books {
     let (store, found) = Store::open(store).unwrap();
     let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    Books { desk: Desk { ledger, live: None }, runtime }
+    Books { desk: Desk { ledger, live: None, targets: None }, runtime }
 }
 
 impl Books {
@@ -210,8 +210,8 @@ fn an_adjustment_asked_for_twice_is_made_once() {
     assert_eq!(ask("0.000000007", "twice").unwrap(), first);
     assert_eq!(books.spent(&key), [7; 3]);
     assert!(matches!(ask("7", "another"), Err(AdminError::Conflict(_))));
-    assert!(matches!(ask("7", " "), Err(AdminError::Invalid(_))));
-    assert!(matches!(ask("7", "two\nlines"), Err(AdminError::Invalid(_))));
+    assert!(matches!(ask("7", " "), Err(AdminError::Wrong { .. })));
+    assert!(matches!(ask("7", "two\nlines"), Err(AdminError::Wrong { .. })));
     assert_eq!(books.run(ListAdjustments::default()).len(), 1);
     books.verify();
 }
@@ -577,7 +577,8 @@ fn a_backup_under_load_is_whole_and_comes_back() {
     assert!(matches!(ask(Path::new("relative"), true), Err(AdminError::Invalid(_))));
 
     ask(&backup, true).unwrap();
-    let (receipts, keys) = (books.receipts(), books.run(ListKeys { all: true }));
+    let (receipts, keys) =
+        (books.receipts(), books.run(ListKeys { all: true, ..ListKeys::default() }));
     let refused = restore(&backup, &store, false, clock::now());
     assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
     let refused = restore(&store, &store, false, clock::now());
@@ -591,7 +592,7 @@ fn a_backup_under_load_is_whole_and_comes_back() {
     let ids = |keys: Vec<conduit::admin::keys::KeyView>| -> Vec<_> {
         keys.into_iter().map(|key| (key.id, key.name, key.secret_ends_in)).collect()
     };
-    assert_eq!(ids(same.run(ListKeys { all: true })), ids(keys));
+    assert_eq!(ids(same.run(ListKeys { all: true, ..ListKeys::default() })), ids(keys));
     assert_eq!(same.spent(&same.named("a")), books.spent(&key));
     same.verify();
 }

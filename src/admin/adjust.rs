@@ -1,5 +1,6 @@
 //! Adjustments: money charged or given back besides what calls cost. Entries, never edits.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::find;
@@ -17,7 +18,7 @@ const LONGEST_BY: usize = 128;
 
 /// Charges a key or gives it back money, from now on and in its present windows. A credit takes from
 /// each window at most what was spent in it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Adjust {
     /// Chosen by whoever asks, so that asking again after a lost answer adjusts once.
@@ -26,13 +27,15 @@ pub struct Adjust {
     pub key: String,
     /// `0.50` charges, `-0.50` credits.
     pub amount_usd: Correction,
+    #[schemars(length(min = 1, max = 500))]
     pub why: String,
     #[serde(default)]
+    #[schemars(length(max = 128))]
     pub by: String,
 }
 
 /// An adjustment, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AdjustmentView {
     pub id: AdjustmentId,
     pub at: Timestamp,
@@ -45,7 +48,7 @@ pub struct AdjustmentView {
 }
 
 /// How much of an adjustment counts in a window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CountedView {
     pub period: Period,
     pub starts_at: Timestamp,
@@ -70,7 +73,7 @@ fn view(desk: &Desk, adjustment: &Adjustment) -> AdjustmentView {
     }
 }
 
-fn check(what: &str, text: &str, longest: usize) -> Result<(), AdminError> {
+fn check(member: &'static str, what: &str, text: &str, longest: usize) -> Result<(), AdminError> {
     let problem = if text.len() > longest {
         format!("is longer than {longest} bytes")
     } else if text.chars().any(char::is_control) {
@@ -78,19 +81,20 @@ fn check(what: &str, text: &str, longest: usize) -> Result<(), AdminError> {
     } else {
         return Ok(());
     };
-    Err(AdminError::Invalid(format!("{what} {problem}")))
+    Err(AdminError::wrong(member, format!("{what} {problem}")))
 }
 
 impl Verb for Adjust {
     type Answer = AdjustmentView;
     const PATH: &'static str = "adjustments/create";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<AdjustmentView, AdminError> {
         if self.why.trim().is_empty() {
-            return Err(AdminError::Invalid("an adjustment needs a reason".to_owned()));
+            return Err(AdminError::wrong("why", "an adjustment needs a reason"));
         }
-        check("the reason", &self.why, LONGEST_WHY)?;
-        check("the name of who adjusts", &self.by, LONGEST_BY)?;
+        check("why", "the reason", &self.why, LONGEST_WHY)?;
+        check("by", "the name of who adjusts", &self.by, LONGEST_BY)?;
         let account = find(desk, &self.key)?;
         let now = clock::now();
         let id = match self.id {
@@ -111,30 +115,37 @@ impl Verb for Adjust {
         );
         Ok(view(desk, &made))
     }
+
+    fn target(answer: &AdjustmentView) -> Option<String> {
+        Some(answer.id.to_string())
+    }
 }
 
 /// Lists adjustments, newest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListAdjustments {
     pub key: Option<String>,
     pub limit: usize,
+    /// Only those that are older than this one: the last of the page before.
+    pub after: Option<AdjustmentId>,
 }
 
 impl Default for ListAdjustments {
     fn default() -> Self {
-        Self { key: None, limit: 50 }
+        Self { key: None, limit: 50, after: None }
     }
 }
 
 impl Verb for ListAdjustments {
     type Answer = Vec<AdjustmentView>;
     const PATH: &'static str = "adjustments/list";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Vec<AdjustmentView>, AdminError> {
         let key = self.key.as_deref().map(|key| find(desk, key)).transpose()?;
         let key = key.map(|key| key.id());
-        let all = desk.ledger.store().latest_adjustments(key, self.limit)?;
+        let all = desk.ledger.store().latest_adjustments(key, self.after, self.limit)?;
         Ok(all.iter().map(|adjustment| view(desk, adjustment)).collect())
     }
 }

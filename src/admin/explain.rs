@@ -4,6 +4,7 @@
 //! It never takes a receipt's word for its cost: the sum is made anew, and where the two do not agree
 //! it says so.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::receipts::{PAGE, ReceiptView};
@@ -17,14 +18,14 @@ use crate::store::ReceiptFilter;
 const POSTED_LATER_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Shows how the cost of a call came about.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
     pub id: RequestId,
 }
 
 /// A receipt with its arithmetic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     #[serde(flatten)]
     pub receipt: ReceiptView,
@@ -43,7 +44,7 @@ pub struct Explanation {
 }
 
 /// An attempt at a call that has a receipt of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     pub id: RequestId,
     pub provider: String,
@@ -71,6 +72,7 @@ impl From<&Receipt> for AttemptView {
 impl Verb for Explain {
     type Answer = Explanation;
     const PATH: &'static str = "receipts/explain";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Explanation, AdminError> {
         let store = desk.ledger.store();

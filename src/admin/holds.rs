@@ -1,5 +1,6 @@
 //! Money that is set aside right now.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
@@ -11,12 +12,12 @@ use crate::domain::window::Timestamp;
 
 /// Lists the holds that are open, oldest first. Where no server runs there are none: opening the store
 /// posts what a crash left open.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListHolds {}
 
 /// A call under way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HoldView {
     pub id: RequestId,
     pub key_id: KeyId,
@@ -32,6 +33,7 @@ pub struct HoldView {
 impl Verb for ListHolds {
     type Answer = Vec<HoldView>;
     const PATH: &'static str = "holds";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Vec<HoldView>, AdminError> {
         let mut open = desk.ledger.store().open_holds()?;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::change::Change;
 use super::{AdminError, Desk, Verb, teams};
 use crate::clock;
+use crate::domain::access::TOKEN_PREFIX;
 use crate::domain::budget::Enforcement;
 use crate::domain::cidr::Cidr;
 use crate::domain::key::{Controls, KeyId, KeyRecord, KeyStatus, Limits, Retiring};
@@ -20,7 +23,7 @@ use crate::provider::endpoint::Endpoint;
 const LONGEST_NAME: usize = 128;
 
 /// What may be shown of a key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct KeyView {
     pub id: KeyId,
     pub name: String,
@@ -53,7 +56,7 @@ pub struct KeyView {
 }
 
 /// A key with the secret that is shown this once.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct NewSecret {
     pub secret: String,
     #[serde(flatten)]
@@ -108,79 +111,81 @@ pub(super) fn find(desk: &Desk, wanted: &str) -> Result<Arc<Account>, AdminError
     }
 }
 
-pub(super) fn check_name(what: &str, text: &str) -> Result<(), AdminError> {
+pub(super) fn check_name(member: &'static str, what: &str, text: &str) -> Result<(), AdminError> {
     let problem = if text.trim().is_empty() {
         "must not be empty"
     } else if text.len() > LONGEST_NAME {
         "is longer than 128 bytes"
     } else if text.chars().any(char::is_control) {
         "must not hold control characters"
-    } else if text.starts_with("sk-") {
+    } else if text.starts_with("sk-") || text.starts_with(TOKEN_PREFIX) {
         // Whoever pastes a secret here by mistake must not find it in lists and logs.
         "looks like a secret"
     } else {
         return Ok(());
     };
-    Err(AdminError::Invalid(format!("{what} {problem}")))
+    Err(AdminError::wrong(member, format!("{what} {problem}")))
 }
 
 fn check_key_name(name: &str) -> Result<(), AdminError> {
-    check_name("the name of a key", name)?;
+    check_name("name", "the name of a key", name)?;
     if name.parse::<KeyId>().is_ok() {
-        return Err(AdminError::Invalid("the name of a key must not be a key id".to_owned()));
+        return Err(AdminError::wrong("name", "the name of a key must not be a key id"));
     }
     Ok(())
 }
 
 fn check_tags(tags: &[(String, String)]) -> Result<(), AdminError> {
     for (name, value) in tags {
-        check_name("the name of a tag", name)?;
-        check_name("the value of a tag", value)?;
+        check_name("tags", "the name of a tag", name)?;
+        check_name("tags", "the value of a tag", value)?;
     }
     Ok(())
 }
 
-fn check_expiry(expires: Option<Timestamp>) -> Result<(), AdminError> {
+pub(super) fn check_expiry(expires: Option<Timestamp>) -> Result<(), AdminError> {
     if expires.is_some_and(|end| end <= clock::now()) {
-        return Err(AdminError::Invalid("the key would have expired already".to_owned()));
+        return Err(AdminError::wrong("expires_at", "it would have expired already"));
     }
     Ok(())
 }
 
 fn check_controls(controls: &Controls) -> Result<(), AdminError> {
     let counts = [
-        ("requests per minute", controls.rpm),
-        ("tokens per minute", controls.tpm),
-        ("calls at the same time", controls.parallel),
+        ("rpm", "requests per minute", controls.rpm),
+        ("tpm", "tokens per minute", controls.tpm),
+        ("parallel", "calls at the same time", controls.parallel),
     ];
-    for (what, count) in counts {
+    for (member, what, count) in counts {
         if count == Some(0) {
-            return Err(AdminError::Invalid(format!(
-                "0 {what} would allow no call: to close a key, disable it"
-            )));
+            let message = format!("0 {what} would allow no call: to close a key, disable it");
+            return Err(AdminError::wrong(member, message));
         }
     }
     let known = Endpoint::ALL.map(Endpoint::name);
     if let Some(odd) = controls.endpoints.iter().find(|path| !known.contains(&path.as_str())) {
-        return Err(AdminError::Invalid(format!(
-            "there is no endpoint `{odd}`: the endpoints are {}",
-            known.join(", ")
-        )));
+        let known = known.join(", ");
+        let message = format!("there is no endpoint `{odd}`: the endpoints are {known}");
+        return Err(AdminError::wrong("endpoints", message));
     }
     Ok(())
 }
 
 /// Makes a key.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateKey {
+    #[schemars(length(min = 1, max = 128))]
     pub name: String,
     pub limits: Limits,
     pub expires_at: Option<Timestamp>,
     pub models: Vec<Pattern>,
     pub tags: Vec<(String, String)>,
+    #[schemars(range(min = 1))]
     pub rpm: Option<u64>,
+    #[schemars(range(min = 1))]
     pub tpm: Option<u64>,
+    #[schemars(range(min = 1))]
     pub parallel: Option<u64>,
     pub endpoints: Vec<String>,
     pub allow_ips: Vec<Cidr>,
@@ -192,6 +197,7 @@ pub struct CreateKey {
 impl Verb for CreateKey {
     type Answer = NewSecret;
     const PATH: &'static str = "keys/create";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<NewSecret, AdminError> {
         check_key_name(&self.name)?;
@@ -229,29 +235,44 @@ impl Verb for CreateKey {
         tracing::info!(key.id = %account.id(), key.name = account.record().name, "key created");
         Ok(NewSecret { secret: secret.reveal(), key: view(desk, &account, now) })
     }
+
+    fn target(answer: &NewSecret) -> Option<String> {
+        Some(answer.key.id.to_string())
+    }
 }
 
-/// Lists keys; revoked ones only when asked for.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// Lists keys, oldest first; revoked ones only when asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListKeys {
     pub all: bool,
+    /// How many at most.
+    pub limit: Option<usize>,
+    /// Only those that were made after this one.
+    pub after: Option<KeyId>,
 }
 
 impl Verb for ListKeys {
     type Answer = Vec<KeyView>;
     const PATH: &'static str = "keys/list";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Vec<KeyView>, AdminError> {
         let now = clock::now();
-        let accounts = desk.ledger.directory().all();
-        let views = accounts.iter().map(|account| view(desk, account, now));
-        Ok(views.filter(|key| self.all || key.status != KeyStatus::Revoked).collect())
+        let mut accounts = desk.ledger.directory().all();
+        if let Some(after) = self.after {
+            let place = accounts.iter().position(|account| account.id() == after);
+            accounts.drain(..place.map_or(accounts.len(), |place| place + 1));
+        }
+        let wanted =
+            accounts.into_iter().filter(|account| self.all || account.record().revoked.is_none());
+        let views = wanted.map(|account| view(desk, &account, now));
+        Ok(views.take(self.limit.unwrap_or(usize::MAX)).collect())
     }
 }
 
 /// Shows one key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShowKey {
     pub key: String,
@@ -260,41 +281,10 @@ pub struct ShowKey {
 impl Verb for ShowKey {
     type Answer = KeyView;
     const PATH: &'static str = "keys/show";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<KeyView, AdminError> {
         Ok(view(desk, &*find(desk, &self.key)?, clock::now()))
-    }
-}
-
-/// What becomes of one setting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change<T> {
-    #[default]
-    Keep,
-    Clear,
-    Set(T),
-}
-
-impl<T> Change<T> {
-    fn apply(self, to: &mut Option<T>) {
-        match self {
-            Self::Keep => {}
-            Self::Clear => *to = None,
-            Self::Set(value) => *to = Some(value),
-        }
-    }
-
-    /// Of a list, which is cleared by being empty.
-    fn apply_list(self, to: &mut T)
-    where
-        T: Default,
-    {
-        match self {
-            Self::Keep => {}
-            Self::Clear => *to = T::default(),
-            Self::Set(value) => *to = value,
-        }
     }
 }
 
@@ -308,21 +298,22 @@ pub(super) fn set_limits(limits: &mut Limits, changes: [Change<Money>; 3]) {
 }
 
 /// Changes or clears limits; the next call finds them changed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetLimits {
     pub key: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub daily: Change<Money>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub weekly: Change<Money>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub monthly: Change<Money>,
 }
 
 impl Verb for SetLimits {
     type Answer = KeyView;
     const PATH: &'static str = "keys/limits";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<KeyView, AdminError> {
         change(desk, &self.key, "limits changed", |key| {
@@ -331,30 +322,47 @@ impl Verb for SetLimits {
             Ok(())
         })
     }
+
+    fn target(answer: &KeyView) -> Option<String> {
+        Some(answer.id.to_string())
+    }
 }
 
 /// Changes anything else about a key; the next call finds it changed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SetKey {
     pub key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub expires_at: Change<Timestamp>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub models: Change<Vec<Pattern>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub tags: Change<Vec<(String, String)>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub rpm: Change<u64>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub tpm: Change<u64>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub parallel: Change<u64>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub endpoints: Change<Vec<String>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub allow_ips: Change<Vec<Cidr>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub enforcement: Change<Enforcement>,
     /// The id or name of a team.
+    #[serde(skip_serializing_if = "Change::is_keep")]
     pub team: Change<String>,
 }
 
 impl Verb for SetKey {
     type Answer = KeyView;
     const PATH: &'static str = "keys/set";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<KeyView, AdminError> {
         if let Some(name) = &self.name {
@@ -389,19 +397,31 @@ impl Verb for SetKey {
             check_controls(controls)
         })
     }
+
+    fn target(answer: &KeyView) -> Option<String> {
+        Some(answer.id.to_string())
+    }
 }
 
 /// Gives a key a new secret; the old one stays good for a while.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
     pub key: String,
+    /// How long the old secret stays good; 0 ends it at once.
+    #[serde(default = "a_day")]
+    #[schemars(range(max = 3_155_760_000_000_u64))]
     pub grace_ms: u64,
+}
+
+const fn a_day() -> u64 {
+    86_400_000
 }
 
 impl Verb for RotateKey {
     type Answer = NewSecret;
     const PATH: &'static str = "keys/rotate";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<NewSecret, AdminError> {
         let secret = clock::new_secret()?;
@@ -415,10 +435,14 @@ impl Verb for RotateKey {
         })?;
         Ok(NewSecret { secret: secret.reveal(), key })
     }
+
+    fn target(answer: &NewSecret) -> Option<String> {
+        Some(answer.key.id.to_string())
+    }
 }
 
 /// Closes a key for a while, or opens it again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetDisabled {
     pub key: String,
@@ -428,6 +452,7 @@ pub struct SetDisabled {
 impl Verb for SetDisabled {
     type Answer = KeyView;
     const PATH: &'static str = "keys/disable";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<KeyView, AdminError> {
         let done = if self.disabled { "key disabled" } else { "key enabled" };
@@ -436,10 +461,14 @@ impl Verb for SetDisabled {
             Ok(())
         })
     }
+
+    fn target(answer: &KeyView) -> Option<String> {
+        Some(answer.id.to_string())
+    }
 }
 
 /// Closes a key for good. Its receipts stay.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeKey {
     pub key: String,
@@ -448,6 +477,7 @@ pub struct RevokeKey {
 impl Verb for RevokeKey {
     type Answer = KeyView;
     const PATH: &'static str = "keys/revoke";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<KeyView, AdminError> {
         let account = find(desk, &self.key)?;
@@ -460,6 +490,10 @@ impl Verb for RevokeKey {
             key.retiring = None;
             Ok(())
         })
+    }
+
+    fn target(answer: &KeyView) -> Option<String> {
+        Some(answer.id.to_string())
     }
 }
 

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
@@ -26,13 +27,13 @@ static CHANGING: Mutex<()> = Mutex::new(());
 
 /// Shows what applies to the model that a client would name, at each place its calls could go; or to
 /// every model of the configuration.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShowPrices {
     pub model: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PricesView {
     /// The edition inside the binary.
     pub embedded: String,
@@ -46,14 +47,14 @@ pub struct PricesView {
 }
 
 /// A name that clients may ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelPrices {
     pub model: String,
     pub targets: Vec<TargetPrice>,
 }
 
 /// What it costs at one place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetPrice {
     pub provider: String,
     pub upstream_model: String,
@@ -68,7 +69,7 @@ pub struct TargetPrice {
     pub rates: Vec<RateView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RateView {
     pub what: String,
     /// Under which condition; empty for the ordinary rate.
@@ -105,6 +106,7 @@ fn per(class: Class) -> String {
 impl Verb for ShowPrices {
     type Answer = PricesView;
     const PATH: &'static str = "prices";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<PricesView, AdminError> {
         let live = desk.live.as_deref().ok_or_else(|| {
@@ -207,7 +209,7 @@ fn from_config(config: &Config, model: &str, pricing: &Arc<Pricing>) -> String {
 }
 
 /// Makes an update of what is in a file of prices, and puts it in force.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdatePrices {
     /// What is in the file: it may lie where the server cannot read.
@@ -218,7 +220,7 @@ pub struct UpdatePrices {
 }
 
 /// What an update came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateView {
     /// As receipts name it.
     pub update: Option<String>,
@@ -235,20 +237,20 @@ pub struct UpdateView {
     pub dry_run: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeView {
     pub provider: String,
     pub model: String,
     pub what: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedView {
     pub name: String,
     pub reason: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOutView {
     pub reason: String,
     pub count: usize,
@@ -282,6 +284,7 @@ impl UpdateView {
 impl Verb for UpdatePrices {
     type Answer = UpdateView;
     const PATH: &'static str = "prices/update";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<UpdateView, AdminError> {
         if self.text.len() > LONGEST {
@@ -321,10 +324,18 @@ impl Verb for UpdatePrices {
         }
         Ok(view)
     }
+
+    fn recorded(&self) -> serde_json::Value {
+        serde_json::json!({"bytes": self.text.len(), "dry_run": self.dry_run})
+    }
+
+    fn target(answer: &UpdateView) -> Option<String> {
+        answer.update.clone()
+    }
 }
 
 /// Goes back to the edition inside the binary.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResetPrices {
     pub dry_run: bool,
@@ -333,6 +344,7 @@ pub struct ResetPrices {
 impl Verb for ResetPrices {
     type Answer = UpdateView;
     const PATH: &'static str = "prices/reset";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<UpdateView, AdminError> {
         let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);

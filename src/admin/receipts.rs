@@ -18,7 +18,7 @@ use crate::store::{ReceiptFilter, Statuses};
 pub const PAGE: usize = 1_000;
 
 /// Lists receipts, newest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListReceipts {
     pub key: Option<String>,
@@ -51,7 +51,7 @@ impl Default for ListReceipts {
 }
 
 /// Where a receipt is among all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
     pub at: Timestamp,
@@ -59,7 +59,7 @@ pub struct Place {
 }
 
 /// A receipt, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReceiptView {
     pub id: RequestId,
     /// The call that this is an attempt of.
@@ -93,7 +93,7 @@ pub struct ReceiptView {
 }
 
 /// So many of a class at a price.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LineView {
     pub class: String,
     pub count: u64,
@@ -189,6 +189,7 @@ impl ReceiptView {
 impl Verb for ListReceipts {
     type Answer = Vec<ReceiptView>;
     const PATH: &'static str = "receipts";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Vec<ReceiptView>, AdminError> {
         let key = self.key.as_deref().map(|key| find(desk, key)).transpose()?;

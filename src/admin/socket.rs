@@ -1,22 +1,29 @@
 //! The server's end of the Unix socket: makes it, with a mode that lets only its owner in, and runs
 //! the verbs that come.
 
+use std::any::Any;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use actix_web::dev::Extensions;
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
+use super::access::{CreateToken, EndSessions, ListSessions, ListTokens, RevokeToken};
 use super::adjust::{Adjust, ListAdjustments};
-use super::backup::BackUp;
+use super::audit::{ListAudit, perform};
+use super::backup::{BackUp, BackUpBeside};
+use super::config::ShowConfig;
 use super::explain::Explain;
 use super::holds::ListHolds;
 use super::keys::{
     CreateKey, ListKeys, RevokeKey, RotateKey, SetDisabled, SetKey, SetLimits, ShowKey,
 };
+use super::models::{ListModels, ListProviders};
+use super::password::SetPassword;
 use super::prices::{LONGEST, ResetPrices, ShowPrices, UpdatePrices};
 use super::receipts::ListReceipts;
 use super::status::ReportStatus;
@@ -24,6 +31,7 @@ use super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam};
 use super::usage::ReportUsage;
 use super::verify::VerifyBooks;
 use super::{AdminError, Desk, Verb};
+use crate::domain::audit::Actor;
 
 /// Listens at `path` with mode 0600 from the first instant that anybody can find it there.
 ///
@@ -72,19 +80,45 @@ pub fn routes(config: &mut web::ServiceConfig) {
     verb::<Adjust>(config);
     verb::<ListAdjustments>(config);
     verb::<BackUp>(config);
+    verb::<BackUpBeside>(config);
     verb::<VerifyBooks>(config);
+    verb::<CreateToken>(config);
+    verb::<ListTokens>(config);
+    verb::<RevokeToken>(config);
+    verb::<ListSessions>(config);
+    verb::<EndSessions>(config);
+    verb::<SetPassword>(config);
+    verb::<ListAudit>(config);
+    verb::<ShowConfig>(config);
+    verb::<ListProviders>(config);
+    verb::<ListModels>(config);
 }
 
 fn verb<V: Verb>(config: &mut web::ServiceConfig) {
     config.route(&format!("/admin/v1/{}", V::PATH), web::post().to(run::<V>));
 }
 
-async fn run<V: Verb>(desk: web::Data<Desk>, body: web::Bytes) -> HttpResponse {
+/// The user at the other end of a connection, as the system tells.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: u32,
+}
+
+/// Remembers who is at the other end of a new connection.
+pub fn meet(connection: &dyn Any, known: &mut Extensions) {
+    let stream = connection.downcast_ref::<actix_web::rt::net::UnixStream>();
+    if let Some(credentials) = stream.and_then(|stream| stream.peer_cred().ok()) {
+        known.insert(Peer { uid: credentials.uid() });
+    }
+}
+
+async fn run<V: Verb>(head: HttpRequest, desk: web::Data<Desk>, body: web::Bytes) -> HttpResponse {
     let verb: V = match serde_json::from_slice(&body) {
         Ok(verb) => verb,
         Err(error) => return refuse(&AdminError::Invalid(error.to_string())),
     };
-    match web::block(move || verb.run(&desk)).await {
+    let by = Actor::at_the_socket(head.conn_data::<Peer>().map(|peer| peer.uid));
+    match web::block(move || perform(&desk, &by, verb)).await {
         Ok(Ok(answer)) => HttpResponse::Ok().json(answer),
         Ok(Err(error)) => refuse(&error),
         Err(_) => refuse(&AdminError::Failed("the server is stopping".to_owned())),

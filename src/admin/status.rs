@@ -1,5 +1,6 @@
 //! How the server is doing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
@@ -8,16 +9,19 @@ use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
 /// Asks how the server is doing.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportStatus {}
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
     /// Whether a server answered; `false` when the store was opened by the command itself.
     pub running: bool,
     pub store: String,
+    /// Where calls are taken; none where no server runs.
+    #[serde(default)]
+    pub listen: Vec<String>,
     pub keys: usize,
     pub held_usd: Money,
     /// Why spending cannot be recorded, while it cannot.
@@ -25,7 +29,7 @@ pub struct Status {
     pub config: Option<ConfigStatus>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     pub file: String,
     /// How often a configuration was put in force since the start.
@@ -41,6 +45,7 @@ pub struct ConfigStatus {
 impl Verb for ReportStatus {
     type Answer = Status;
     const PATH: &'static str = "status";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Status, AdminError> {
         let ledger = &desk.ledger;
@@ -48,12 +53,17 @@ impl Verb for ReportStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             running: desk.live.is_some(),
             store: ledger.store().path().display().to_string(),
+            listen: desk.live.as_deref().map(listen).unwrap_or_default(),
             keys: ledger.directory().all().len(),
             held_usd: ledger.held(),
             trouble: ledger.store().journal().trouble().map(|trouble| trouble.to_string()),
             config: desk.live.as_deref().map(config_status),
         })
     }
+}
+
+fn listen(live: &Live) -> Vec<String> {
+    live.load().config.server.listen.iter().map(ToString::to_string).collect()
 }
 
 fn config_status(live: &Live) -> ConfigStatus {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Change, check_name, set_limits};
@@ -15,7 +16,7 @@ use crate::ledger::Standing;
 use crate::ledger::team::Team;
 
 /// What may be shown of a team.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TeamView {
     pub id: TeamId,
     pub name: String,
@@ -27,7 +28,7 @@ pub struct TeamView {
 }
 
 /// A key in a team.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     pub id: KeyId,
     pub name: String,
@@ -65,9 +66,10 @@ pub(super) fn find(desk: &Desk, wanted: &str) -> Result<Arc<Team>, AdminError> {
 }
 
 /// Makes a team.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateTeam {
+    #[schemars(length(min = 1, max = 128))]
     pub name: String,
     pub limits: Limits,
 }
@@ -75,16 +77,15 @@ pub struct CreateTeam {
 impl Verb for CreateTeam {
     type Answer = TeamView;
     const PATH: &'static str = "teams/create";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<TeamView, AdminError> {
-        check_name("the name of a team", &self.name)?;
+        check_name("name", "the name of a team", &self.name)?;
         if self.name.parse::<TeamId>().is_ok() {
-            return Err(AdminError::Invalid("the name of a team must not be a team id".to_owned()));
+            return Err(AdminError::wrong("name", "the name of a team must not be a team id"));
         }
         if self.name == "none" {
-            return Err(AdminError::Invalid(
-                "`none` means no team: choose another name".to_owned(),
-            ));
+            return Err(AdminError::wrong("name", "`none` means no team: choose another name"));
         }
         let created = clock::now();
         let id = clock::new_team_id()?;
@@ -93,16 +94,21 @@ impl Verb for CreateTeam {
         tracing::info!(team.id = %id, team.name = team.record().name, "team created");
         Ok(view(desk, &team))
     }
+
+    fn target(answer: &TeamView) -> Option<String> {
+        Some(answer.id.to_string())
+    }
 }
 
 /// Lists teams.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListTeams {}
 
 impl Verb for ListTeams {
     type Answer = Vec<TeamView>;
     const PATH: &'static str = "teams/list";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<Vec<TeamView>, AdminError> {
         Ok(desk.ledger.teams().iter().map(|team| view(desk, team)).collect())
@@ -110,7 +116,7 @@ impl Verb for ListTeams {
 }
 
 /// Shows one team.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShowTeam {
     pub team: String,
@@ -119,6 +125,7 @@ pub struct ShowTeam {
 impl Verb for ShowTeam {
     type Answer = TeamView;
     const PATH: &'static str = "teams/show";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<TeamView, AdminError> {
         Ok(view(desk, &*find(desk, &self.team)?))
@@ -126,21 +133,22 @@ impl Verb for ShowTeam {
 }
 
 /// Changes or clears a team's limits; the next call of its keys finds them changed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetTeamLimits {
     pub team: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub daily: Change<Money>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub weekly: Change<Money>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub monthly: Change<Money>,
 }
 
 impl Verb for SetTeamLimits {
     type Answer = TeamView;
     const PATH: &'static str = "teams/limits";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<TeamView, AdminError> {
         let id = find(desk, &self.team)?.id();
@@ -149,10 +157,14 @@ impl Verb for SetTeamLimits {
         tracing::info!(team.id = %id, team.name = team.record().name, "limits changed");
         Ok(view(desk, &team))
     }
+
+    fn target(answer: &TeamView) -> Option<String> {
+        Some(answer.id.to_string())
+    }
 }
 
 /// Deletes a team that no key is in. What it spent stays in the bill of its keys.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteTeam {
     pub team: String,
@@ -161,11 +173,16 @@ pub struct DeleteTeam {
 impl Verb for DeleteTeam {
     type Answer = TeamView;
     const PATH: &'static str = "teams/delete";
+    const CHANGES: bool = true;
 
     fn run(self, desk: &Desk) -> Result<TeamView, AdminError> {
         let team = find(desk, &self.team)?;
         desk.ledger.delete_team(team.id())?;
         tracing::info!(team.id = %team.id(), team.name = team.record().name, "team deleted");
         Ok(view(desk, &team))
+    }
+
+    fn target(answer: &TeamView) -> Option<String> {
+        Some(answer.id.to_string())
     }
 }

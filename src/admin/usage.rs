@@ -1,30 +1,39 @@
 //! The bill, added up.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::find;
-use super::{AdminError, Desk, Verb};
+use super::{AdminError, Desk, Verb, csv};
 use crate::domain::adjustment::Corrected;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::pattern::Pattern;
 use crate::domain::usage::Class;
 use crate::domain::window::Timestamp;
-use crate::store::{Grouping, UsageFilter, UsageRow};
+use crate::store::{Grouping, Step, UsageFilter, UsageRow};
 
 /// Adds up what was used since an instant, counted from the start of its hour.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportUsage {
     pub key: Option<String>,
     pub model: Option<Pattern>,
     pub since: Option<Timestamp>,
+    /// Up to but not with this hour; one that has begun by then counts whole.
+    pub until: Option<Timestamp>,
     pub by: Grouping,
+    /// One row for each hour or day as well: a series. Not where rows are of hours or days already.
+    pub per: Option<Step>,
 }
 
 /// One row of the report.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UsageLine {
+    /// The start of the hour that a row is about, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hour: Option<Timestamp>,
+    /// The start of the day, UTC.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub day: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -50,10 +59,14 @@ pub struct UsageLine {
 }
 
 /// The rows and their sum.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UsageReport {
     pub since: Timestamp,
+    #[serde(default)]
+    pub until: Option<Timestamp>,
     pub by: Grouping,
+    #[serde(default)]
+    pub per: Option<Step>,
     pub rows: Vec<UsageLine>,
     pub total: UsageLine,
 }
@@ -61,27 +74,45 @@ pub struct UsageReport {
 impl Verb for ReportUsage {
     type Answer = UsageReport;
     const PATH: &'static str = "usage";
+    const CHANGES: bool = false;
 
     fn run(self, desk: &Desk) -> Result<UsageReport, AdminError> {
         let key = self.key.as_deref().map(|key| find(desk, key)).transpose()?;
         let since = self.since.unwrap_or(Timestamp::MIN);
-        let filter = UsageFilter { key: key.map(|key| key.id()), model: self.model, since };
+        let is_of_time = matches!(self.by, Grouping::Hour | Grouping::Day);
+        if is_of_time && self.per.is_some() {
+            let message = "rows by hour or day are a series already: choose another `by`";
+            return Err(AdminError::wrong("per", message));
+        }
+        let filter = UsageFilter {
+            key: key.map(|key| key.id()),
+            model: self.model,
+            since,
+            until: self.until,
+            per: self.per,
+        };
+        let step = match self.by {
+            Grouping::Hour => Some(Step::Hour),
+            Grouping::Day => Some(Step::Day),
+            Grouping::Key | Grouping::Model | Grouping::Provider => self.per,
+        };
         let store = desk.ledger.store();
         store.journal().put_away_now();
         let rows: Vec<_> =
-            store.usage(&filter, self.by)?.into_iter().map(|row| line(desk, row)).collect();
+            store.usage(&filter, self.by)?.into_iter().map(|row| line(desk, row, step)).collect();
         let mut total = UsageLine::default();
         for row in &rows {
             total.add(row);
         }
-        Ok(UsageReport { since, by: self.by, rows, total })
+        Ok(UsageReport { since, until: self.until, by: self.by, per: self.per, rows, total })
     }
 }
 
-fn line(desk: &Desk, row: UsageRow) -> UsageLine {
+fn line(desk: &Desk, row: UsageRow, step: Option<Step>) -> UsageLine {
     let usage = &row.totals.usage;
     UsageLine {
-        day: row.day,
+        hour: row.start.filter(|_| step == Some(Step::Hour)),
+        day: row.start.filter(|_| step == Some(Step::Day)),
         key_id: row.key,
         key_name: row.key.and_then(|key| desk.key_name(key)),
         provider: row.provider,
@@ -98,6 +129,47 @@ fn line(desk: &Desk, row: UsageRow) -> UsageLine {
         charged_usd: row.corrected.charged,
         credited_usd: row.corrected.credited,
     }
+}
+
+/// The rows as a spreadsheet reads them, under a heading.
+pub fn csv(report: &UsageReport) -> String {
+    const HEADING: [&str; 14] = [
+        "hour",
+        "day",
+        "key_id",
+        "key_name",
+        "provider",
+        "model",
+        "calls",
+        "failed",
+        "estimated",
+        "input_tokens",
+        "cached_input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "adjusted_usd",
+    ];
+    let mut text = csv::heading(&HEADING);
+    for row in &report.rows {
+        let instant = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+        text.push_str(&csv::row(&[
+            instant(row.hour),
+            instant(row.day),
+            row.key_id.map(|id| id.to_string()).unwrap_or_default(),
+            row.key_name.clone().unwrap_or_default(),
+            row.provider.clone().unwrap_or_default(),
+            row.model.clone().unwrap_or_default(),
+            row.calls.to_string(),
+            row.failed.to_string(),
+            row.estimated.to_string(),
+            row.input_tokens.to_string(),
+            row.cached_input_tokens.to_string(),
+            row.output_tokens.to_string(),
+            row.cost_usd.to_string(),
+            row.corrected().to_string(),
+        ]));
+    }
+    text
 }
 
 impl UsageLine {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
@@ -9,11 +10,11 @@ use crate::domain::money::Money;
 use crate::store::Books;
 
 /// Compares receipts, hourly totals, adjustments, accounts and windows, on the disk and in memory.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyBooks {}
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyReport {
     pub agrees: bool,
     pub keys: u64,
@@ -27,7 +28,7 @@ pub struct VerifyReport {
 }
 
 /// Two places that should say the same and do not.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DifferenceView {
     /// The id of a key or a team.
     pub owner: String,
@@ -61,6 +62,7 @@ impl From<Books> for VerifyReport {
 impl Verb for VerifyBooks {
     type Answer = VerifyReport;
     const PATH: &'static str = "verify";
+    const CHANGES: bool = false;
     const PATIENCE: Duration = Duration::from_hours(1);
 
     fn run(self, desk: &Desk) -> Result<VerifyReport, AdminError> {

@@ -1,10 +1,13 @@
 //! `conduit admin`: keys, teams, the bill, the books, the state of the server.
 
+mod access;
 mod adjust;
+mod audit;
 mod backup;
 mod explain;
 mod holds;
 pub(super) mod keys;
+mod password;
 mod prices;
 mod receipts;
 mod status;
@@ -48,6 +51,16 @@ pub(super) enum Admin {
     Restore(backup::Restore),
     /// Say how the server is doing
     Status(status::ShowStatus),
+    /// Set the password of the admin API and the dashboard
+    Password(password::Password),
+    /// Make, list and revoke tokens of the admin API
+    #[command(subcommand, visible_alias = "token")]
+    Tokens(access::Tokens),
+    /// List and end sessions of the dashboard
+    #[command(subcommand, visible_alias = "session")]
+    Sessions(access::Sessions),
+    /// List who changed what, newest first
+    Audit(audit::Audit),
 }
 
 impl Admin {
@@ -66,6 +79,10 @@ impl Admin {
             Self::Backup(backup) => backup.run(),
             Self::Restore(restore) => restore.run(),
             Self::Status(status) => status.run(),
+            Self::Password(password) => password.run(),
+            Self::Tokens(tokens) => tokens.run(),
+            Self::Sessions(sessions) => sessions.run(),
+            Self::Audit(audit) => audit.run(),
         }
     }
 }

@@ -76,6 +76,11 @@ pub(super) fn table(
 }
 
 /// Whether somebody reads the complaints.
+pub(super) fn is_read_along() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether the complaints may have colours.
 pub(super) fn is_error_terminal() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    is_read_along() && std::env::var_os("NO_COLOR").is_none()
 }

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Exit, Failure, output};
+use crate::admin::audit::perform;
 use crate::admin::keys::{CreateKey, ListKeys};
-use crate::admin::{Desk, Verb};
+use crate::admin::{Desk, Verb, password};
 use crate::config::live::Source;
 use crate::config::{Live, process_environment};
+use crate::domain::audit::Actor;
 use crate::provider::kind::{Kind, PRESETS, Preset};
 use crate::server::Server;
 use crate::{clock, logging};
@@ -56,6 +58,9 @@ impl Quickstart {
         let names = snapshot.config.providers.iter().map(|provider| provider.name.to_string());
         let names: Vec<_> = names.collect();
         output::answer(&format!("Providers: {}.\n", names.join(", ")))?;
+        if let Some(admin) = server.admin_addresses().first() {
+            introduce_admin(&server.desk(), &admin.to_string(), &path)?;
+        }
         introduce(&server.desk(), &address, &path)?;
         server.run(std::future::pending())?;
         Ok(())
@@ -65,7 +70,7 @@ impl Quickstart {
 /// The port is what most often is in the way of a first try.
 fn hint(mut failure: Failure) -> Failure {
     if failure.message.starts_with("cannot listen") {
-        failure.message.push_str("; choose another address with --listen 127.0.0.1:8081");
+        failure.message.push_str("; choose another address with --listen 127.0.0.1:8090");
     }
     failure
 }
@@ -79,7 +84,7 @@ fn program() -> String {
 
 /// Makes the first key and shows how to use it, or says that there are keys already.
 fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
-    let keys = ListKeys { all: false }.run(desk)?;
+    let keys = ListKeys::default().run(desk)?;
     let (program, config) = (program(), config.display());
     if !keys.is_empty() {
         let count = keys.len();
@@ -91,7 +96,8 @@ fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
              Serving on http://{address}/v1 until Ctrl-C.\n"
         ));
     }
-    let made = CreateKey { name: "quickstart".to_owned(), ..CreateKey::default() }.run(desk)?;
+    let verb = CreateKey { name: "quickstart".to_owned(), ..CreateKey::default() };
+    let made = perform(desk, &Actor::at_the_command_line(), verb)?;
     output::answer(&format!(
         "\nYour API key, shown only this once:\n\n    {secret}\n\n\
          Try it:\n\n    \
@@ -103,6 +109,20 @@ fn introduce(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
          Serving on http://{address}/v1 until Ctrl-C.\n",
         secret = made.secret
     ))
+}
+
+/// Says where the admin API is, with a first password where there is none.
+fn introduce_admin(desk: &Desk, address: &str, config: &Path) -> Result<(), Failure> {
+    let (program, config) = (program(), config.display());
+    match password::make_first(desk)? {
+        Some(password) => output::answer(&format!(
+            "\nThe admin password for http://{address}, shown only this once:\n\n    {password}\n\n"
+        )),
+        None => output::answer(&format!(
+            "The admin API is at http://{address}; set another password with\n\n    \
+             {program} admin password --config {config}\n\n"
+        )),
+    }
 }
 
 fn write_config(folder: &Path, path: &Path) -> Result<(), Failure> {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ConfigArg, Exit, Failure, environment, output};
+use crate::admin::audit::perform;
 use crate::admin::client::Client;
 use crate::admin::{Desk, Verb};
 use crate::clock;
 use crate::config::{Paths, Secrets, load};
+use crate::domain::audit::Actor;
 use crate::ledger::{Ledger, Policy};
 use crate::server;
 use crate::store::{Store, StoreError};
@@ -40,12 +42,12 @@ impl Session {
         let policy = load(&file, environment(), Secrets::Skip)
             .map_or_else(|_| Policy::default(), |config| server::policy(&config));
         let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now())?;
-        Ok(Self::Own(Desk { ledger, live: None }))
+        Ok(Self::Own(Desk { ledger, live: None, targets: None }))
     }
 
     pub(super) fn run<V: Verb>(&mut self, verb: V) -> Result<V::Answer, Failure> {
         match self {
-            Self::Own(desk) => Ok(verb.run(desk)?),
+            Self::Own(desk) => Ok(perform(desk, &Actor::at_the_command_line(), verb)?),
             Self::Served { socket, next } => {
                 let client = match next.take() {
                     Some(client) => client,
@@ -94,10 +96,16 @@ impl From<StoreError> for Failure {
             }
             StoreError::NameTaken(_)
             | StoreError::TeamNameTaken(_)
+            | StoreError::TokenNameTaken(_)
+            | StoreError::TooManyTokens(_)
+            | StoreError::PasswordChanged
             | StoreError::TeamInUse { .. }
             | StoreError::Exists(_)
             | StoreError::Itself(_) => Exit::Conflict,
-            StoreError::NoSuchKey | StoreError::NoSuchTeam => Exit::NotFound,
+            StoreError::NoSuchKey
+            | StoreError::NoSuchTeam
+            | StoreError::NoSuchToken
+            | StoreError::NoSuchSession => Exit::NotFound,
             StoreError::Unusable { .. }
             | StoreError::DoesNotAddUp { .. }
             | StoreError::Troubled(_)

@@ -5,6 +5,7 @@
 //! leaves this module.
 
 mod address;
+mod admin;
 mod alerts;
 mod aws;
 mod provider;
@@ -21,7 +22,7 @@ use toml::de::DeTable;
 use tracing_subscriber::EnvFilter;
 
 use super::file::{self, File, Windows};
-use super::model::{Admin, Config, Limits, Log, LogFormat, Override, Server, Store};
+use super::model::{Config, Limits, Log, LogFormat, Override, Server, Store};
 use super::problem::{Problem, Problems, guessed_masks};
 use super::reader::{At, Findings, either, suggestion};
 use super::routes::Routes;
@@ -39,8 +40,6 @@ pub(super) const DEFAULT_SOCKET: &str = "data/admin.sock";
 const DEFAULT_LOG: &str = "info";
 /// A prompt with images is large; a body beyond this is a mistake.
 const DEFAULT_MAX_BODY: u64 = 32 << 20;
-/// What the address of a Unix socket can hold, with the zero at its end.
-const MAX_SOCKET_PATH: usize = 107;
 
 /// Whether provider keys are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +135,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
     let mut overrides = Vec::new();
     let server = server(file, context, &mut overrides);
     let store = store(file, context, &mut overrides);
-    let admin = admin(file, context, &mut overrides);
+    let admin = admin::resolve(file, context, &mut overrides);
     let log = log(file, context, &mut overrides);
     let limits = limits(file, context);
     let alerts = alerts::resolve(file, context);
@@ -242,31 +241,6 @@ fn store(file: &File, context: &Context<'_>, overrides: &mut Vec<Override>) -> S
         None => path,
     };
     Store { path, receipts_keep_ms: keep }
-}
-
-fn admin(file: &File, context: &Context<'_>, overrides: &mut Vec<Override>) -> Admin {
-    let written = file.admin.socket.as_ref();
-    let mut socket = file_path(written, "admin.socket", DEFAULT_SOCKET, context);
-    let variable = context.variable("CONDUIT_ADMIN_SOCKET");
-    let overridden = variable.is_some();
-    if let Some(value) = variable {
-        overrides.push(Override { variable: "CONDUIT_ADMIN_SOCKET", option: "admin.socket" });
-        socket = PathBuf::from(value);
-    }
-    let length = socket.as_os_str().len();
-    if length > MAX_SOCKET_PATH {
-        let message = format!(
-            "the admin socket's path is {length} bytes long, and a socket's can have \
-             {MAX_SOCKET_PATH}: {}",
-            socket.display()
-        );
-        let problem = match written.filter(|_| !overridden) {
-            Some(text) => Problem::at(text.span.clone(), message),
-            None => Problem::nowhere(message).help("set `admin.socket` to a shorter path"),
-        };
-        context.report(problem);
-    }
-    Admin { socket }
 }
 
 /// A path in the file starts at the file's folder.

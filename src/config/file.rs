@@ -50,6 +50,12 @@ pub(super) struct Store {
 #[derive(Default)]
 pub(super) struct Admin {
     pub(super) socket: Option<At<String>>,
+    pub(super) listen: Option<Vec<At<String>>>,
+    pub(super) allow_remote: Option<bool>,
+    pub(super) hosts: Vec<At<String>>,
+    pub(super) password_file: Option<At<String>>,
+    pub(super) password_credential: Option<At<String>>,
+    pub(super) audit_keep_ms: Option<u64>,
 }
 
 #[derive(Default)]
@@ -298,7 +304,21 @@ fn store(mut section: Section<'_>) -> Store {
 }
 
 fn admin(mut section: Section<'_>) -> Admin {
-    let admin = Admin { socket: section.text("socket") };
+    section.refuse(
+        "password",
+        "a password must not be written in this file",
+        "set it with `conduit admin password`, or name where it is kept: `password_file` or \
+         `password_credential`",
+    );
+    let admin = Admin {
+        socket: section.text("socket"),
+        listen: section.text_or_texts("listen"),
+        allow_remote: section.flag("allow_remote"),
+        hosts: section.texts("hosts").unwrap_or_default(),
+        password_file: section.text("password_file"),
+        password_credential: section.text("password_credential"),
+        audit_keep_ms: section.duration("audit_keep", &("1d"..="36500d")),
+    };
     section.finish();
     admin
 }

@@ -62,6 +62,7 @@ impl Config {
         keep("server.header_timeout", timeout, running_timeout, &mut differs);
         keep("store.path", &mut self.store.path, &running.store.path, &mut differs);
         keep("admin.socket", &mut self.admin.socket, &running.admin.socket, &mut differs);
+        keep("admin.listen", &mut self.admin.listen, &running.admin.listen, &mut differs);
         keep("log.format", &mut self.log.format, &running.log.format, &mut differs);
         differs
     }
@@ -110,10 +111,19 @@ pub struct Store {
     pub receipts_keep_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     /// Changing it needs a restart.
     pub socket: PathBuf,
+    /// Where the admin API and the dashboard answer; nowhere if empty. Changing it needs a restart.
+    pub listen: Vec<SocketAddr>,
+    /// Nobody wrote `listen`: that its address is taken must not keep the gateway from serving.
+    pub listen_is_default: bool,
+    /// The names, in lower case, that it may be called by beside those of this machine.
+    pub hosts: Vec<String>,
+    /// The password, where the configuration says which file has it.
+    pub password: Option<SecretString>,
+    pub audit_keep_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

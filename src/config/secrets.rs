@@ -12,6 +12,9 @@ use secrecy::{ExposeSecret, SecretString};
 /// A key longer than this is some other file.
 const MAX_BYTES: u64 = 64 * 1024;
 
+/// A password longer than this is some other file.
+const LONGEST_LINE: usize = 1024;
+
 /// The environment, as a function from a variable's name to its value.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
@@ -47,15 +50,54 @@ pub(super) fn from_credential(
     environment: &Environment<'_>,
 ) -> Result<SecretString, String> {
     let folder = environment("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
-    let folder = folder.ok_or_else(|| {
-        format!(
-            "there is no credential `{name}`: $CREDENTIALS_DIRECTORY is not set, \
-             which systemd does for a unit with LoadCredential="
-        )
-    })?;
+    let folder = folder.ok_or_else(|| no_credentials(name))?;
     let text = read(&Path::new(&folder).join(name))
         .map_err(|error| format!("the credential `{name}` cannot be read: {error}"))?;
     checked(text, &format!("the credential `{name}`"))
+}
+
+/// The first and only line of a file, which may have spaces in it: a password.
+///
+/// # Errors
+/// A sentence that names the file.
+pub(super) fn line_of_file(path: &Path) -> Result<SecretString, String> {
+    let name = format!("the password file {}", path.display());
+    let text = read(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    line(text, &name)
+}
+
+/// The same of the systemd credential `name`.
+///
+/// # Errors
+/// A sentence that names the credential.
+pub(super) fn line_of_credential(
+    name: &str,
+    environment: &Environment<'_>,
+) -> Result<SecretString, String> {
+    let folder = environment("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
+    let folder = folder.ok_or_else(|| no_credentials(name))?;
+    let text = read(&Path::new(&folder).join(name))
+        .map_err(|error| format!("the credential `{name}` cannot be read: {error}"))?;
+    line(text, &format!("the credential `{name}`"))
+}
+
+fn line(text: String, name: &str) -> Result<SecretString, String> {
+    let secret = SecretString::from(text);
+    let trimmed = secret.expose_secret().trim_end_matches(['\r', '\n']);
+    if trimmed.is_empty() {
+        return Err(format!("{name} is empty"));
+    }
+    if trimmed.len() > LONGEST_LINE || trimmed.chars().any(char::is_control) {
+        return Err(format!("{name} holds more than a line"));
+    }
+    Ok(SecretString::from(trimmed))
+}
+
+fn no_credentials(name: &str) -> String {
+    format!(
+        "there is no credential `{name}`: $CREDENTIALS_DIRECTORY is not set, which systemd does for \
+         a unit with LoadCredential="
+    )
 }
 
 fn read(path: &Path) -> io::Result<String> {

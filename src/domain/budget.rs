@@ -10,7 +10,17 @@ use super::money::Money;
 use super::window::{Period, Timestamp, Window, WindowRule};
 
 /// Whether a limit holds money aside first, or only stops what comes after it was passed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcement {
     /// `posted + held ≤ limit`, always.

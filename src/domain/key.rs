@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::budget::Enforcement;
@@ -35,11 +36,7 @@ impl Secret {
     /// Makes a secret from random bytes; those that would favour a digit are skipped. `None` when
     /// they run out first.
     pub fn mint(random: impl IntoIterator<Item = u8>) -> Option<Self> {
-        let digits: Vec<u8> =
-            random.into_iter().filter_map(base62::digit_from_random).take(RANDOM_DIGITS).collect();
-        if digits.len() < RANDOM_DIGITS {
-            return None;
-        }
+        let digits = random_digits(random, RANDOM_DIGITS)?;
         let mut text = String::with_capacity(SECRET_LEN);
         text.push_str(SECRET_PREFIX);
         text.extend(digits.iter().map(|digit| char::from(*digit)));
@@ -82,7 +79,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-fn check_digits(random: &[u8]) -> [u8; CHECK_DIGITS] {
+/// So many random digits; `None` when the bytes that favour none run out.
+pub(super) fn random_digits(random: impl IntoIterator<Item = u8>, count: usize) -> Option<Vec<u8>> {
+    let digits = random.into_iter().filter_map(base62::digit_from_random);
+    let digits: Vec<u8> = digits.take(count).collect();
+    (digits.len() == count).then_some(digits)
+}
+
+pub(super) fn check_digits(random: &[u8]) -> [u8; CHECK_DIGITS] {
     base62::encode(u128::from(crc32fast::hash(random)))
 }
 
@@ -153,7 +157,8 @@ impl<'de> Deserialize<'de> for KeyId {
 }
 
 /// The most a key may spend in each window; absent means no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     pub daily: Option<Money>,
     pub weekly: Option<Money>,
@@ -281,7 +286,7 @@ pub struct Retiring {
 }
 
 /// Why a key does not open the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
     Active,

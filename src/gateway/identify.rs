@@ -4,7 +4,7 @@
 //! business but the log's: every reason is the same 401.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
@@ -13,6 +13,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue}
 use super::entry::{self, parameters};
 use crate::config::Config;
 use crate::domain::cidr::Cidr;
+use crate::domain::forwarded;
 use crate::domain::key::Secret;
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
@@ -59,27 +60,10 @@ pub(super) fn identify(
     Err(ApiError::InvalidKey)
 }
 
-/// Where a call really comes from: the peer, or, as long as that is a proxy of ours, the hop before
-/// it. What a stranger wrote further left in `X-Forwarded-For` is never looked at. `None` when a
-/// proxy of ours wrote what is not an address.
+/// Where a call really comes from.
 fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Option<IpAddr> {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).collect();
-    let hops = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-    let mut address = peer;
-    for hop in hops {
-        if !is_trusted(address) {
-            break;
-        }
-        address = hop_address(std::str::from_utf8(hop).ok()?.trim())?;
-    }
-    Some(address)
-}
-
-/// An address as proxies write it, some with a port.
-fn hop_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
+    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes).collect();
+    forwarded::caller(peer, &lines, trusted)
 }
 
 /// Keys in the query, where older clients of Google's API put them. Nothing else reads a key there:

@@ -28,7 +28,7 @@ pub(super) struct Funds<L> {
 }
 
 /// Where a key or a team stands with one of its windows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Standing {
     pub period: Period,
     pub limit: Option<Money>,

@@ -5,7 +5,7 @@ use redb::{ReadTransaction, ReadableTable, Table};
 
 use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, TEAM_ACCOUNTS};
 use super::{Store, StoreError};
-use crate::domain::adjustment::Adjustment;
+use crate::domain::adjustment::{Adjustment, AdjustmentId};
 use crate::domain::key::KeyId;
 use crate::domain::team::Owner;
 
@@ -29,13 +29,18 @@ impl Store {
         })
     }
 
-    /// The latest adjustments, newest first.
+    /// The latest adjustments, newest first; only those older than `after`, where that is given.
     pub fn latest_adjustments(
         &self,
         key: Option<KeyId>,
+        after: Option<AdjustmentId>,
         limit: usize,
     ) -> Result<Vec<Adjustment>, StoreError> {
         let mut all = adjustments(&self.read()?)?;
+        if let Some(after) = after {
+            let place = all.iter().position(|adjustment| adjustment.id == after);
+            all.truncate(place.unwrap_or(0));
+        }
         all.retain(|adjustment| key.is_none_or(|wanted| wanted == adjustment.key));
         all.reverse();
         all.truncate(limit);

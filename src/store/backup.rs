@@ -15,8 +15,8 @@ use redb::{
 
 use super::disk::{Disk, Folder, journal_of};
 use super::schema::{
-    ACCOUNTS, ADJUSTMENTS, HOURS, KEYS, META, OPEN, PRUNED, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS,
-    TEAM_HOURS, TEAMS,
+    ACCOUNTS, ADJUSTMENTS, AUDIT, HOURS, KEYS, META, OPEN, PASSWORDS, PRUNED, RECEIPTS, STORED_KEY,
+    TEAM_ACCOUNTS, TEAM_HOURS, TEAMS, TOKENS,
 };
 use super::verify::{Books, audit_file};
 use super::{Store, StoreError, make_private_folder};
@@ -63,6 +63,19 @@ impl Store {
             let _ = fs::remove_file(&partial);
         }
         made
+    }
+}
+
+impl Store {
+    /// Makes a backup in the folder `backups` beside the store, under a name that tells the time.
+    pub fn back_up_beside(&self, now: Timestamp) -> Result<(PathBuf, BackedUp), StoreError> {
+        let store = std::path::absolute(&self.path)?;
+        let folder = store.parent().unwrap_or(Path::new("/")).join("backups");
+        make_private_folder(&folder).map_err(|error| StoreError::unusable(&folder, error))?;
+        let digits: String = now.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+        let file = folder.join(format!("conduit-{digits}.redb"));
+        let made = self.back_up(&file, false)?;
+        Ok((file, made))
     }
 }
 
@@ -189,6 +202,10 @@ fn copy_tables(read: &ReadTransaction, to: &Path) -> Result<(), StoreError> {
     copy(read, &write, TEAMS)?;
     copy(read, &write, TEAM_ACCOUNTS)?;
     copy(read, &write, TEAM_HOURS)?;
+    // Without sessions: nobody is signed in to a copy.
+    copy(read, &write, PASSWORDS)?;
+    copy(read, &write, TOKENS)?;
+    copy(read, &write, AUDIT)?;
     write.commit()?;
     Ok(())
 }

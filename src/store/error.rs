@@ -44,6 +44,16 @@ pub enum StoreError {
     NoSuchTeam,
     #[error("the team has {keys} key(s) that are not revoked: move them out of it first")]
     TeamInUse { keys: usize },
+    #[error("a name is taken: there is a token called `{0}` already")]
+    TokenNameTaken(String),
+    #[error("there are {0} tokens already: revoke those that nobody uses")]
+    TooManyTokens(usize),
+    #[error("there is no such token")]
+    NoSuchToken,
+    #[error("there is no such session")]
+    NoSuchSession,
+    #[error("the password has just been changed")]
+    PasswordChanged,
     #[error("the disk refuses: {0}")]
     Io(#[from] io::Error),
     #[error("the database fails: {0}")]

@@ -69,6 +69,21 @@ impl fmt::Display for Statuses {
     }
 }
 
+impl schemars::JsonSchema for Statuses {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Statuses".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "One status, or a hundred of them.",
+            "pattern": "^([1-9][0-9]{2}|[1-9]xx)$",
+            "examples": ["4xx"],
+        })
+    }
+}
+
 impl Serialize for Statuses {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -20,13 +20,44 @@ pub(super) fn place(receipt: &Receipt) -> String {
 }
 
 /// What a usage report adds up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Grouping {
+    Hour,
     #[default]
     Day,
     Key,
     Model,
+    Provider,
+}
+
+/// A stretch of time that a series has one row for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    Hour,
+    Day,
+}
+
+impl Step {
+    fn start(self, hour: Timestamp) -> Timestamp {
+        match self {
+            Self::Hour => hour,
+            Self::Day => Timestamp::from_millis(hour.millis() - hour.millis() % DAY_MS),
+        }
+    }
 }
 
 /// Which calls a usage report is about.
@@ -34,14 +65,19 @@ pub enum Grouping {
 pub struct UsageFilter {
     pub key: Option<KeyId>,
     pub model: Option<crate::domain::pattern::Pattern>,
+    /// From the start of this instant's hour.
     pub since: Timestamp,
+    /// To the end of this instant's hour, unless it begins one.
+    pub until: Option<Timestamp>,
+    /// One row for each of these, too.
+    pub per: Option<Step>,
 }
 
 /// One row of a usage report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageRow {
-    /// Set when grouped by day: its midnight, UTC.
-    pub day: Option<Timestamp>,
+    /// Set when grouped by hour or day: its start, UTC.
+    pub start: Option<Timestamp>,
     pub key: Option<KeyId>,
     pub provider: Option<String>,
     pub model: Option<String>,
@@ -49,6 +85,28 @@ pub struct UsageRow {
     /// What was adjusted besides. An adjustment belongs to no model: a report by model has a row of its
     /// own for them, without one.
     pub corrected: Corrected,
+}
+
+/// Where a row is among all: by time, then what it is about.
+type Place = (Timestamp, u64, String);
+
+/// The stretch of time that each row is about.
+const fn step(filter: &UsageFilter, by: Grouping) -> Option<Step> {
+    match by {
+        Grouping::Hour => Some(Step::Hour),
+        Grouping::Day => Some(Step::Day),
+        Grouping::Key | Grouping::Model | Grouping::Provider => filter.per,
+    }
+}
+
+fn row_of(start: Option<Timestamp>, number: u64, name: &str) -> (Place, UsageRow) {
+    let place = (start.unwrap_or_default(), number, name.to_owned());
+    (place, UsageRow { start, ..UsageRow::default() })
+}
+
+fn row_of_key(start: Option<Timestamp>, key: KeyId) -> (Place, UsageRow) {
+    let (place, row) = row_of(start, key.bits(), "");
+    (place, UsageRow { key: Some(key), ..row })
 }
 
 /// The longest a call can last, and so how far a clock that was set back can have a receipt before it.
@@ -60,8 +118,13 @@ impl Store {
     pub fn usage(&self, filter: &UsageFilter, by: Grouping) -> Result<Vec<UsageRow>, StoreError> {
         let read = self.vault.begin_read()?;
         let table = read.open_table(HOURS)?;
-        let mut rows: BTreeMap<(u64, u64, String), UsageRow> = BTreeMap::new();
-        for row in table.range((filter.since.hour().millis(), 0, "")..)? {
+        let mut rows: BTreeMap<Place, UsageRow> = BTreeMap::new();
+        let since = filter.since.hour();
+        let until = filter.until.unwrap_or(Timestamp::MAX);
+        if since >= until {
+            return Ok(Vec::new());
+        }
+        for row in table.range((since.millis(), 0, "")..(until.millis(), 0, ""))? {
             let (place, totals) = row?;
             let (hour, key, name) = place.value();
             let (provider, model) = name.split_once(SEPARATOR).unwrap_or(("", name));
@@ -70,49 +133,37 @@ impl Store {
             if !is_wanted {
                 continue;
             }
-            let day = hour - hour % DAY_MS;
-            let group = match by {
-                Grouping::Day => (day, 0, String::new()),
-                Grouping::Key => (0, key, String::new()),
-                Grouping::Model => (0, 0, name.to_owned()),
+            let start = step(filter, by).map(|step| step.start(Timestamp::from_millis(hour)));
+            let (place, new) = match by {
+                Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
+                Grouping::Key => row_of_key(start, KeyId::from_bits(key)),
+                Grouping::Model => {
+                    let (place, row) = row_of(start, 0, name);
+                    let (provider, model) = (Some(provider.into()), Some(model.into()));
+                    (place, UsageRow { provider, model, ..row })
+                }
+                Grouping::Provider => {
+                    let (place, row) = row_of(start, 0, provider);
+                    (place, UsageRow { provider: Some(provider.into()), ..row })
+                }
             };
-            let row = rows.entry(group).or_insert_with(|| match by {
-                Grouping::Day => {
-                    UsageRow { day: Some(Timestamp::from_millis(day)), ..UsageRow::default() }
-                }
-                Grouping::Key => {
-                    UsageRow { key: Some(KeyId::from_bits(key)), ..UsageRow::default() }
-                }
-                Grouping::Model => UsageRow {
-                    provider: Some(provider.to_owned()),
-                    model: Some(model.to_owned()),
-                    ..UsageRow::default()
-                },
-            });
-            row.totals.add(&Totals::decode(totals.value())?);
+            rows.entry(place).or_insert(new).totals.add(&Totals::decode(totals.value())?);
         }
         for adjustment in adjustments(&read)? {
             let is_wanted = filter.model.is_none()
                 && filter.key.is_none_or(|wanted| wanted == adjustment.key)
-                && adjustment.at >= filter.since.hour();
+                && (since..until).contains(&adjustment.at.hour());
             if !is_wanted {
                 continue;
             }
-            let key = adjustment.key;
-            let day = adjustment.at.millis() - adjustment.at.millis() % DAY_MS;
-            let (group, new) = match by {
-                Grouping::Day => {
-                    let day_of = Some(Timestamp::from_millis(day));
-                    ((day, 0, String::new()), UsageRow { day: day_of, ..UsageRow::default() })
-                }
-                Grouping::Key => (
-                    (0, key.bits(), String::new()),
-                    UsageRow { key: Some(key), ..UsageRow::default() },
-                ),
+            let start = step(filter, by).map(|step| step.start(adjustment.at.hour()));
+            let (place, new) = match by {
+                Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
+                Grouping::Key => row_of_key(start, adjustment.key),
                 // After every name.
-                Grouping::Model => ((1, 0, String::new()), UsageRow::default()),
+                Grouping::Model | Grouping::Provider => row_of(start, 1, ""),
             };
-            rows.entry(group).or_insert(new).corrected.add(adjustment.correction);
+            rows.entry(place).or_insert(new).corrected.add(adjustment.correction);
         }
         Ok(rows.into_values().collect())
     }

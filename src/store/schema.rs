@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use redb::{ReadTransaction, TableDefinition};
+use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 
 use super::StoreError;
 use super::vault::Vault;
@@ -48,6 +48,19 @@ pub(super) const TEAM_ACCOUNTS: TableDefinition<'_, u64, &[u8]> =
 pub(super) const TEAM_HOURS: TableDefinition<'_, (u64, u64), u64> =
     TableDefinition::new("team_hours");
 
+/// Hash of a session's secret → [`crate::domain::access::SessionRecord`].
+pub(super) const SESSIONS: TableDefinition<'_, &[u8], &[u8]> =
+    TableDefinition::new("admin_sessions");
+/// Hash of a token → [`crate::domain::access::TokenRecord`].
+pub(super) const TOKENS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("admin_tokens");
+/// Whose it is → what is kept of a password.
+pub(super) const PASSWORDS: TableDefinition<'_, &str, &[u8]> =
+    TableDefinition::new("admin_passwords");
+/// Id → [`crate::domain::audit::AuditRecord`], in the order of their time.
+pub(super) const AUDIT: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("audit");
+/// Hash of an idempotency key → what came of the request that had it.
+pub(super) const REPEATS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("admin_repeats");
+
 const FORMAT_KEY: &str = "format";
 /// The last journal segment whose records are in the tables.
 pub(super) const STORED_KEY: &str = "journal_stored";
@@ -58,9 +71,11 @@ pub(super) const RULE_KEY: &str = "window_rule";
 
 /// Checks that the file is ours and of a format this program knows, and makes the tables of a new one.
 pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
-    if check(&vault.begin_read()?, path)?.is_some() {
-        return Ok(());
+    let read = vault.begin_read()?;
+    if check(&read, path)?.is_some() {
+        return add_later_tables(vault, &read);
     }
+    drop(read);
     let write = vault.begin_write()?;
     write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
     write.open_table(KEYS)?;
@@ -73,8 +88,46 @@ pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
     write.open_table(TEAMS)?;
     write.open_table(TEAM_ACCOUNTS)?;
     write.open_table(TEAM_HOURS)?;
+    open_later_tables(&write)?;
     write.commit()?;
     Ok(())
+}
+
+/// Makes those tables that came to the format later, which programs before them do not look at.
+fn add_later_tables(vault: &Vault, read: &ReadTransaction) -> Result<(), StoreError> {
+    let has_all = has(read, AUDIT)?
+        && has(read, SESSIONS)?
+        && has(read, TOKENS)?
+        && has(read, PASSWORDS)?
+        && has(read, REPEATS)?;
+    if has_all {
+        return Ok(());
+    }
+    let write = vault.begin_write()?;
+    open_later_tables(&write)?;
+    write.commit()?;
+    Ok(())
+}
+
+fn open_later_tables(write: &WriteTransaction) -> Result<(), StoreError> {
+    write.open_table(AUDIT)?;
+    write.open_table(SESSIONS)?;
+    write.open_table(TOKENS)?;
+    write.open_table(PASSWORDS)?;
+    write.open_table(REPEATS)?;
+    Ok(())
+}
+
+/// Whether a file has a table: a backup made by an earlier program may not.
+pub(super) fn has<K: redb::Key + 'static, V: redb::Value + 'static>(
+    read: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<bool, StoreError> {
+    match read.open_table(table) {
+        Ok(_) => Ok(true),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The format of a file that this program can read; `None` if there is nothing in it.

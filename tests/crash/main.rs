@@ -9,6 +9,7 @@
     reason = "a test"
 )]
 
+mod access;
 mod books;
 mod chance;
 mod failing;

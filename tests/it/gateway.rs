@@ -134,6 +134,7 @@ fn variables(name: &str) -> Option<String> {
         "SCRIPTED_KEY" => PROVIDER_KEY,
         "SECOND_KEY" => "provider-key-2",
         "WEBHOOK_SECRET" => WEBHOOK_SECRET,
+        "CONDUIT_ADMIN_LISTEN" => "off",
         _ => return None,
     };
     Some(value.to_owned())

@@ -90,7 +90,7 @@ pub(in crate::cli) struct Adjustments {
 
 impl Adjustments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
-        let verb = ListAdjustments { key: self.key, limit: self.limit };
+        let verb = ListAdjustments { key: self.key, limit: self.limit, after: None };
         let all = session::run(&self.config, verb)?;
         if self.json {
             return output::json(&all);

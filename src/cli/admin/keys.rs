@@ -210,7 +210,7 @@ pub(in crate::cli) struct One {
     common: Common,
 }
 
-fn expiry(text: &str) -> Result<Timestamp, String> {
+pub(super) fn expiry(text: &str) -> Result<Timestamp, String> {
     match parse_duration_ms(text) {
         Ok(length) => Ok(clock::now().plus_millis(length)),
         Err(_) => text.parse().map_err(|_| {
@@ -383,7 +383,8 @@ fn done(key: &KeyView, what: &str, json: bool) -> Result<(), Failure> {
 
 impl List {
     fn run(self) -> Result<(), Failure> {
-        let keys = session::run(&self.common.config, ListKeys { all: self.all })?;
+        let keys =
+            session::run(&self.common.config, ListKeys { all: self.all, ..ListKeys::default() })?;
         if self.common.json {
             return output::json(&keys);
         }

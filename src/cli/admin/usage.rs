@@ -20,6 +20,9 @@ pub(in crate::cli) struct Usage {
     /// [default: all there is]
     #[arg(long, value_name = "WHEN", value_parser = super::ago)]
     since: Option<Timestamp>,
+    /// Until when, without that hour [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = super::ago)]
+    until: Option<Timestamp>,
     /// What to add up by
     #[arg(long, value_enum, default_value_t = By::Day)]
     by: By,
@@ -35,19 +38,30 @@ pub(in crate::cli) struct Usage {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum By {
+    Hour,
     Day,
     Key,
     Model,
+    Provider,
 }
 
 impl Usage {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         let by = match self.by {
+            By::Hour => Grouping::Hour,
             By::Day => Grouping::Day,
             By::Key => Grouping::Key,
             By::Model => Grouping::Model,
+            By::Provider => Grouping::Provider,
         };
-        let verb = ReportUsage { key: self.key, model: self.model, since: self.since, by };
+        let verb = ReportUsage {
+            key: self.key,
+            model: self.model,
+            since: self.since,
+            until: self.until,
+            by,
+            per: None,
+        };
         let report = session::run(&self.config, verb)?;
         if self.json {
             return output::json(&report);
@@ -66,9 +80,11 @@ const SUMS: usize = 7;
 
 fn heading(by: Grouping) -> Vec<&'static str> {
     let mut heading = match by {
+        Grouping::Hour => vec!["Hour"],
         Grouping::Day => vec!["Day"],
         Grouping::Key => vec!["Key", "Name"],
         Grouping::Model => vec!["Provider", "Model"],
+        Grouping::Provider => vec!["Provider"],
     };
     heading.extend([
         "Calls",
@@ -85,6 +101,7 @@ fn heading(by: Grouping) -> Vec<&'static str> {
 fn row(report: &UsageReport, line: &UsageLine) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut row = match report.by {
+        Grouping::Hour => vec![line.hour.map(|hour| hour.to_string()).unwrap_or_default()],
         // A day in UTC: what stands before the T.
         Grouping::Day => {
             let day = line.day.map(|day| day.to_string()).unwrap_or_default();
@@ -95,6 +112,8 @@ fn row(report: &UsageReport, line: &UsageLine) -> Vec<String> {
         }
         Grouping::Model if line.model.is_none() => vec![String::new(), "(adjustments)".to_owned()],
         Grouping::Model => vec![text(&line.provider), text(&line.model)],
+        Grouping::Provider if line.provider.is_none() => vec!["(adjustments)".to_owned()],
+        Grouping::Provider => vec![text(&line.provider)],
     };
     row.extend(sums(line));
     row

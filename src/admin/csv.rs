@@ -1,11 +1,11 @@
 //! Rows for spreadsheets: RFC 4180, with anything that a spreadsheet would run as a formula made text.
 
 /// The first line: the headings as identifiers.
-pub(super) fn heading(names: &[&str]) -> String {
+pub fn heading(names: &[&str]) -> String {
     line(names.iter().map(|name| name.to_lowercase().replace(' ', "_")))
 }
 
-pub(super) fn row(fields: &[String]) -> String {
+pub fn row(fields: &[String]) -> String {
     line(fields.iter().map(|field| self::field(field)))
 }
 

@@ -1,0 +1,120 @@
+//! A request as it came in: read within bounds, and owned, so that it can be worked on elsewhere than in
+//! a worker that others wait for.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::PREFIX;
+use super::refusal::Refusal;
+use crate::domain::cidr::Cidr;
+use crate::domain::forwarded;
+
+/// No body of this API comes near it.
+const LONGEST_BODY: usize = 256 * 1024;
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A request.
+pub(super) struct Incoming {
+    pub(super) method: String,
+    /// Below the API's prefix, as it was sent.
+    pub(super) path: String,
+    pub(super) query: String,
+    headers: HeaderMap,
+    peer: Option<IpAddr>,
+    body: Result<Bytes, Refusal>,
+}
+
+impl Incoming {
+    pub(super) async fn receive(head: &HttpRequest, payload: Payload) -> Self {
+        let body = tokio::time::timeout(PATIENCE, read(payload)).await;
+        let body = body.unwrap_or_else(|_| {
+            Err(Refusal::new(408, "body_too_slow", "the body did not come in time"))
+        });
+        Self { body, ..Self::without_body(head) }
+    }
+
+    /// Everything but the body, which somebody else reads.
+    pub(super) fn without_body(head: &HttpRequest) -> Self {
+        let path = head.uri().path();
+        Self {
+            method: head.method().as_str().to_owned(),
+            path: path.strip_prefix(PREFIX).unwrap_or_default().to_owned(),
+            query: head.uri().query().unwrap_or_default().to_owned(),
+            headers: head.headers().clone(),
+            peer: head.peer_addr().map(|peer| peer.ip()),
+            body: Ok(Bytes::new()),
+        }
+    }
+
+    /// The one value of a header; `None` when there is none, or more than one.
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        let mut values = self.headers.get_all(name);
+        let only = values.next().filter(|_| values.next().is_none())?;
+        only.to_str().ok()
+    }
+
+    pub(super) fn has(&self, name: HeaderName) -> bool {
+        self.headers.contains_key(name)
+    }
+
+    /// The values of all cookies of this name.
+    pub(super) fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let lines = self.headers.get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+        pairs.filter(move |(found, _)| found.trim() == name).map(|(_, value)| value.trim())
+    }
+
+    /// The body, which must say that it is JSON if there is any: a page elsewhere cannot say so without
+    /// asking first.
+    pub(super) fn body(&self) -> Result<&Bytes, Refusal> {
+        let body = self.body.as_ref().map_err(Refusal::clone)?;
+        let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !body.is_empty() && !kind.eq_ignore_ascii_case("application/json") {
+            let message = "the body must be of the type application/json";
+            return Err(Refusal::new(415, "unsupported_media_type", message));
+        }
+        Ok(body)
+    }
+
+    pub(super) fn accepts_csv(&self) -> bool {
+        let accepted = self.header(header::ACCEPT).unwrap_or_default();
+        let mut kinds = accepted.split(',').map(|kind| kind.split(';').next().unwrap_or_default());
+        kinds.any(|kind| kind.trim().eq_ignore_ascii_case("text/csv"))
+    }
+
+    /// Where the request really comes from.
+    pub(super) fn address(&self, trusted: &[Cidr]) -> Option<IpAddr> {
+        let lines = self.headers.get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes);
+        forwarded::caller(self.peer?, &lines.collect::<Vec<_>>(), trusted)
+    }
+
+    /// Whether it came over TLS, which a proxy of ours ends.
+    pub(super) fn is_secure(&self, trusted: &[Cidr]) -> bool {
+        let is_ours = self.peer.is_some_and(|peer| forwarded::is_trusted(peer, trusted));
+        is_ours && self.header(X_FORWARDED_PROTO) == Some("https")
+    }
+}
+
+async fn read(mut payload: Payload) -> Result<Bytes, Refusal> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Refusal::malformed("the body broke off"))?;
+        if body.len() + chunk.len() > LONGEST_BODY {
+            let message = format!("the body has more than {LONGEST_BODY} bytes");
+            return Err(Refusal::new(413, "too_large", message));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

@@ -1,0 +1,58 @@
+// Who changed what.
+
+import * as api from "../api.js";
+import { h } from "../dom.js";
+import { sentence, toTheSecond, fullTime } from "../format.js";
+import { head, ifThere } from "../page.js";
+import { badge, empty, table } from "../parts.js";
+
+const DOORS = { session: "Signed in", token: "Token", socket: "Unix socket", command_line: "Command line", stranger: "Not signed in" };
+
+/** @type {import("../page.js").Page} */
+export const auditPage = {
+  title: "Audit log",
+  every: 10_000,
+  async load() {
+    const [entries, keys] = await Promise.all([ifThere(api.audit({ limit: 200 })), api.keys(true)]);
+    return { entries, names: new Map(keys.map((/** @type {any} */ key) => [key.id, key.name])) };
+  },
+  view({ entries, names }, context) {
+    const top = head("Audit log", "Every change that an administrator or a program made, newest first.");
+    if ("missing" in entries) return [top, h("div", { class: "card" }, empty("This server keeps no audit log", "It is of an earlier version than this page."))];
+    if (entries.length === 0) return [top, h("div", { class: "card" }, empty("Nothing was changed yet", "Keys that are made, limits that are raised and the like appear here."))];
+    const search = (context.query.search ?? "").toLowerCase();
+    const shown = entries.filter((/** @type {any} */ entry) => !search || JSON.stringify(entry).toLowerCase().includes(search));
+    return [top,
+      h("div", { class: "filters" }, h("input", { type: "search", "aria-label": "Search the log", placeholder: "Search: a key, a person, an action", value: context.query.search ?? "", oninput: (/** @type {Event} */ e) => context.set({ search: /** @type {HTMLInputElement} */ (e.target).value }) })),
+      h("div", { class: "card card-table" }, shown.length === 0 ? empty("Nothing fits", "Change the search.") : table({
+        caption: "Audit log", stack: "audit", rows: shown, key: (entry) => String(entry.id ?? `${entry.at} ${entry.action}`),
+        columns: [
+          { id: "at", title: "When", cell: (entry) => h("time", { datetime: entry.at, title: fullTime(entry.at), class: "nowrap num" }, toTheSecond(entry.at)) },
+          { id: "who", title: "Who", cell: (entry) => h("div", { class: "two-lines" }, h("span", null, entry.by.name ?? DOORS[/** @type {keyof typeof DOORS} */ (entry.by.door)] ?? entry.by.door), h("span", { class: "quiet small" }, entry.by.name ? DOORS[/** @type {keyof typeof DOORS} */ (entry.by.door)] : "", entry.by.address ? ` ${entry.by.address}` : "")) },
+          { id: "what", title: "What", cell: (entry) => [h("code", null, entry.verb), entry.outcome === "done" ? null : [" ", badge(sentence(entry.outcome), entry.outcome === "begun" ? "plain" : "bad")]] },
+          { id: "target", title: "On", cell: (entry) => target(entry, names) },
+          { id: "detail", title: "Details", grow: true, narrow: false, cell: (entry) => h("span", { class: "quiet small breaks" }, entry.reason ? `${sentence(entry.reason)}. ` : "", detail(entry.parameters)) },
+        ],
+      }))];
+  },
+};
+
+/** @param {any} entry @param {Map<string, string>} names */
+function target(entry, names) {
+  const id = entry.target;
+  if (!id) return h("span", { class: "quiet" }, "–");
+  return id.startsWith("key_") ? h("a", { href: `#/keys/${id}` }, names.get(id) ?? id) : h("code", null, id);
+}
+
+/** @param {Record<string, any>} parameters */
+function detail(parameters) {
+  return Object.entries(parameters ?? {}).filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && value.length === 0))
+    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${written(value)}`).filter((text) => !text.endsWith(": ")).join(", ");
+}
+
+/** @param {any} value @returns {string} */
+function written(value) {
+  if (Array.isArray(value)) return value.map(written).join(" ");
+  if (value && typeof value === "object") return detail(value);
+  return String(value);
+}

@@ -1,0 +1,297 @@
+"""What an administrator does, in a real browser, against the real binary."""
+
+import json
+import re
+import unittest
+import urllib.error
+import urllib.request
+
+from playwright.sync_api import expect
+
+from harness import PASSWORD, BrowserCase
+
+LIMIT_EXCEEDED = {
+    "message": "API key has exceeded its spending limit.",
+    "type": "authorization_error",
+    "code": "spending_limit_exceeded",
+}
+
+
+class Administration(BrowserCase):
+    def test_nothing_is_shown_to_somebody_who_is_not_signed_in(self):
+        self.page.goto(f"{self.gateway.admin}/#/keys")
+        expect(self.page.get_by_role("heading", name="Sign in to Conduit")).to_be_visible()
+        for path in ("keys", "status", "receipts", "sessions", "config"):
+            with self.assertRaises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(f"{self.gateway.admin}/admin/api/v1/{path}", timeout=10)
+            self.assertEqual(caught.exception.code, 401, path)
+
+    def test_a_key_from_creation_to_revocation(self):
+        page = self.sign_in()
+        # The secret is shown once.
+        self.go("/keys")
+        page.get_by_role("button", name="Create new key").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Create key").click()
+        expect(dialog.get_by_text("Give the key a name")).to_be_visible()
+        dialog.get_by_label("Name").fill("Production server")
+        dialog.get_by_label("Daily").fill("a lot")
+        dialog.get_by_role("button", name="Create key").click()
+        expect(dialog.get_by_text("Write an amount in dollars")).to_be_visible()
+        dialog.get_by_label("Daily").fill("0.10")
+        dialog.get_by_role("button", name="Create key").click()
+        shown = page.get_by_role("textbox", name="Secret")
+        expect(shown).to_be_visible()
+        secret = shown.text_content()
+        self.assertRegex(secret, r"^sk-cdt-[0-9A-Za-z]{38}$")
+        # The examples lead to this gateway.
+        for language in ("curl", "Python", "JavaScript"):
+            page.get_by_role("button", name=language, exact=True).click()
+            expect(page.locator("pre.code")).to_contain_text(f"{self.gateway.url}/v1/chat/completions")
+        page.keyboard.press("Escape")
+        expect(shown).to_be_visible()
+        expect(page.get_by_role("button", name="Done")).to_be_disabled()
+        page.get_by_label("I have put it in a safe place").check()
+        page.get_by_role("button", name="Done").click()
+        self.gone(secret)
+        page.reload()
+        expect(page.get_by_role("link", name="Production server")).to_be_visible()
+        self.gone(secret)
+
+        # It is used, and the spend moves without reloading.
+        page.evaluate("window.sameDocument = true")
+        bar = page.get_by_role("meter", name=re.compile("^Daily"))
+        expect(bar).to_have_attribute("aria-valuenow", "0")
+        status, _ = self.gateway.call(secret)
+        self.assertEqual(status, 200)
+        expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=10_000)
+
+        # The limit is reached, and the page says so.
+        for _ in range(100):
+            status, body = self.gateway.call(secret, cap=8)
+            if status != 200:
+                break
+        self.assertEqual(status, 403)
+        body["error"].pop("param", None)
+        self.assertEqual(body["error"], LIMIT_EXCEEDED)
+        page.get_by_role("link", name="Production server").click()
+        spent = page.get_by_role("meter", name=re.compile("^Daily"))
+        expect(spent).to_be_visible()
+        self.assertGreater(int(spent.get_attribute("aria-valuenow")), 50)
+        expect(page.get_by_role("region", name="Requests")).to_contain_text("echo")
+
+        # Charged for more than is left, it is at its limit in every word.
+        self.choose("More for Production server", "Adjust spend")
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("What to do").select_option(label="Charge")
+        dialog.get_by_label("Amount").fill("0.10")
+        dialog.get_by_label("Reason").fill("an invoice that came late")
+        dialog.get_by_role("button", name="Adjust", exact=True).click()
+        expect(page.get_by_text("The daily limit is reached")).to_be_visible()
+        expect(page.get_by_role("region", name="Adjustments")).to_contain_text("an invoice that came late")
+
+        # It is raised, and calls go again.
+        page.get_by_role("button", name="Edit", exact=True).first.click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_label("Daily")).to_have_value("0.10")
+        dialog.get_by_label("Daily").fill("5")
+        dialog.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        self.assertEqual(self.gateway.call(secret)[0], 200)
+        expect(page.locator(".windows")).to_contain_text("$5.00")
+
+        # A new secret takes the old one's place.
+        page.get_by_role("button", name="Rotate", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("The old secret ends").select_option("0")
+        dialog.get_by_role("button", name="Make a new secret").click()
+        renewed = page.get_by_role("textbox", name="Secret").text_content()
+        page.get_by_label("I have put it in a safe place").check()
+        page.get_by_role("button", name="Done").click()
+        self.assertNotEqual(renewed, secret)
+        self.assertEqual(self.gateway.call(secret)[0], 401)
+        self.assertEqual(self.gateway.call(renewed)[0], 200)
+
+        # It is disabled and enabled.
+        self.choose("More for Production server", "Disable")
+        expect(page.get_by_text("This key is disabled")).to_be_visible()
+        self.assertEqual(self.gateway.call(renewed)[0], 401)
+        self.choose("More for Production server", "Enable")
+        expect(page.get_by_text("This key is disabled")).to_have_count(0)
+        self.assertEqual(self.gateway.call(renewed)[0], 200)
+
+        # It is revoked, by its name.
+        self.choose("More for Production server", "Revoke")
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("Revoke Production server?")
+        dialog.get_by_label("Type Production server to confirm").fill("production")
+        dialog.get_by_role("button", name="Revoke key").click()
+        expect(dialog.get_by_text("That is not the name")).to_be_visible()
+        dialog.get_by_label("Type Production server to confirm").fill("Production server")
+        dialog.get_by_role("button", name="Revoke key").click()
+        expect(page.get_by_text("This key is revoked")).to_be_visible()
+        self.assertEqual(self.gateway.call(renewed)[0], 401)
+        self.assertTrue(page.evaluate("window.sameDocument"), "the page was loaded again")
+
+        # Nothing of it is left in the browser, and it all stands in the audit log.
+        kept = page.evaluate("JSON.stringify([localStorage, sessionStorage])")
+        self.assertNotIn("sk-cdt", kept)
+        self.go("/audit")
+        for verb in ("keys/create", "keys/limits", "keys/rotate", "keys/disable", "keys/revoke"):
+            expect(page.get_by_role("region", name="Audit log")).to_contain_text(verb)
+
+    def gone(self, secret: str) -> None:
+        self.assertNotIn(secret, self.page.content())
+
+    def choose(self, menu: str, action: str) -> None:
+        self.page.get_by_role("button", name=menu).click()
+        self.page.get_by_role("button", name=action, exact=True).click()
+
+    def test_a_request_is_explained_to_the_last_digit(self):
+        page = self.sign_in()
+        secret = self.create_key("Explained")
+        self.assertEqual(self.gateway.call(secret)[0], 200)
+        self.go("/requests")
+        page.get_by_label("Key").select_option(label="Explained")
+        row = page.locator("tbody tr").first
+        expect(row).to_contain_text("Explained")
+        row.get_by_role("link").click()
+        expect(page.get_by_role("heading", name="How the cost came about")).to_be_visible()
+        expect(page.get_by_text("rounded up once to the nano-dollar")).to_be_visible()
+        # An address that can be kept.
+        page.reload()
+        expect(page.get_by_role("heading", name="How the cost came about")).to_be_visible()
+
+    def test_the_playground_streams_an_answer_and_says_what_it_cost(self):
+        page = self.sign_in()
+        secret = self.create_key("Player")
+        self.go("/playground")
+        page.get_by_label("API key").fill(secret)
+        page.get_by_label("Message", exact=True).fill("How are you today?")
+        page.keyboard.press("Enter")
+        talk = page.get_by_role("log")
+        expect(talk.locator(".bubble-text").nth(1)).to_contain_text("How are you today?")
+        expect(talk.locator(".bubble-foot")).to_contain_text(re.compile(r"\$0\.0\d+"))
+        page.get_by_label("API key").fill("sk-cdt-wrong")
+        page.get_by_label("Message", exact=True).fill("Again")
+        page.get_by_role("button", name="Send").click()
+        expect(talk).to_contain_text("Invalid API key provided.")
+
+    def test_only_a_page_of_ours_calls_from_the_playground(self):
+        page = self.sign_in()
+        secret = self.create_key("Careful")
+        address = f"{self.gateway.admin}/playground/v1/models"
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {secret}"})
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        self.assertEqual(caught.exception.code, 401)
+        ask = """async ([path, secret, token]) => (await fetch(path, { headers: {
+            Authorization: `Bearer ${secret}`, ...(token ? { 'X-Csrf-Token': token } : {}) } })).status"""
+        session = page.evaluate("fetch('admin/api/v1/session').then((answer) => answer.json())")
+        asked = lambda secret, token: page.evaluate(ask, ["playground/v1/models", secret, token])
+        self.assertEqual(asked(secret, None), 403)
+        self.assertEqual(asked(secret, session["csrf_token"]), 200)
+        self.assertEqual(asked("sk-cdt-wrong", session["csrf_token"]), 401)
+
+    def test_usage_is_grouped_and_taken_home_as_a_file(self):
+        page = self.sign_in()
+        secret = self.create_key("=Counted")
+        self.assertEqual(self.gateway.call(secret)[0], 200)
+        self.go("/usage?by=key")
+        expect(page.get_by_role("region", name="Usage", exact=True)).to_contain_text("=Counted")
+        with page.expect_download() as started:
+            page.get_by_role("button", name="Download CSV").click()
+        with open(started.value.path()) as file:
+            lines = file.read().splitlines()
+        self.assertTrue(lines[0].startswith("key,key_id,calls,"))
+        # A spreadsheet must not take a name for a formula.
+        self.assertTrue(any(line.startswith("'=Counted,key_") for line in lines), lines)
+
+    def test_a_team_has_limits_and_keys(self):
+        page = self.sign_in()
+        self.go("/teams")
+        page.get_by_role("button", name="Create team").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("Research")
+        dialog.get_by_label("Monthly").fill("50")
+        dialog.get_by_role("button", name="Create team").click()
+        expect(page.get_by_role("heading", name="Research")).to_be_visible()
+        expect(page.get_by_role("meter", name=re.compile(r"^Monthly: \$0\.00 of \$50\.00"))).to_be_visible()
+
+    def test_a_mistake_in_the_file_is_shown_with_its_line(self):
+        page = self.sign_in()
+        good = self.gateway.config.read_text()
+        self.addCleanup(self.gateway.config.write_text, good)
+        self.go("/config")
+        expect(page.get_by_text("As the file says")).to_be_visible()
+        self.gateway.config.write_text(good.replace('provider = "echo"', 'provider = "ekko"'))
+        wrong = page.get_by_role("region", name="What is wrong with the file")
+        expect(wrong).to_contain_text("ekko", timeout=15_000)
+        expect(wrong).to_contain_text("^")
+        self.gateway.config.write_text(good)
+        expect(page.get_by_text("As the file says")).to_be_visible(timeout=15_000)
+
+    def test_a_token_and_the_sessions(self):
+        page = self.sign_in()
+        self.go("/settings")
+        page.get_by_role("button", name="Create token").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("Billing export")
+        dialog.get_by_role("button", name="Create token").click()
+        token = page.get_by_role("textbox", name="Token").text_content()
+        page.get_by_role("button", name="Done").click()
+        request = urllib.request.Request(
+            f"{self.gateway.admin}/admin/api/v1/keys", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            json.load(answer)
+        self.assertNotIn(token, page.content())
+        other = self.sign_in(self.new_page())
+        self.go("/settings", other)
+        expect(other.get_by_role("region", name="Sessions").get_by_role("button", name="End").first).to_be_visible()
+
+    def test_the_keyboard_alone_is_enough(self):
+        page = self.sign_in()
+        self.go("/keys")
+        page.get_by_role("button", name="Create new key").first.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("Name")).to_be_focused()
+        # The focus stays in the dialog, however often it is moved on.
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            inside = page.evaluate("!document.activeElement || document.activeElement === document.body || Boolean(document.activeElement.closest('dialog'))")
+            self.assertTrue(inside)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(page.get_by_role("button", name="Create new key").first).to_be_focused()
+
+    def test_signing_out_ends_the_session(self):
+        page = self.sign_in()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in to Conduit")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", name="Sign in to Conduit")).to_be_visible()
+
+
+class WrongPasswords(BrowserCase):
+    def test_so_many_wrong_passwords_and_no_more(self):
+        page = self.page
+        page.goto(self.gateway.admin)
+        for _ in range(40):
+            page.get_by_label("Password").fill("not the password at all")
+            page.get_by_role("button", name="Sign in").click()
+            alert = page.get_by_role("alert").filter(has_text=re.compile("password", re.I))
+            expect(alert.first).to_be_visible()
+            expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
+            if "Too many" in alert.first.text_content():
+                break
+        expect(page.get_by_text(re.compile("Too many wrong passwords"))).to_be_visible()
+        # Now even the right one has to wait.
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text(re.compile("Too many wrong passwords"))).to_be_visible()
+        self.screenshot("locked-out")
+
+
+if __name__ == "__main__":
+    unittest.main()
