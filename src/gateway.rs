@@ -24,21 +24,23 @@ mod route;
 pub mod routes;
 mod settlement;
 mod signing;
+mod stopping;
 mod upstreams;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::web::Payload;
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
 pub use health::{Health, TargetStanding};
 pub use offers::Offers;
+pub use stopping::{Answers, Stopping};
 pub use upstreams::tls;
 
 use crate::catalogue::Prices;
@@ -61,21 +63,8 @@ use forward::Sending;
 use relay::Patience;
 use route::{Destination, Wish};
 use settlement::{Admitted, Asked, Settlement};
+use stopping::Tally;
 use upstreams::{Key, Upstream, Upstreams};
-
-/// Whether the gateway has been told to stop.
-#[derive(Debug, Default)]
-pub struct Stopping(AtomicBool);
-
-impl Stopping {
-    pub fn begin(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    pub fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// What a worker of the gateway may touch.
 pub struct Edge {
@@ -85,6 +74,7 @@ pub struct Edge {
     health: Arc<Health>,
     offers: Arc<Offers>,
     upstreams: Upstreams,
+    tally: Arc<Tally>,
 }
 
 impl Edge {
@@ -96,7 +86,8 @@ impl Edge {
         offers: Arc<Offers>,
         tls: Arc<rustls::ClientConfig>,
     ) -> Self {
-        Self { live, ledger, stopping, health, offers, upstreams: Upstreams::new(tls) }
+        let (upstreams, tally) = (Upstreams::new(tls), stopping.worker());
+        Self { live, ledger, stopping, health, offers, upstreams, tally }
     }
 }
 
@@ -348,6 +339,8 @@ pub(crate) async fn answer(
     head: &HttpRequest,
     serving: impl AsyncFnOnce(RequestId) -> Result<HttpResponse, ApiError>,
 ) -> HttpResponse {
+    let edge = head.app_data::<Data<Edge>>();
+    let _answering = edge.map(|edge| edge.tally.answer());
     let Ok(random) = clock::random() else {
         return ApiError::Internal.response(entry::dialect(head), None);
     };
@@ -359,6 +352,9 @@ pub(crate) async fn answer(
     });
     let mut response = served.unwrap_or_else(|error| refuse(&error, id, head));
     name(&mut response, id, head);
+    if edge.is_some_and(|edge| edge.stopping.closes_connections()) {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
     response
 }
 

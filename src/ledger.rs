@@ -279,6 +279,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// How many calls are under way over all accounts.
+    pub fn calls_under_way(&self) -> u64 {
+        self.directory.all().into_iter().map(|account| account.in_flight().0).sum()
+    }
+
     /// What is on hold over all accounts.
     pub fn held(&self) -> Money {
         let held = self.directory.all().into_iter().map(|account| account.purse().held());

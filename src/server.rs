@@ -1,13 +1,19 @@
 //! Puts everything together, runs it until it is told to stop, and takes it down in order: no new
 //! calls, streams to their end or the deadline, everything posted, the store closed.
 
+mod passed;
+mod pulse;
+mod sockets;
+mod stop;
+mod supervisor;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::{Server as ActixServer, ServerHandle};
+use actix_web::dev::Server as ActixServer;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::OptionFuture;
@@ -16,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::models::TargetView;
 use crate::admin::{AdminError, Desk, http, password, socket};
 use crate::catalogue::saved;
-use crate::config::{Config, Live};
+use crate::config::{self, Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
 use crate::gateway::{Edge, Health, Offers, Stopping, tls};
@@ -24,8 +30,15 @@ use crate::ledger::{Ledger, Policy};
 use crate::store::{Ends, Found, Retention, Store, StoreError};
 use crate::{alerts, clock, dashboard, logging};
 
+pub use passed::{Passed, PassedError};
+use pulse::Pulse;
+use sockets::Sockets;
+use supervisor::Subject;
+
 /// How long a command may have the store open while the server starts.
 const COMMAND_TIME: Duration = Duration::from_secs(3);
+/// How long a server that stops may take to put everything away, beyond what it gives its calls.
+const CLOSING_TIME: Duration = Duration::from_secs(30);
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +49,8 @@ pub enum ServeError {
     Listen { address: SocketAddr, reason: io::Error },
     #[error("cannot make the admin socket {path}: {reason}")]
     Socket { path: PathBuf, reason: io::Error },
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     #[error("the admin password of the configuration cannot be taken: {0}")]
     Password(#[from] AdminError),
     #[error("the server failed: {0}")]
@@ -56,40 +71,33 @@ pub fn policy(config: &Config) -> Policy {
 pub struct Server {
     live: Arc<Live>,
     ledger: Arc<Ledger>,
-    listeners: Vec<TcpListener>,
-    /// Where the admin API answers; none if the configuration says so.
-    admin_listeners: Vec<TcpListener>,
-    socket: std::os::unix::net::UnixListener,
+    sockets: Sockets,
 }
 
 impl Server {
     /// Opens the store and binds every socket, so that whatever is in the way is known at once.
     pub fn bind(live: Arc<Live>) -> Result<Self, ServeError> {
+        Self::bind_beside(live, Passed::default())
+    }
+
+    /// The same with the sockets that a service manager passed. It may start this process while the one
+    /// before still ends: that is waited for.
+    pub fn bind_beside(live: Arc<Live>, passed: Passed) -> Result<Self, ServeError> {
         let snapshot = live.snapshot();
         let config = &snapshot.config;
-        let (store, found) = open_store(&config.store.path)?;
+        let patience = if passed.is_empty() {
+            COMMAND_TIME
+        } else {
+            Duration::from_millis(config.server.shutdown_deadline_ms) + CLOSING_TIME
+        };
+        let (store, found) = open_store(&config.store.path, patience)?;
         if found.is_new {
             tracing::info!(store = %config.store.path.display(), "a new store was made");
         }
         live.set_prices(saved::prices(&config.store.path));
         let ledger = Ledger::load(Arc::new(store), found.open, policy(config), clock::now())?;
-        let listen = |address: &SocketAddr| {
-            listen(*address).map_err(|reason| ServeError::Listen { address: *address, reason })
-        };
-        let listeners = config.server.listen.iter().map(listen).collect::<Result<_, _>>()?;
-        let admin_listeners = match config.admin.listen.iter().map(listen).collect() {
-            Ok(listeners) => listeners,
-            // A gateway that ran without this door must not fail for want of it.
-            Err(error) if config.admin.listen_is_default => {
-                tracing::warn!("there is no admin API over HTTP: {error}; see `admin.listen`");
-                Vec::new()
-            }
-            Err(error) => return Err(error),
-        };
-        let path = &config.admin.socket;
-        let socket = socket::listen(path)
-            .map_err(|reason| ServeError::Socket { path: path.clone(), reason })?;
-        let server = Self { live, ledger, listeners, admin_listeners, socket };
+        let sockets = Sockets::open(config, passed)?;
+        let server = Self { live, ledger, sockets };
         password::follow(&server.desk(), config)?;
         Ok(server)
     }
@@ -101,12 +109,12 @@ impl Server {
 
     /// Where calls are taken, with the ports that were really bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.sockets.gateway.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// Where the admin API answers, with the ports that were really bound.
     pub fn admin_addresses(&self) -> Vec<SocketAddr> {
-        self.admin_listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.sockets.admin.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// Serves until SIGTERM or SIGINT, or until `stop` resolves.
@@ -118,8 +126,9 @@ impl Server {
         // Before anybody is told that the server runs.
         let signals = Signals::listen()?;
         let mut desk = self.desk();
-        let administration = self.admin_addresses();
-        let Self { live, ledger, listeners, admin_listeners, socket } = self;
+        let (addresses, administration) = (self.addresses(), self.admin_addresses());
+        let Self { live, ledger, sockets } = self;
+        let Sockets { gateway: listeners, admin: admin_listeners, socket, passed } = sockets;
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
         desk.targets = Some(Arc::new(targets_of(&health)));
@@ -128,7 +137,6 @@ impl Server {
         let config = &snapshot.config;
         let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
 
-        let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
         let tls = Arc::new(tls());
         let edge = {
             let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
@@ -140,23 +148,9 @@ impl Server {
                 Edge::new(live, ledger, stopping, health, Arc::clone(&offers), Arc::clone(&tls))
             }
         };
-        let gateway = {
-            let edge = edge.clone();
-            let app = move || App::new().app_data(web::Data::new(edge())).configure(routes);
-            let mut server = HttpServer::new(app)
-                .workers(config.server.workers)
-                .keep_alive(Duration::from_millis(config.server.keep_alive_ms))
-                .client_request_timeout(Duration::from_millis(config.server.header_timeout_ms))
-                .client_disconnect_timeout(Duration::from_secs(1))
-                // A client that closes its side has left: its call ends, and with it the hold.
-                .h1_allow_half_closed(false)
-                .shutdown_timeout(deadline.as_secs().max(1))
-                .disable_signals();
-            for listener in listeners {
-                server = server.listen(listener)?;
-            }
-            server.run()
-        };
+        let pulse = Arc::new(Pulse::new(supervisor::beat()));
+        let loops = config.server.workers * listeners.len();
+        let gateway = serve_calls(&config.server, listeners, edge.clone(), &pulse)?;
         let api = (!admin_listeners.is_empty())
             .then(|| serve_admin(&desk, admin_listeners, edge))
             .transpose()?;
@@ -185,51 +179,94 @@ impl Server {
             version = env!("CARGO_PKG_VERSION"),
             "conduit serves"
         );
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let subject = Subject::new(&live, &ledger, &addresses);
+        supervisor::follow_reloads(&subject);
+        supervisor::ready(&subject);
 
-        let handles: Vec<_> = [Some(&gateway), Some(&admin), api.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(ActixServer::handle)
-            .collect();
+        let servers = stop::Servers {
+            gateway: gateway.handle(),
+            socket: admin.handle(),
+            admin: api.as_ref().map(ActixServer::handle),
+        };
         let orderly = async {
             tokio::select! {
                 () = signals.told_to_stop(Arc::clone(&live)) => {}
                 () = stop => {}
+                () = supervisor::keep_status(subject) => {}
             }
-            shut_down(&stopping, &handles).await;
+            // A reload that is under way must not say that all is as before.
+            live.on_reload(|_| {});
+            let deadline = Instant::now() + deadline;
+            tokio::select! {
+                () = stop::shut_down(&stopping, &ledger, servers, passed, deadline) => {}
+                () = supervisor::stopping(&ledger, deadline) => {}
+            }
         };
-        let (served, administered, answered, ()) =
-            tokio::join!(gateway, admin, OptionFuture::from(api), orderly);
+        let needed = || if stopping.is_stopping() { 0 } else { loops };
+        let watchdog = supervisor::feed_watchdog(Arc::clone(&pulse), Arc::clone(&ledger), needed);
+        let serving = async { tokio::join!(gateway, admin, OptionFuture::from(api), orderly) };
+        tokio::pin!(watchdog, serving);
+        let (served, administered, answered, ()) = tokio::select! {
+            biased;
+            done = &mut serving => done,
+            () = &mut watchdog => serving.await,
+        };
         drop((watch, retention));
         alerts.abort();
-        let _ = std::fs::remove_file(&config.admin.socket);
+        if !passed.socket {
+            let _ = std::fs::remove_file(&config.admin.socket);
+        }
         ledger.store().journal().close();
         tracing::info!("conduit has stopped");
         served.and(administered).and(answered.unwrap_or(Ok(()))).map_err(ServeError::from)
     }
 }
 
-/// Opens the store, and waits a little where a command has it open just then: a service must not fail
-/// to start because somebody looked at the bill.
-fn open_store(path: &Path) -> Result<(Store, Found), StoreError> {
-    let end = Instant::now() + COMMAND_TIME;
+/// The server of calls.
+fn serve_calls(
+    config: &config::Server,
+    listeners: Vec<TcpListener>,
+    edge: impl Fn() -> Edge + Send + Clone + 'static,
+    pulse: &Arc<Pulse>,
+) -> io::Result<ActixServer> {
+    let pulse = Arc::clone(pulse);
+    let app = move || {
+        pulse.follow_worker();
+        App::new().app_data(web::Data::new(edge())).configure(routes)
+    };
+    let deadline = Duration::from_millis(config.shutdown_deadline_ms);
+    let mut server = HttpServer::new(app)
+        .workers(config.workers)
+        .keep_alive(Duration::from_millis(config.keep_alive_ms))
+        .client_request_timeout(Duration::from_millis(config.header_timeout_ms))
+        .client_disconnect_timeout(Duration::from_secs(1))
+        // A client that closes its side has left: its call ends, and with it the hold.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(deadline.as_secs().max(1))
+        .disable_signals();
+    for listener in listeners {
+        server = server.listen(listener)?;
+    }
+    Ok(server.run())
+}
+
+/// Opens the store, and waits where somebody else has it: a service must not fail to start because a
+/// command looked at the bill, or because the process before it has not ended yet.
+fn open_store(path: &Path, patience: Duration) -> Result<(Store, Found), StoreError> {
+    let end = Instant::now() + patience;
+    let mut is_told = false;
     loop {
         match Store::open(path) {
             Err(StoreError::InUse(_)) if Instant::now() < end => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!(store = %path.display(), "another process has the store open");
+                    supervisor::waiting("Waiting for another process to close the store", patience);
+                }
                 std::thread::sleep(Duration::from_millis(50));
             }
             opened => return opened,
         }
     }
-}
-
-/// Binds before the workers exist, with an address that can be taken over from a process that has
-/// just ended.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 /// Keeps what is derived from the configuration in step with it.
@@ -283,9 +320,18 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => live.trigger(),
+                _ = self.hangup.recv() => reload(&live),
             }
         }
+    }
+}
+
+/// Has the configuration read again, by the thread that watches the file or, where there is none, by one
+/// of its own.
+fn reload(live: &Arc<Live>) {
+    if !live.trigger() {
+        let live = Arc::clone(live);
+        drop(actix_web::rt::task::spawn_blocking(move || live.reload()));
     }
 }
 
@@ -343,14 +389,4 @@ fn serve_admin(
         server = server.listen(listener)?;
     }
     Ok(server.run())
-}
-
-/// Ends the gateway first, so that administrators see it end.
-async fn shut_down(stopping: &Stopping, handles: &[ServerHandle]) {
-    tracing::info!("stopping: no new calls; those under way may end");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    stopping.begin();
-    for handle in handles {
-        handle.stop(true).await;
-    }
 }

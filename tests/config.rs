@@ -730,7 +730,10 @@ fn every_option_of_the_example_is_valid_and_shows_its_default() {
     let set = check(&whole).unwrap_or_else(|problems| panic!("{problems}"));
     let unset = check(config::EXAMPLE).unwrap();
     let workers = set.server.workers;
-    assert_eq!(set.server, config::Server { workers, ..unset.server });
+    // That it is written is the difference.
+    assert!(unset.server.listen_is_default && !set.server.listen_is_default);
+    let written = config::Server { workers, listen_is_default: false, ..unset.server };
+    assert_eq!(set.server, written);
     assert_eq!(set.store, unset.store);
     assert_eq!(set.admin.socket, unset.admin.socket);
     assert_eq!(set.admin.listen, unset.admin.listen);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Crates and parts of the standard library that belong to some files only: a path is allowed if it
 /// begins with one of these.
-const BELONGS: [(&str, &[&str]); 20] = [
+const BELONGS: [(&str, &[&str]); 21] = [
     ("redb", &["src/store"]),
     ("awc", &["src/gateway/forward.rs", "src/gateway/upstreams.rs", "src/alerts.rs"]),
     ("aws_credential_types", &["src/gateway/signing.rs"]),
@@ -18,7 +18,7 @@ const BELONGS: [(&str, &[&str]); 20] = [
         &[
             "src/gateway",
             "src/error.rs",
-            "src/server.rs",
+            "src/server",
             "src/admin/socket.rs",
             "src/admin/http",
             "src/dashboard.rs",
@@ -42,7 +42,8 @@ const BELONGS: [(&str, &[&str]); 20] = [
     ("comfy_table", &["src/cli"]),
     ("getrandom", &["src/clock.rs"]),
     ("jiff", &["src/domain/window.rs", "src/config/check.rs"]),
-    ("sd_notify", &["src/server.rs"]),
+    ("sd_notify", &["src/server/supervisor.rs"]),
+    ("listenfd", &["src/server/passed.rs"]),
     ("tracing_subscriber", &["src/logging", "src/config/check.rs"]),
     ("SystemTime", &["src/clock.rs"]),
     ("std::env", &["src/config.rs", "src/cli", "src/logging"]),

@@ -6,7 +6,7 @@ use super::{ConfigArg, Exit, Failure, output};
 use crate::admin::password;
 use crate::config::live::Source;
 use crate::config::{Live, process_environment};
-use crate::server::{ServeError, Server};
+use crate::server::{Passed, ServeError, Server};
 use crate::{clock, logging};
 
 #[derive(Debug, Args)]
@@ -17,6 +17,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let passed = Passed::take().map_err(ServeError::from)?;
         let path = self.config.path()?;
         let source = Source { path, environment: Box::new(process_environment), clock: clock::now };
         let live = Live::open(source).map_err(|problems| {
@@ -24,7 +25,7 @@ impl Serve {
         })?;
         let snapshot = live.snapshot();
         logging::start(&snapshot.config.log.filter, snapshot.config.log.format);
-        let server = Server::bind(live)?;
+        let server = Server::bind_beside(live, passed)?;
         first_password(&server)?;
         server.run(std::future::pending())?;
         Ok(())
@@ -59,6 +60,8 @@ impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Store(error) => error.into(),
+            // As with the configuration, another start does not make it better.
+            ServeError::Passed(error) => Self::new(Exit::Config, error.to_string()),
             ServeError::Listen { .. }
             | ServeError::Password(_)
             | ServeError::Socket { .. }

@@ -192,7 +192,8 @@ fn server(file: &File, context: &Context<'_>, overrides: &mut Vec<Override>) -> 
             Err(message) => context.report(Problem::nowhere(format!("CONDUIT_LISTEN: {message}"))),
         }
     }
-    if listen.is_empty() {
+    let listen_is_default = listen.is_empty();
+    if listen_is_default {
         listen.extend(DEFAULT_LISTEN.parse::<SocketAddr>());
     }
     let mut trusted_proxies = Vec::new();
@@ -208,6 +209,7 @@ fn server(file: &File, context: &Context<'_>, overrides: &mut Vec<Override>) -> 
     let cores = thread::available_parallelism().map_or(1, Into::into);
     Server {
         listen,
+        listen_is_default,
         workers: size(written.workers).unwrap_or(cores),
         max_body: size(Some(written.max_body.unwrap_or(DEFAULT_MAX_BODY))).unwrap_or(usize::MAX),
         shutdown_deadline_ms: written.shutdown_deadline_ms.unwrap_or(120 * MILLIS_PER_SECOND),

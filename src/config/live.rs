@@ -64,6 +64,17 @@ pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 type Hook = Box<dyn Fn(&Arc<Snapshot>) + Send>;
 
+/// How far a reload has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A file is about to be checked.
+    Begins,
+    /// A configuration is in force, the new one or the last good one.
+    Ended,
+}
+
+type Observer = Box<dyn Fn(Stage) + Send>;
+
 /// The configuration in force.
 pub struct Live {
     source: Source,
@@ -79,6 +90,15 @@ struct Reloading {
     /// Of the text that was read last, good or bad.
     last_digest: Option<blake3::Hash>,
     on_change: Option<Hook>,
+    on_reload: Option<Observer>,
+}
+
+impl Reloading {
+    fn tell(&self, stage: Stage) {
+        if let Some(observer) = &self.on_reload {
+            observer(stage);
+        }
+    }
 }
 
 impl Live {
@@ -101,7 +121,11 @@ impl Live {
             source,
             current: ArcSwap::from_pointee(snapshot),
             failed: ArcSwapOption::empty(),
-            reloading: Mutex::new(Reloading { last_digest: Some(digest), on_change: None }),
+            reloading: Mutex::new(Reloading {
+                last_digest: Some(digest),
+                on_change: None,
+                on_reload: None,
+            }),
             wake: Mutex::new(None),
         }))
     }
@@ -144,13 +168,17 @@ impl Live {
         reloading.on_change = Some(Box::new(hook));
     }
 
+    /// Calls `observer` before and after each reload, whatever it comes to. It must not reload.
+    pub fn on_reload(&self, observer: impl Fn(Stage) + Send + 'static) {
+        let mut reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        reloading.on_reload = Some(Box::new(observer));
+    }
+
     /// Asks the watching thread to read the file again, and the keys it names, even if its text is
-    /// the same: for a signal handler. Without a watching thread nothing happens.
-    pub fn trigger(&self) {
+    /// the same: for a signal handler. `false` where there is no such thread.
+    pub fn trigger(&self) -> bool {
         let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waker) = &*wake {
-            waker.reload();
-        }
+        wake.as_ref().is_some_and(watch::Waker::reload)
     }
 
     /// Follows the file on a thread of its own until the [`Watch`] is dropped.
@@ -180,6 +208,13 @@ impl Live {
             return Reload::Unchanged;
         }
         reloading.last_digest = digest;
+        reloading.tell(Stage::Begins);
+        let outcome = self.put_in_force(text, &reloading);
+        reloading.tell(Stage::Ended);
+        outcome
+    }
+
+    fn put_in_force(&self, text: Result<String, Problems>, reloading: &Reloading) -> Reload {
         let checked = text.and_then(|text| {
             let config = check(&self.source.path, &text, &*self.source.environment, Secrets::Read)?;
             Ok((config, blake3::hash(text.as_bytes())))

@@ -90,6 +90,8 @@ pub struct Override {
 pub struct Server {
     /// Never empty. Changing it needs a restart.
     pub listen: Vec<SocketAddr>,
+    /// Nobody wrote `listen`: a service manager that passes sockets decides.
+    pub listen_is_default: bool,
     /// Threads that serve calls. Changing it needs a restart.
     pub workers: usize,
     /// The longest body of a call, in bytes.

@@ -227,6 +227,11 @@ impl Journal {
         position
     }
 
+    /// The place of what was appended last.
+    pub fn position(&self) -> Position {
+        Position(self.shared.lock().appended)
+    }
+
     /// Whether everything up to `position` outlives the machine.
     pub fn is_durable(&self, position: Position) -> bool {
         self.shared.durable.load(Ordering::Acquire) >= position.0

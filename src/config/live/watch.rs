@@ -48,9 +48,9 @@ enum Wake {
 pub(super) struct Waker(Sender<Wake>);
 
 impl Waker {
-    pub(super) fn reload(&self) {
-        // A thread that has ended has nothing to reload.
-        let _ = self.0.send(Wake::Reload);
+    /// `false` if the thread has ended.
+    pub(super) fn reload(&self) -> bool {
+        self.0.send(Wake::Reload).is_ok()
     }
 }
 
