@@ -739,6 +739,7 @@ fn costs_are_what_they_come_to_by_hand_to_the_nano_dollar() {
                 asked: &Asked::default(),
                 pricing: &pricing,
                 other_price: &other,
+                dearest: &|_| None,
                 prefer_provider_cost: false,
                 held: Money::MAX,
             };

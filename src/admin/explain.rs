@@ -130,6 +130,9 @@ fn because(receipt: &Receipt) -> &'static str {
         return "the provider's own figure, which takes the place of the sum";
     }
     let is_sum = receipt.cost == receipt.sum().total();
+    if receipt.has_gap() && !is_sum {
+        return "a part of it has a price that nobody knows: all that was held";
+    }
     match receipt.metered {
         Metered::Recovered => {
             "the process ended during the call, and nobody knows what it used: all that was held"

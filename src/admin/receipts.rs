@@ -7,7 +7,7 @@ use super::{AdminError, Desk, Verb};
 use crate::domain::key::KeyId;
 use crate::domain::money::{Charge, Money, Rate};
 use crate::domain::pattern::Pattern;
-use crate::domain::price::{Basis, Line};
+use crate::domain::price::Line;
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::domain::usage::ServiceTier;
@@ -106,7 +106,7 @@ pub struct LineView {
     pub why: String,
     /// The model whose list the rate is from, where it is another than the one that was called.
     pub model: Option<String>,
-    /// The list has no rate for it, so it was not charged.
+    /// The list has no rate for it: another stands in, named by `why`, or none where nobody knows any.
     pub unpriced: bool,
 }
 
@@ -120,7 +120,7 @@ impl LineView {
             usd_per_million: line.rate,
             usd: charge.to_string(),
             nano_usd: nano(line),
-            why: if line.unpriced { "no price".to_owned() } else { why(&line.basis) },
+            why: why(line),
             model: line.model.as_deref().map(str::to_owned),
             unpriced: line.unpriced,
         }
@@ -138,10 +138,17 @@ fn nano(line: &Line) -> String {
     }
 }
 
-fn why(basis: &Basis) -> String {
+fn why(line: &Line) -> String {
+    let basis = &line.basis;
+    let lack = match (line.unpriced, line.is_gap()) {
+        (_, true) => Some("no price"),
+        (true, false) => Some("no price of its own"),
+        (false, false) => None,
+    };
     let tier = Some(basis.service).filter(|tier| *tier != ServiceTier::Standard);
     let above = Some(basis.above_input_tokens).filter(|above| *above > 0);
     let parts = [
+        lack.map(str::to_owned),
         basis.class.map(|class| format!("as {class}")),
         tier.map(|tier| format!("{} tier", tier.name())),
         above.map(|above| format!("prompt above {above} tokens")),

@@ -6,6 +6,9 @@
 use std::sync::Arc;
 
 use super::{Catalogue, Entry, names};
+use crate::domain::money::Rate;
+use crate::domain::price::{Pricing, Wanted};
+use crate::domain::usage::Class;
 
 /// What models cost where the configuration does not say.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +47,19 @@ impl Prices {
         names(provider, model).find_map(|(provider, model)| self.at(provider, model))
     }
 
+    /// The dearest rate of what is sold by the piece, and the model that has it: among those of a
+    /// provider where any has one, else among all. `None` for tokens, which every list prices.
+    pub fn dearest(&self, provider: Option<&str>, class: Class) -> Option<(Rate, Arc<str>)> {
+        if class.is_token() {
+            return None;
+        }
+        let update = self.update.as_deref().map_or(&[][..], Catalogue::entries);
+        let all = || update.iter().chain(Catalogue::embedded().entries());
+        let own = all().filter(|entry| Some(&*entry.provider) == provider);
+        let entry = dearest(own, class).or_else(|| dearest(all(), class));
+        entry.map(|(rate, entry)| (rate, Arc::from(&*entry.model)))
+    }
+
     /// The entry that is listed under exactly this provider and name.
     pub(super) fn at(&self, provider: &str, model: &str) -> Option<&Entry> {
         let update = self.update.as_deref().and_then(|update| update.at(provider, model));
@@ -51,10 +67,23 @@ impl Prices {
     }
 }
 
+fn dearest<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    class: Class,
+) -> Option<(Rate, &'a Entry)> {
+    let rate = |entry: &'a Entry| match &*entry.pricing {
+        Pricing::Priced(price) => {
+            let rate = price.dearest_piece(class, u64::MAX, &Wanted::default());
+            (rate > Rate::ZERO).then_some((rate, entry))
+        }
+        Pricing::Free | Pricing::Unknown => None,
+    };
+    entries.filter_map(rate).max_by_key(|(rate, _)| *rate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::price::Pricing;
 
     fn updated(lines: &str) -> Arc<Prices> {
         let count = lines.lines().count();
@@ -71,6 +100,23 @@ mod tests {
         let other = prices.find("openai", "gpt-4o-mini").unwrap();
         assert_eq!(&*other.version, "catalogue 2026-11");
         assert!(Prices::embedded().find("acme", "rocket").is_none());
+    }
+
+    #[test]
+    fn the_dearest_of_a_provider_goes_before_that_of_all() {
+        let lines = "acme dear - - web_search=0.25\nacme rocket - - web_search=0.5 input=1\n";
+        let prices = updated(lines);
+        let dearest = |provider, class| {
+            let (rate, model) = prices.dearest(provider, class)?;
+            Some((rate.to_string(), model.to_string()))
+        };
+        let own = dearest(Some("acme"), Class::WebSearch);
+        assert_eq!(own, Some(("500000.00".to_owned(), "rocket".to_owned())));
+        assert_eq!(dearest(Some("nobody"), Class::WebSearch), own, "there is no dearer one");
+        for class in Class::ALL {
+            let known = Prices::embedded().dearest(Some("acme"), class).is_some();
+            assert_eq!(known, !class.is_token(), "{class}");
+        }
     }
 
     #[test]

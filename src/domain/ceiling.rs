@@ -5,21 +5,8 @@
 //! a hold is made of must never turn out too small.
 
 use super::money::{Charge, Money, Rate};
-use super::price::{Pricing, Wanted};
+use super::price::{INPUT, OUTPUT, Pricing, Wanted};
 use super::usage::{Class, Usage};
-
-const INPUT: [Class; 8] = [
-    Class::Input,
-    Class::CacheRead,
-    Class::CacheWrite,
-    Class::CacheWrite1h,
-    Class::InputAudio,
-    Class::CacheReadAudio,
-    Class::InputImage,
-    Class::CacheReadImage,
-];
-const OUTPUT: [Class; 4] =
-    [Class::Output, Class::Reasoning, Class::OutputAudio, Class::OutputImage];
 
 /// What is sold by the piece.
 const PIECES: [Class; 4] =
@@ -56,9 +43,9 @@ impl Ceiling {
         pieces.add(1, price.dearest_piece(Class::Call, input_tokens, &Wanted::default()));
         Self {
             input_tokens,
-            input_rate: price.dearest(&INPUT, input_tokens),
+            input_rate: price.dearest_token(&INPUT, input_tokens),
             output_tokens,
-            output_rate: price.dearest(&OUTPUT, input_tokens),
+            output_rate: price.dearest_token(&OUTPUT, input_tokens),
             choices,
             pieces,
         }

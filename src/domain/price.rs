@@ -2,8 +2,8 @@
 //!
 //! A list holds a rate per class for the ordinary case, overlays for service tiers and for prompts
 //! above a size, and variants for what costs more or less by what the request asks for. Where several
-//! could apply the rule is written down at [`Price::find`]. What a list does not price must never look
-//! as if it were free: a line without a rate says so.
+//! could apply the rule is written down at [`Price::find`]. What a list does not price must never be
+//! taken for free: another rate stands in ([`Price::stand_in`]), and the line says so.
 
 mod bill;
 mod variant;
@@ -14,6 +14,36 @@ pub use variant::{Variant, Wanted};
 
 use super::money::Rate;
 use super::usage::{Class, ServiceTier};
+
+/// The classes of prompt tokens; the first is the one whose rate the others borrow.
+pub const INPUT: [Class; 8] = [
+    Class::Input,
+    Class::CacheRead,
+    Class::CacheWrite,
+    Class::CacheWrite1h,
+    Class::InputAudio,
+    Class::CacheReadAudio,
+    Class::InputImage,
+    Class::CacheReadImage,
+];
+/// The classes of completion tokens, in the same way.
+pub const OUTPUT: [Class; 4] =
+    [Class::Output, Class::Reasoning, Class::OutputAudio, Class::OutputImage];
+/// Both.
+const TOKENS: [Class; 12] = [
+    Class::Input,
+    Class::CacheRead,
+    Class::CacheWrite,
+    Class::CacheWrite1h,
+    Class::InputAudio,
+    Class::CacheReadAudio,
+    Class::InputImage,
+    Class::CacheReadImage,
+    Class::Output,
+    Class::Reasoning,
+    Class::OutputAudio,
+    Class::OutputImage,
+];
 
 /// Rates by class; a class without one may borrow from another ([`Class::priced_as`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,13 +175,45 @@ impl Price {
 
     /// The dearest rate among `classes` for prompts of up to `max_input_tokens`.
     pub fn dearest(&self, classes: &[Class], max_input_tokens: u64) -> Rate {
-        let base = classes.iter().filter_map(|class| self.rate(*class, ServiceTier::Standard, 0));
+        self.dearest_of(classes, max_input_tokens).map_or(Rate::ZERO, |(rate, _)| rate)
+    }
+
+    fn dearest_of(&self, classes: &[Class], max_input_tokens: u64) -> Option<Found> {
+        let base = classes.iter().filter_map(|class| {
+            let (rate, basis) = self.find(*class, ServiceTier::Standard, 0)?;
+            Some((rate, Basis { class: basis.class.or(Some(*class)), ..basis }))
+        });
         let overlays = self
             .overlays
             .iter()
             .filter(|o| max_input_tokens > o.above_input_tokens)
-            .flat_map(|o| classes.iter().filter_map(|class| o.rates.get(*class)));
-        base.chain(overlays).max().unwrap_or(Rate::ZERO)
+            .flat_map(|o| {
+                let basis = |class: Class| Basis { class: Some(class), ..Basis::overlay(o) };
+                classes.iter().filter_map(move |class| Some((o.rates.get(*class)?, basis(*class))))
+            });
+        base.chain(overlays).max_by_key(|(rate, _)| *rate)
+    }
+
+    /// The most that a token of a side costs, [`INPUT`] or [`OUTPUT`], with the rate that stands in where
+    /// the list has none for it.
+    pub fn dearest_token(&self, side: &[Class], max_input_tokens: u64) -> Rate {
+        let is_named = side.first().is_some_and(|first| self.base.get(*first).is_some());
+        let classes = if is_named { side } else { &TOKENS };
+        self.dearest(classes, max_input_tokens)
+    }
+
+    /// The rate for what the list has none for: of a token the dearest of its side, or else of any
+    /// token; of a piece the dearest at which the list sells it, whatever it is like. `None` where the
+    /// list does not sell anything of the kind.
+    fn stand_in(&self, class: Class, input_tokens: u64) -> Option<Found> {
+        if !class.is_token() {
+            let variants = self.variants.iter().filter(|variant| variant.class == class);
+            let dearest = variants.max_by_key(|variant| variant.rate).map(Variant::found);
+            return dearer(dearest, self.dearest_of(&[class], input_tokens));
+        }
+        let side: &[Class] = if class.is_input_token() { &INPUT } else { &OUTPUT };
+        let own = self.dearest_of(side, input_tokens);
+        own.or_else(|| self.dearest_of(&TOKENS, input_tokens))
     }
 
     /// Whether the list has a rate for a class, if only in a tier, for a size or as a variant.

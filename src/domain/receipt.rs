@@ -138,12 +138,21 @@ impl Receipt {
         sum(&self.lines)
     }
 
+    /// Whether something in it has no price that anybody knows.
+    pub fn has_gap(&self) -> bool {
+        self.lines.iter().any(Line::is_gap)
+    }
+
     /// Whether its cost is what its own figures come to: the sum of the lines, the provider's figure
-    /// where that counts, or all that was held where nobody could know.
+    /// where that counts, or all that was held where nobody could know, be it what was used or what a
+    /// part of it costs.
     pub fn adds_up(&self) -> bool {
-        let whole_hold = self.lines.is_empty()
-            && matches!(self.metered, Metered::Estimated | Metered::Recovered)
-            && self.cost == self.held;
+        let nobody_knows = if self.lines.is_empty() {
+            matches!(self.metered, Metered::Estimated | Metered::Recovered)
+        } else {
+            self.has_gap()
+        };
+        let whole_hold = nobody_knows && self.cost == self.held;
         match self.provider_cost.filter(|provider| provider.counts) {
             Some(provider) => self.cost == provider.amount,
             None => self.cost == self.sum().total() || whole_hold,

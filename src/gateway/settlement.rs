@@ -137,6 +137,7 @@ impl Settlement {
         self.call.endpoint = target.endpoint(self.call.client_endpoint, self.call.streamed);
         if let Some(hold) = &mut self.hold {
             hold.redirect(&description);
+            self.promise = hold.promise();
         }
         self.call.description = description;
         self.call.provider = Arc::clone(&target.provider);
@@ -212,11 +213,13 @@ impl Settlement {
             (true, false) => Fate::Answered,
         };
         let other_price = |model: &str| price_of(&call.prices, &call.provider, model);
+        let dearest = |class| call.prices.dearest(call.provider.kind.preset().catalogue, class);
         let terms = Terms {
             endpoint: call.endpoint,
             asked: &call.asked,
             pricing: &call.pricing,
             other_price: &other_price,
+            dearest: &dearest,
             prefer_provider_cost: call.provider.prefer_provider_cost,
             held,
         };

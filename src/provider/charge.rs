@@ -1,7 +1,9 @@
 //! What a call is charged, from what its answer told and what was asked: one rule for every wire.
 //!
 //! An unknown amount is never taken for zero: it is estimated, and where nothing can be estimated from,
-//! the whole hold is charged.
+//! the whole hold is charged. Nor is an unknown price: the dearest that is known of its kind stands in
+//! for it, first from the model's own list, then from the others, and where nobody knows any, the whole
+//! hold is charged.
 
 use std::sync::Arc;
 
@@ -9,8 +11,8 @@ use super::endpoint::Endpoint;
 use super::meter::StreamReport;
 use super::request::Call;
 use super::usage::{AnswerReport, Extra};
-use crate::domain::money::Money;
-use crate::domain::price::{Bill, Pricing, Wanted};
+use crate::domain::money::{Money, Rate};
+use crate::domain::price::{Bill, Line, Pricing, Wanted};
 use crate::domain::receipt::Metered;
 use crate::domain::usage::{Class, ServiceTier, Usage};
 
@@ -60,6 +62,8 @@ pub struct Metering {
     content_bytes: u64,
     content_events: u64,
     images: u64,
+    /// What the provider chose of what the request left open.
+    chosen: Wanted,
     /// What was generated is not in the usage, or not all of it.
     usage_is_early: bool,
     /// The answer came to its end.
@@ -83,6 +87,7 @@ impl From<&StreamReport> for Metering {
             content_bytes: report.content_bytes,
             content_events: report.content_events,
             images: report.images,
+            chosen: report.chosen.clone(),
             usage_is_early: report.usage_of_start || is_early,
             is_whole,
             unreadable: report.overflow,
@@ -100,6 +105,7 @@ impl From<&AnswerReport> for Metering {
             provider_cost: report.provider_cost,
             content_bytes: report.content_bytes,
             images: report.images,
+            chosen: report.chosen.clone(),
             is_whole: true,
             ..Self::default()
         }
@@ -122,6 +128,8 @@ pub struct Terms<'a> {
     pub pricing: &'a Arc<Pricing>,
     /// The price of another model of the same provider, where it is known.
     pub other_price: &'a dyn Fn(&str) -> Option<Arc<Pricing>>,
+    /// The dearest rate of a class that is known of any model, and whose it is.
+    pub dearest: &'a dyn Fn(Class) -> Option<(Rate, Arc<str>)>,
     /// What the provider says that it charged counts instead.
     pub prefer_provider_cost: bool,
     /// What was set aside for the call.
@@ -160,6 +168,7 @@ pub fn charge(terms: &Terms<'_>, metering: &Metering, fate: Fate) -> (Bill, Mete
         if let Some(cost) = metering.provider_cost {
             bill.note_provider_cost(cost, terms.prefer_provider_cost);
         }
+        terms.cover_gaps(&mut bill);
         return (bill, if is_exact { Metered::Reported } else { Metered::Estimated });
     }
     let came = metering.content_bytes > 0 || metering.images > 0;
@@ -167,7 +176,11 @@ pub fn charge(terms: &Terms<'_>, metering: &Metering, fate: Fate) -> (Bill, Mete
         return (Bill::default(), Metered::Nothing);
     }
     let bill = match terms.estimate(metering) {
-        Some(usage) => terms.price(&usage, metering),
+        Some(usage) => {
+            let mut bill = terms.price(&usage, metering);
+            terms.cover_gaps(&mut bill);
+            bill
+        }
         None => Bill { cost: terms.held, ..Bill::default() },
     };
     (bill, Metered::Estimated)
@@ -188,8 +201,17 @@ impl Terms<'_> {
         );
         let is_priced = |(class, _): (Class, u64)| self.has_rate(class);
         let fits = !may_differ || usage.counted().all(is_priced);
-        let other = || self.by_unit(metering).is_none();
-        (fits || other()).then_some(usage)
+        // Of a recording its length alone may be told, and its tokens sold.
+        let is_estimate =
+            || self.by_unit(metering).is_some() || self.heard_in_tokens(metering).is_some();
+        (fits || !is_estimate()).then_some(usage)
+    }
+
+    /// The milliseconds of audio that were reported where the list sells tokens instead.
+    fn heard_in_tokens(&self, metering: &Metering) -> Option<u64> {
+        let heard = metering.usage?.get(Class::AudioMillisecond);
+        let by_token = !self.has_rate(Class::AudioMillisecond) && self.has_rate(Class::InputAudio);
+        (heard > 0 && by_token).then_some(heard)
     }
 
     /// A usage that was told before the answer was, with what came of the answer.
@@ -224,7 +246,8 @@ impl Terms<'_> {
             Endpoint::ImageGenerations | Endpoint::ImageEdits | Endpoint::Speech => None,
             _ if metering.unreadable => None,
             Endpoint::Transcriptions | Endpoint::Translations if self.asked.audio_bytes > 0 => {
-                let heard = self.heard_ms().saturating_mul(AUDIO_TOKENS_PER_SECOND);
+                let heard = self.heard_in_tokens(metering).unwrap_or_else(|| self.heard_ms());
+                let heard = heard.saturating_mul(AUDIO_TOKENS_PER_SECOND);
                 Some(by_bytes().with(Class::InputAudio, heard.div_ceil(1_000)))
             }
             _ => Some(by_bytes()),
@@ -264,15 +287,30 @@ impl Terms<'_> {
     /// is no better guess, and none of it is given away.
     fn price(&self, usage: &Usage, metering: &Metering) -> Bill {
         let (model, pricing) = self.list_of(metering.served_by.as_deref());
-        let mut bill = pricing.bill(usage, metering.service, &self.asked.wanted);
+        let wanted = self.asked.wanted.or(&metering.chosen);
+        let mut bill = pricing.bill(usage, metering.service, &wanted);
         for line in &mut bill.lines {
             line.model.clone_from(&model);
         }
         for extra in &metering.extra {
             let (model, pricing) = self.list_of(extra.model.as_deref());
-            pricing.add_to(&mut bill, model.as_ref(), &extra.usage, metering.service);
+            let (usage, wanted) = (&extra.usage, &extra.wanted);
+            pricing.add_to(&mut bill, model.as_ref(), usage, metering.service, wanted);
         }
         bill
+    }
+
+    /// Charges what no list that applies has a price for. A model without any is one that only who has
+    /// no limit may call: its lines stay as they are, and say so.
+    fn cover_gaps(&self, bill: &mut Bill) {
+        let is_settled = bill.provider_cost.is_some_and(|cost| cost.counts);
+        if self.pricing.is_unknown() || is_settled || !bill.lines.iter().any(Line::is_gap) {
+            return;
+        }
+        bill.fill_gaps(self.dearest);
+        if bill.lines.iter().any(Line::is_gap) {
+            bill.cost = bill.cost.max(self.held);
+        }
     }
 
     /// The price list of a model, and its name where it is another than the one that was called.

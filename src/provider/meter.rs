@@ -23,6 +23,7 @@ use super::kind::Kind;
 use super::sse::{Cutter, EVENT_LIMIT, Event, Step};
 use super::usage::Extra;
 use crate::domain::money::Money;
+use crate::domain::price::Wanted;
 use crate::domain::usage::{ServiceTier, Usage};
 
 /// What a stream has said so far.
@@ -54,6 +55,8 @@ pub struct StreamReport {
     pub content_events: u64,
     /// Images that came whole, for prices by the image.
     pub images: u64,
+    /// What of the answer decides the price of an image.
+    pub chosen: Wanted,
     /// An event was too long to read: the rest of the stream was forwarded without being read.
     pub overflow: bool,
 }

@@ -15,6 +15,7 @@ use super::endpoint::Endpoint;
 use super::kind::Kind;
 use super::meter;
 use crate::domain::money::Money;
+use crate::domain::price::Wanted;
 use crate::domain::usage::{ServiceTier, Usage};
 
 /// What a part of a call used that is priced apart from the rest: another sampling with a size and a
@@ -24,6 +25,8 @@ pub struct Extra {
     /// The model whose price it has; absent for the model that was called.
     pub model: Option<Box<str>>,
     pub usage: Usage,
+    /// What of it decides the price of a piece, as it was told.
+    pub wanted: Wanted,
 }
 
 /// What an answer that is not a stream says.
@@ -43,6 +46,8 @@ pub struct AnswerReport {
     pub content_bytes: u64,
     /// Images in the answer, for prices by the image.
     pub images: u64,
+    /// What of the answer decides the price of an image.
+    pub chosen: Wanted,
     /// The answer is or holds an error, whatever its status was.
     pub error: bool,
 }
@@ -58,6 +63,7 @@ pub fn read_answer(kind: Kind, endpoint: Endpoint, body: &[u8]) -> AnswerReport 
         provider_cost: report.provider_cost,
         content_bytes: report.content_bytes,
         images: report.images,
+        chosen: report.chosen,
         error: report.error,
     }
 }

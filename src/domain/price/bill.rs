@@ -2,7 +2,8 @@
 //! once.
 //!
 //! Each line says which part of which list its rate is from, so that a receipt can be explained years
-//! later. Nothing is priced twice, and what has no rate says so in its line.
+//! later. Nothing is priced twice, and what has no rate of its own says so in its line: another
+//! stands in for it.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub struct Line {
     pub basis: Basis,
     /// The model whose list the rate is from, where it is not the one that was called.
     pub model: Option<Arc<str>>,
-    /// The list has no rate for it: it stands at zero and was not charged.
+    /// The list has no rate for it: the one here stands in, and is zero only where nobody knows any.
     pub unpriced: bool,
 }
 
@@ -27,6 +28,11 @@ impl Line {
     /// A line at an ordinary rate.
     pub fn new(class: Class, count: u64, rate: Rate) -> Self {
         Self { class, count, rate, basis: Basis::default(), model: None, unpriced: false }
+    }
+
+    /// Nobody knows a price for it: it stands at zero.
+    pub fn is_gap(&self) -> bool {
+        self.unpriced && self.rate == Rate::ZERO
     }
 }
 
@@ -43,7 +49,7 @@ pub struct ProviderCost {
 pub struct Bill {
     pub lines: Vec<Line>,
     pub cost: Money,
-    /// Something was counted that the list has no rate for: its line stands at zero.
+    /// Something was counted that the list has no rate for.
     pub unpriced_class: bool,
     pub provider_cost: Option<ProviderCost>,
 }
@@ -69,6 +75,18 @@ impl Bill {
         if counts {
             self.cost = amount;
         }
+    }
+
+    /// Gives the lines that nothing in their own list could stand in for a rate of another list.
+    pub fn fill_gaps(&mut self, dearest: impl Fn(Class) -> Option<(Rate, Arc<str>)>) {
+        let gaps = self.lines.iter_mut().filter(|line| line.is_gap());
+        for line in gaps {
+            if let Some((rate, model)) = dearest(line.class) {
+                line.rate = rate;
+                line.model = Some(model);
+            }
+        }
+        self.cost = sum(&self.lines).total();
     }
 
     fn take_in(&mut self, lines: impl IntoIterator<Item = Line>) {
@@ -99,8 +117,9 @@ impl Pricing {
         model: Option<&Arc<str>>,
         usage: &Usage,
         service: ServiceTier,
+        wanted: &Wanted,
     ) {
-        let lines = self.lines(usage, service, &Wanted::default());
+        let lines = self.lines(usage, service, wanted);
         bill.take_in(lines.into_iter().map(|line| Line { model: model.cloned(), ..line }));
     }
 
@@ -120,8 +139,9 @@ impl Pricing {
 impl Price {
     fn lines(&self, usage: &Usage, service: ServiceTier, wanted: &Wanted) -> Vec<Line> {
         let input_tokens = usage.input_tokens();
-        let by_the_piece = self.sells_no_tokens()
-            && usage.counted().any(|(class, _)| !class.is_token() && self.names(class));
+        let is_sold = |(class, _): (Class, u64)| !class.is_token() && self.names(class);
+        let has_fee = self.names(Class::Call);
+        let by_the_piece = self.sells_no_tokens() && (has_fee || usage.counted().any(is_sold));
         let mut lines = Vec::new();
         for (class, count) in usage.counted().filter(|(class, _)| !self.is_in_tokens(*class, usage))
         {
@@ -129,7 +149,13 @@ impl Price {
             lines.push(match self.piece(class, service, input_tokens, wanted) {
                 Some((rate, basis)) => Line { rate, basis, ..plain },
                 // Who sells by the piece alone may count tokens all the same.
-                None => Line { unpriced: !(class.is_token() && by_the_piece), ..plain },
+                None if class.is_token() && by_the_piece => plain,
+                // A fee that goes by the size of the search is for the searching.
+                None if class == Class::WebSearch && has_fee => plain,
+                None => {
+                    let (rate, basis) = self.stand_in(class, input_tokens).unwrap_or_default();
+                    Line { rate, basis, unpriced: true, ..plain }
+                }
             });
         }
         lines
@@ -198,14 +224,60 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_rate_is_charged_at_the_dearest_of_its_kind_and_flagged() {
+        let charged = |pricing: &Pricing, class| {
+            let usage = Usage::default().with(class, 3);
+            let bill = pricing.bill(&usage, ServiceTier::Standard, &Wanted::default());
+            (bill.cost.nano(), bill.unpriced_class, bill.lines[0].basis.class)
+        };
+        let prompts = priced(&[(Class::CacheRead, 2_000_000), (Class::InputAudio, 7_000_000)]);
+        assert_eq!(charged(&prompts, Class::Input), (21, true, Some(Class::InputAudio)));
+        assert_eq!(charged(&prompts, Class::Reasoning), (21, true, Some(Class::InputAudio)));
+        let audio = priced(&[(Class::Input, 1_000_000), (Class::OutputAudio, 9_000_000)]);
+        assert_eq!(charged(&audio, Class::Output), (27, true, Some(Class::OutputAudio)));
+        assert_eq!(charged(&audio, Class::CacheWrite), (3, false, Some(Class::Input)));
+        assert_eq!(charged(&audio, Class::Image), (0, true, None), "no list of its own has any");
+        let mut images = Price::default();
+        for (words, nano) in [("1x1", 4_000_000), ("hd 1x1", 6_000_000)] {
+            let rate = Rate::from_nano_per_million(nano);
+            images.variants.extend(Variant::new(Class::Image, words, rate));
+        }
+        let wanted = Wanted { image_size: Some("3x3".into()), ..Wanted::default() };
+        let usage = Usage::default().with(Class::Image, 1);
+        let bill = Pricing::Priced(images).bill(&usage, ServiceTier::Standard, &wanted);
+        assert_eq!((bill.cost.nano(), bill.lines[0].unpriced), (6, true));
+        assert_eq!(bill.lines[0].basis.variant.as_deref(), Some("hd 1x1"));
+    }
+
+    #[test]
+    fn a_gap_is_filled_from_another_list_and_the_sum_made_anew() {
+        let pricing = priced(&[(Class::Input, 1_000_000)]);
+        let usage = Usage::default().with(Class::Input, 5).with(Class::WebSearch, 2);
+        let mut bill = pricing.bill(&usage, ServiceTier::Standard, &Wanted::default());
+        assert!(bill.lines[1].is_gap());
+        let searches = |class| {
+            let rate = Rate::from_nano_per_million(10_000_000);
+            (class == Class::WebSearch).then(|| (rate, "finder-1".into()))
+        };
+        bill.fill_gaps(searches);
+        assert_eq!(bill.cost.nano(), 5 + 20);
+        assert_eq!(bill.lines[1].model.as_deref(), Some("finder-1"));
+        assert!(bill.lines[1].unpriced && !bill.lines[1].is_gap() && bill.lines[0].model.is_none());
+    }
+
+    #[test]
     fn a_fee_is_charged_once_and_a_rerank_by_its_searches() {
         let pricing = priced(&[(Class::Call, 5_000_000)]);
         assert_eq!(cost(&pricing, &Usage::default()), 5);
         assert_eq!(cost(&pricing, &Usage::default().with(Class::Call, 3)), 15);
         let usage = Usage::default().with(Class::Input, 1);
         let mut bill = pricing.bill(&usage, ServiceTier::Standard, &Wanted::default());
-        pricing.add_to(&mut bill, None, &usage, ServiceTier::Standard);
+        pricing.add_to(&mut bill, None, &usage, ServiceTier::Standard, &Wanted::default());
         assert_eq!(bill.cost, Money::from_nano(5));
+        assert!(!bill.unpriced_class, "tokens are not owed beside a fee");
+        let searched = usage.with(Class::WebSearch, 2);
+        let bill = pricing.bill(&searched, ServiceTier::Standard, &Wanted::default());
+        assert_eq!((bill.cost.nano(), bill.unpriced_class), (5, false), "nor are searches");
     }
 
     #[test]
@@ -225,12 +297,14 @@ mod tests {
         let usage = Usage::default().with(Class::Input, 1);
         let mut bill = called.bill(&usage, ServiceTier::Standard, &Wanted::default());
         let wise: Arc<str> = "wise-1".into();
-        other.add_to(&mut bill, Some(&wise), &usage.with(Class::Output, 3), ServiceTier::Standard);
-        called.add_to(&mut bill, None, &usage, ServiceTier::Standard);
+        let open = Wanted::default();
+        let wise_usage = usage.with(Class::Output, 3);
+        other.add_to(&mut bill, Some(&wise), &wise_usage, ServiceTier::Standard, &open);
+        called.add_to(&mut bill, None, &usage, ServiceTier::Standard, &open);
         assert_eq!(bill.cost, Money::from_nano(2), "0.3 + 0.4 + 0.3 + 0.3, rounded up once");
         let models: Vec<_> = bill.lines.iter().map(|line| line.model.as_deref()).collect();
         assert_eq!(models, [None, Some("wise-1"), Some("wise-1"), None]);
-        Pricing::Unknown.add_to(&mut bill, Some(&wise), &usage, ServiceTier::Standard);
+        Pricing::Unknown.add_to(&mut bill, Some(&wise), &usage, ServiceTier::Standard, &open);
         assert!(bill.unpriced_class);
         assert_eq!(bill.cost, Money::from_nano(2));
     }
@@ -342,7 +416,9 @@ mod tests {
             });
             let rounded = u64::try_from(exact.div_ceil(1_000_000)).unwrap_or(u64::MAX);
             prop_assert_eq!(bill.cost.nano(), rounded);
-            prop_assert!(bill.lines.iter().all(|line| !line.unpriced || line.rate == Rate::ZERO));
+            let is_token = |line: &Line| line.class.is_token() && line.is_gap();
+            let names_tokens = bill.lines.iter().any(|line| line.class.is_token() && !line.is_gap());
+            prop_assert!(!(names_tokens && bill.lines.iter().any(is_token)));
         }
 
         /// What an answer says was chosen is what the request asked for, or fills in what it left open.
@@ -352,15 +428,7 @@ mod tests {
             wanted in any_asked(), chosen in any_asked(),
         ) {
             let pricing = Pricing::Priced(price);
-            let filled = |wanted: &Option<Box<str>>, chosen: &Option<Box<str>>| {
-                wanted.clone().filter(|word| **word != *"auto").or_else(|| chosen.clone())
-            };
-            let told = Wanted {
-                image_size: filled(&wanted.image_size, &chosen.image_size),
-                image_quality: filled(&wanted.image_quality, &chosen.image_quality),
-                search_context: filled(&wanted.search_context, &chosen.search_context),
-            };
-            let bill = pricing.bill(&usage, service, &told);
+            let bill = pricing.bill(&usage, service, &wanted.or(&chosen));
             let ceiling = Ceiling::new(&pricing, usage.input_tokens(), usage.output_tokens(), 1)
                 .with_pieces(&pricing, &usage, &wanted);
             prop_assert!(bill.cost <= ceiling.amount(), "{:?} {:?}", bill, ceiling);

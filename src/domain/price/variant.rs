@@ -23,6 +23,22 @@ pub struct Wanted {
     pub search_context: Option<Box<str>>,
 }
 
+impl Wanted {
+    /// What was asked for, and what was chosen where that is left open.
+    #[must_use]
+    pub fn or(&self, chosen: &Self) -> Self {
+        let part = |asked: &Option<Box<str>>, chosen: &Option<Box<str>>| {
+            let is_open = word(asked.as_deref()).is_none();
+            if is_open { chosen.clone().or_else(|| asked.clone()) } else { asked.clone() }
+        };
+        Self {
+            image_size: part(&self.image_size, &chosen.image_size),
+            image_quality: part(&self.image_quality, &chosen.image_quality),
+            search_context: part(&self.search_context, &chosen.search_context),
+        }
+    }
+}
+
 /// The rate of a class for some requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
@@ -93,7 +109,7 @@ impl Variant {
         Some(if is_open { Fit::Open } else { Fit::Exact(parts) })
     }
 
-    fn found(&self) -> Found {
+    pub(super) fn found(&self) -> Found {
         (self.rate, Basis { variant: Some(self.to_string().into()), ..Basis::default() })
     }
 }
@@ -143,12 +159,15 @@ impl Price {
         }
     }
 
-    /// The most that one of something can cost, whatever the provider chooses of what is left open.
+    /// The most that one of something can cost, whatever the provider chooses of what is left open:
+    /// where it may choose what the list does not have, the dearest stands in for that.
     pub fn dearest_piece(&self, class: Class, max_input_tokens: u64, wanted: &Wanted) -> Rate {
-        let variants = self.variants.iter().filter(|variant| variant.class == class);
-        let fitting = variants.filter(|variant| variant.fit(wanted).is_some());
+        let variants = || self.variants.iter().filter(|variant| variant.class == class);
+        let is_exact = |variant: &Variant| matches!(variant.fit(wanted), Some(Fit::Exact(_)));
+        let is_sure = self.base.get(class).is_some() || variants().any(is_exact);
         let listed = self.dearest(&[class], max_input_tokens);
-        fitting.map(|variant| variant.rate).fold(listed, Rate::max)
+        let possible = variants().filter(|variant| !is_sure || variant.fit(wanted).is_some());
+        possible.map(|variant| variant.rate).fold(listed, Rate::max)
     }
 }
 

@@ -51,11 +51,16 @@ impl Case {
 
     fn bill(&self, metering: &Metering, fate: Fate) -> (Bill, Metered) {
         let other = |model: &str| (model == "wise").then(|| priced(&[(Class::Input, 1_000)]));
+        let dearest = |class| {
+            let rate = Rate::from_nano_per_million(3_000_000_000);
+            (class == Class::WebSearch).then(|| (rate, Arc::from("finder")))
+        };
         let terms = Terms {
             endpoint: self.endpoint,
             asked: &self.asked,
             pricing: &self.pricing,
             other_price: &other,
+            dearest: &dearest,
             prefer_provider_cost: self.prefer,
             held: Money::from_nano(999_999),
         };
@@ -65,7 +70,11 @@ impl Case {
 
 #[test]
 fn each_line_says_whose_list_its_rate_is_from() {
-    let extra = |model: Option<&str>| Extra { model: model.map(Into::into), usage: used(1, 0) };
+    let extra = |model: Option<&str>| Extra {
+        model: model.map(Into::into),
+        usage: used(1, 0),
+        wanted: Wanted::default(),
+    };
     let metering = stream(|report| {
         report.usage = Some(used(2, 1));
         report.extra = vec![extra(Some("wise")), extra(None), extra(Some("nobody"))];
@@ -89,7 +98,9 @@ fn an_image_costs_what_was_wanted_and_one_without_a_price_the_whole_hold() {
     };
     let variants = vec![variant("1x1", 5), variant("hd 1x1", 9)];
     let pricing = Arc::new(Pricing::Priced(Price { variants, ..Price::default() }));
-    for (size, quality, cost) in [("1x1", "", 10), ("1x1", "hd", 18), ("2x2", "hd", 999_999)] {
+    for (size, quality, cost) in
+        [("1x1", "", 10), ("1x1", "hd", 18), ("2x2", "hd", 999_999), ("auto", "hd", 18)]
+    {
         let mut case = Case::of(Endpoint::ImageGenerations, Arc::clone(&pricing));
         case.asked.wanted = Wanted {
             image_size: Some(size.into()),
@@ -100,6 +111,58 @@ fn an_image_costs_what_was_wanted_and_one_without_a_price_the_whole_hold() {
         let (charged, _) = case.charge(&Metering::from(&report), Fate::Answered);
         assert_eq!(charged, cost, "{size} {quality}");
     }
+}
+
+#[test]
+fn what_the_provider_chose_counts_where_the_request_left_it_open() {
+    let variant = |words, nano: u64| {
+        Variant::new(Class::Image, words, Rate::from_nano_per_million(nano * 1_000_000)).unwrap()
+    };
+    let variants = vec![variant("low 1x1", 5), variant("hd 1x1", 9), variant("hd 2x2", 20)];
+    let pricing = Arc::new(Pricing::Priced(Price { variants, ..Price::default() }));
+    let cost = |asked: &str, quality: Option<&str>, size: Option<&str>| {
+        let mut case = Case::of(Endpoint::ImageGenerations, Arc::clone(&pricing));
+        case.asked.wanted.image_quality = Some(asked.into());
+        let chosen = Wanted {
+            image_size: size.map(Into::into),
+            image_quality: quality.map(Into::into),
+            search_context: None,
+        };
+        let report = AnswerReport { images: 2, chosen, ..AnswerReport::default() };
+        case.charge(&Metering::from(&report), Fate::Answered).0
+    };
+    assert_eq!(cost("auto", Some("low"), Some("1x1")), 10);
+    assert_eq!(cost("auto", Some("hd"), None), 40, "the dearest that it could be");
+    assert_eq!(cost("hd", Some("low"), Some("1x1")), 18, "what was asked for goes first");
+    assert_eq!(cost("auto", None, None), 40);
+}
+
+/// Nobody foresaw that a model without a price of searches would search.
+#[test]
+fn what_nobody_foresaw_is_charged_at_the_dearest_that_is_known_or_takes_the_hold() {
+    let case = Case::of(Endpoint::Chat, chat());
+    let told = |usage| {
+        let report = AnswerReport { usage: Some(usage), ..AnswerReport::default() };
+        case.bill(&Metering::from(&report), Fate::Answered)
+    };
+    let (bill, metered) = told(used(5, 2).with(Class::WebSearch, 2));
+    assert_eq!((bill.cost.nano(), metered), (130 + 6_000, Metered::Reported));
+    assert_eq!(bill.lines[2].model.as_deref(), Some("finder"));
+    assert!(bill.unpriced_class);
+    let (bill, _) = told(used(5, 2).with(Class::Image, 1));
+    assert_eq!(bill.cost.nano(), 999_999, "nobody knows what an image costs");
+    let mut unknown = Case::of(Endpoint::Chat, Arc::new(Pricing::Unknown));
+    let report = AnswerReport {
+        usage: Some(used(5, 2).with(Class::WebSearch, 2)),
+        provider_cost: Some(Money::from_nano(77)),
+        ..AnswerReport::default()
+    };
+    let metering = Metering::from(&report);
+    assert_eq!(unknown.charge(&metering, Fate::Answered).0, 0, "who may call it has no limit");
+    unknown.prefer = true;
+    assert_eq!(unknown.charge(&metering, Fate::Answered).0, 77);
+    let settled = Case { prefer: true, ..Case::of(Endpoint::Chat, chat()) };
+    assert_eq!(settled.charge(&metering, Fate::Answered).0, 77, "the provider's figure has it all");
 }
 
 fn stream(change: impl FnOnce(&mut StreamReport)) -> Metering {
@@ -208,7 +271,11 @@ fn counting_costs_nothing_even_where_a_call_has_a_fee() {
 #[test]
 fn what_the_totals_leave_out_has_its_own_price() {
     let case = Case::of(Endpoint::Messages, chat());
-    let part = |model: Option<&str>, usage| Extra { model: model.map(Box::from), usage };
+    let part = |model: Option<&str>, usage| Extra {
+        model: model.map(Box::from),
+        usage,
+        wanted: Wanted::default(),
+    };
     let report = AnswerReport {
         usage: Some(used(1, 1)),
         extra: vec![
@@ -272,6 +339,7 @@ fn transcripts_are_charged_by_what_was_heard() {
     let untold = AnswerReport { content_bytes: 8, ..AnswerReport::default() };
     for (case, report, expected) in [
         (&by_time, &timed, (3_000, Metered::Reported)),
+        (&by_token, &timed, (100 + 26 * 10, Metered::Estimated)),
         (&by_time, &untold, (4_000, Metered::Estimated)),
         (&by_token, &untold, (100 + 80 + 34 * 10, Metered::Estimated)),
     ] {

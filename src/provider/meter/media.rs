@@ -8,7 +8,7 @@
 use super::StreamReport;
 use crate::domain::usage::{Class, Usage};
 use crate::provider::endpoint::Endpoint;
-use crate::provider::json::{Cursor, is_truthy, text_bytes};
+use crate::provider::json::{Cursor, is_truthy, name, text_bytes};
 use crate::provider::kind::Kind;
 use crate::provider::usage::number::{count, decimal, overwrite};
 use crate::provider::usage::openai::{Counts, Shape};
@@ -30,6 +30,9 @@ pub(super) struct Reader {
 struct Facts {
     has_counts: bool,
     images: u64,
+    /// What was made of what the request left open.
+    size: Option<Box<str>>,
+    quality: Option<Box<str>>,
     /// Bytes of a piece of text, and of a whole one.
     delta_bytes: u64,
     text_bytes: u64,
@@ -59,16 +62,20 @@ impl Reader {
         facts.images = u64::from(facts.completed && self.shape == Shape::Images);
         report.finished |= facts.completed;
         report.done |= facts.ended;
-        self.note(&facts, report);
+        self.note(facts, report);
     }
 
     pub(super) fn whole(&mut self, body: &[u8], report: &mut StreamReport) {
         let facts = self.read(body);
-        self.note(&facts, report);
+        self.note(facts, report);
     }
 
-    fn note(&self, facts: &Facts, report: &mut StreamReport) {
+    fn note(&self, facts: Facts, report: &mut StreamReport) {
         report.error |= facts.error;
+        if self.shape == Shape::Images {
+            overwrite(&mut report.chosen.image_size, facts.size);
+            overwrite(&mut report.chosen.image_quality, facts.quality);
+        }
         report.images = report.images.saturating_add(facts.images);
         let bytes = facts.delta_bytes.saturating_add(facts.text_bytes);
         report.content_bytes = report.content_bytes.saturating_add(bytes);
@@ -111,6 +118,8 @@ impl Reader {
                     facts.images += u64::from(self.shape == Shape::Images && is_truthy(value));
                     Some(())
                 })?,
+                b"size" => facts.size = name(cursor.skip()?),
+                b"quality" => facts.quality = name(cursor.skip()?),
                 b"delta" => facts.delta_bytes = text_bytes(cursor)?,
                 b"text" => facts.text_bytes = text_bytes(cursor)?,
                 b"error" => facts.error |= is_truthy(cursor.skip()?),

@@ -5,7 +5,10 @@
 //! images by tokens of the model that made them. (`OpenAI`'s API document: `ResponseCompletedEvent`,
 //! `ResponseIncompleteEvent`, `ResponseFailedEvent`, `ResponseErrorEvent`; recorded streams.)
 
+use std::collections::BTreeMap;
+
 use super::StreamReport;
+use crate::domain::price::Wanted;
 use crate::domain::usage::{Class, ServiceTier, Usage};
 use crate::provider::json::{Cursor, is_truthy, name, text_bytes};
 use crate::provider::kind::Kind;
@@ -16,6 +19,8 @@ use crate::provider::usage::openai::{Counts, Shape};
 /// The model that makes images for a response where none is named. (`OpenAI`'s API document, of the
 /// tool `image_generation`.)
 const IMAGE_MODEL: &str = "gpt-image-1";
+/// More sorts of images than one answer has; what is above is counted among those of no known sort.
+const MOST_SORTS: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -30,11 +35,35 @@ pub(super) struct Reader {
 }
 
 /// Items of an output that are billed by their number.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Items {
     searches: u64,
-    images: u64,
+    images: Images,
     content_bytes: u64,
+}
+
+/// Images by the size and the quality that the provider chose.
+#[derive(Clone, Debug, Default)]
+struct Images(BTreeMap<Sort, u64>);
+
+type Sort = (Option<Box<str>>, Option<Box<str>>);
+
+impl Images {
+    fn add(&mut self, sort: Sort, count: u64) {
+        let is_known = self.0.len() < MOST_SORTS || self.0.contains_key(&sort);
+        let made = self.0.entry(if is_known { sort } else { Sort::default() }).or_default();
+        *made = made.saturating_add(count);
+    }
+
+    fn take_in(&mut self, other: Self) {
+        for (sort, count) in other.0 {
+            self.add(sort, count);
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.0.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
 }
 
 /// `tool_usage.image_gen`.
@@ -85,30 +114,32 @@ impl Reader {
         self.read(&mut Cursor::new(text), &mut facts);
         report.content_events += u64::from(facts.delta_bytes > 0);
         report.content_bytes = report.content_bytes.saturating_add(facts.delta_bytes);
-        if let (Event::ItemDone, Some(item)) = (facts.kind, facts.item) {
+        if let (Event::ItemDone, Some(item)) = (facts.kind, facts.item.take()) {
             self.done.searches = self.done.searches.saturating_add(item.searches);
-            self.done.images = self.done.images.saturating_add(item.images);
+            self.done.images.take_in(item.images);
         }
         let is_end = facts.kind == Event::End;
         report.done |= is_end;
         report.finished |= is_end;
-        self.note(&facts, report);
+        self.note(facts, report);
     }
 
     pub(super) fn whole(&mut self, body: &[u8], report: &mut StreamReport) {
         let mut facts = Facts::default();
         self.read(&mut Cursor::new(body), &mut facts);
-        self.note(&facts, report);
+        self.note(facts, report);
     }
 
-    fn note(&mut self, facts: &Facts, report: &mut StreamReport) {
+    fn note(&mut self, facts: Facts, report: &mut StreamReport) {
         report.error |= facts.error;
         overwrite(&mut report.service, facts.service);
         if let Some(output) = facts.output {
             // The whole repeats its pieces.
             report.content_bytes = report.content_bytes.max(output.content_bytes);
             self.done.searches = self.done.searches.max(output.searches);
-            self.done.images = self.done.images.max(output.images);
+            if output.images.count() >= self.done.images.count() {
+                self.done.images = output.images;
+            }
         }
         if !facts.has_counts {
             return;
@@ -119,17 +150,22 @@ impl Reader {
         }
         report.usage = Some(usage);
         report.provider_cost = self.counts.cost(self.kind);
-        report.extra = self.made_images().into_iter().collect();
+        report.extra = self.made_images();
     }
 
-    /// Images by the tokens of the model that made them; by their number where no tokens are told.
-    fn made_images(&self) -> Option<Extra> {
-        let usage = self.images.usage().or_else(|| {
-            let made = Some(self.done.images).filter(|made| *made > 0);
-            made.map(|made| Usage::default().with(Class::Image, made))
-        })?;
-        let model = self.image_model.clone().unwrap_or_else(|| IMAGE_MODEL.into());
-        Some(Extra { model: Some(model), usage })
+    /// Images by the tokens of the model that made them; by their number, each sort at its own price,
+    /// where no tokens are told.
+    fn made_images(&self) -> Vec<Extra> {
+        let model = || Some(self.image_model.clone().unwrap_or_else(|| IMAGE_MODEL.into()));
+        if let Some(usage) = self.images.usage() {
+            return vec![Extra { model: model(), usage, wanted: Wanted::default() }];
+        }
+        let extra = |(sort, count): (&Sort, &u64)| {
+            let (image_size, image_quality) = sort.clone();
+            let wanted = Wanted { image_size, image_quality, search_context: None };
+            Extra { model: model(), usage: Usage::default().with(Class::Image, *count), wanted }
+        };
+        self.done.images.0.iter().map(extra).collect()
     }
 
     /// Reads an event, or the response in it, or one that is an answer of its own.
@@ -221,6 +257,7 @@ impl Reader {
     /// guide to web search.)
     fn read_item(&mut self, cursor: &mut Cursor<'_>, items: &mut Items) -> Option<()> {
         let (mut is_search, mut is_image, mut opens) = (false, false, false);
+        let mut sort = Sort::default();
         let mut bytes = 0u64;
         cursor.object(|cursor, key, _| {
             match key {
@@ -238,6 +275,8 @@ impl Reader {
                     let model = name(cursor.skip()?);
                     overwrite(&mut self.image_model, model.filter(|_| is_image));
                 }
+                b"size" => sort.0 = name(cursor.skip()?),
+                b"quality" => sort.1 = name(cursor.skip()?),
                 b"content" | b"summary" => cursor.array(|cursor| read_part(cursor, &mut bytes))?,
                 b"arguments" | b"name" | b"input" | b"code" => {
                     bytes = bytes.saturating_add(text_bytes(cursor)?);
@@ -247,7 +286,9 @@ impl Reader {
             Some(())
         })?;
         items.searches += u64::from(is_search && !opens);
-        items.images += u64::from(is_image);
+        if is_image {
+            items.images.add(sort, 1);
+        }
         items.content_bytes = items.content_bytes.saturating_add(bytes);
         Some(())
     }

@@ -1,6 +1,7 @@
 //! The meter over streams of every shape: what goes through, what is hidden, what is read.
 
 use super::*;
+use crate::domain::price::Wanted;
 use crate::domain::usage::Class;
 use proptest::prelude::*;
 
@@ -313,12 +314,59 @@ fn tools_that_the_provider_ran_are_counted_beside_the_tokens() {
     assert_eq!(told.usage.map(|usage| usage.get(Class::WebSearch)), Some(4));
     let painted = used(&[(Class::Input, 4), (Class::InputImage, 5), (Class::OutputImage, 50)]);
     let extra = |usage: Option<Usage>| {
-        vec![Extra { model: Some("painter-1".into()), usage: usage.expect("usage") }]
+        vec![Extra {
+            model: Some("painter-1".into()),
+            usage: usage.expect("usage"),
+            wanted: Wanted::default(),
+        }]
     };
     assert_eq!(told.extra, extra(painted));
     let untold = answer("");
     assert_eq!(untold.usage.map(|usage| usage.get(Class::WebSearch)), Some(1));
     assert_eq!(untold.extra, extra(used(&[(Class::Image, 1)])));
+}
+
+#[test]
+fn images_that_a_tool_made_are_told_apart_by_size_and_quality() {
+    let item = |quality: &str, size: &str| {
+        format!(
+            r#"{{"type":"image_generation_call","quality":"{quality}","result":"aGk=","size":"{size}"}}"#
+        )
+    };
+    let items = [item("high", "1x1"), item("low", "2x2"), item("high", "1x1")];
+    let end = format!(
+        r#"{{"output":[{}],"usage":{{"input_tokens":3,"output_tokens":2}}}}"#,
+        items.join(",")
+    );
+    let whole = read_whole(Kind::OpenAi, Endpoint::Responses, end.as_bytes());
+    let done = |item: &String| format!(r#"{{"type":"response.output_item.done","item":{item}}}"#);
+    let done = items.each_ref().map(done);
+    let last = format!(r#"{{"type":"response.completed","response":{end}}}"#);
+    let names = ["response.output_item.done"; 3].iter().zip(&done);
+    let stream: Vec<(&str, &str)> = names
+        .map(|(name, data)| (*name, &**data))
+        .chain([("response.completed", &*last)])
+        .collect();
+    let streamed = metered(Kind::OpenAi, Endpoint::Responses, &events(&stream));
+    for extra in [whole.extra, streamed.extra] {
+        let made: Vec<_> = extra
+            .iter()
+            .map(|extra| {
+                let (wanted, count) = (&extra.wanted, extra.usage.get(Class::Image));
+                (wanted.image_size.as_deref(), wanted.image_quality.as_deref(), count)
+            })
+            .collect();
+        assert_eq!(made, [(Some("1x1"), Some("high"), 2), (Some("2x2"), Some("low"), 1)]);
+    }
+}
+
+#[test]
+fn an_image_says_what_it_was_made_like() {
+    let body =
+        r#"{"created":1,"size":"1024x1536","quality":"medium","data":[{"b64_json":"aGk="}]}"#;
+    let report = read_whole(Kind::OpenAi, Endpoint::ImageGenerations, body.as_bytes());
+    let chosen = (report.chosen.image_size.as_deref(), report.chosen.image_quality.as_deref());
+    assert_eq!(chosen, (Some("1024x1536"), Some("medium")));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use super::Extra;
 use super::number::{count, overwrite, service_tier};
+use crate::domain::price::Wanted;
 use crate::domain::usage::{Class, ServiceTier, Usage};
 use crate::provider::json::{Cursor, name};
 
@@ -130,7 +131,8 @@ impl Counts {
             }
         };
         let extra = |iteration: &Iteration| {
-            Some(Extra { model: iteration.model.clone(), usage: iteration.tokens.usage()? })
+            let usage = iteration.tokens.usage()?;
+            Some(Extra { model: iteration.model.clone(), usage, wanted: Wanted::default() })
         };
         self.iterations.iter().filter(counts_apart).filter_map(extra).collect()
     }
@@ -287,8 +289,8 @@ mod tests {
             .with(Class::CacheRead, 3)
             .with(Class::Output, 8);
         let expected = [
-            Extra { model: None, usage: compacted },
-            Extra { model: Some("wise-1".into()), usage: advice },
+            Extra { model: None, usage: compacted, wanted: Wanted::default() },
+            Extra { model: Some("wise-1".into()), usage: advice, wanted: Wanted::default() },
         ];
         assert_eq!(counts.extra(), expected);
         assert_eq!(counts.usage().map(|usage| usage.input_tokens()), Some(5));
@@ -308,7 +310,10 @@ mod tests {
         assert_eq!(silent.extra(), []);
         let broke_off = counts(&[&report(4)]).extra();
         let usage = Usage::default().with(Class::Input, 11).with(Class::Output, 4);
-        assert_eq!(broke_off, [Extra { model: Some("shy-1".into()), usage }]);
+        assert_eq!(
+            broke_off,
+            [Extra { model: Some("shy-1".into()), usage, wanted: Wanted::default() }]
+        );
     }
 
     #[test]
