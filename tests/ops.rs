@@ -821,9 +821,11 @@ impl Site {
 
     /// Sends a call and returns its connection when the first bytes of the answer are there.
     fn call(&self, secret: &str, model: &str, stream: bool) -> (TcpStream, Vec<u8>) {
+        // A stream lasts long enough for some commands to be run meanwhile, on a busy machine too.
+        let words = if stream { 256 } else { 8 };
         let body = serde_json::json!({
-            "model": model, "stream": stream, "max_tokens": 64,
-            "messages": [{"role": "user", "content": "one two three four five six seven eight"}],
+            "model": model, "stream": stream, "max_tokens": words,
+            "messages": [{"role": "user", "content": "word ".repeat(words)}],
         });
         let body = body.to_string();
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
