@@ -159,9 +159,10 @@ async fn serve_key(
     errand.cap = cap;
     let mut attempts = Attempts::new(id, &config.routing, &edge.health, targets);
     let outcome = try_targets(edge, account, &errand, &mut attempts, &mut settlement).await;
+    let watch = attempts.take_watch();
     let target = attempts.target();
     let mut response = match outcome {
-        Ok(received) => delivery::deliver(received, target, &errand, settlement).await,
+        Ok(received) => delivery::deliver(received, target, &errand, settlement, watch).await,
         Err(failed) => return Err(give_up(failed, settlement)),
     };
     show_target(&mut response, target, cap, attempts.made());

@@ -61,6 +61,13 @@ impl Circuit {
         }
     }
 
+    /// A call was answered, but not to the end yet: the target is fit to be called. Its failures still
+    /// count, so that one which breaks off whatever it begins cools down all the same.
+    pub const fn answered(&mut self) {
+        self.cooling_until = None;
+        self.probed_until = None;
+    }
+
     /// A call found the target well.
     pub fn succeeded(&mut self) {
         *self = Self::default();
@@ -132,6 +139,26 @@ mod tests {
         assert_eq!(failed.standing(at(31_000)), Standing::Cooling { until: at(61_000) });
         circuit.succeeded();
         assert_eq!(circuit.standing(at(31_000)), Standing::Healthy);
+    }
+
+    #[test]
+    fn what_breaks_off_all_that_it_begins_cools_down() {
+        let mut circuit = Circuit::default();
+        for ms in [0, 1_000, 2_000] {
+            circuit.answered();
+            assert_eq!(circuit.standing(at(ms)), Standing::Healthy);
+            circuit.failed(RULE, None, at(ms));
+        }
+        assert_eq!(circuit.standing(at(2_000)), Standing::Cooling { until: at(32_000) });
+        circuit.begin(at(32_000));
+        circuit.answered();
+        assert_eq!(
+            circuit.standing(at(32_001)),
+            Standing::Healthy,
+            "others need not wait for its end"
+        );
+        circuit.failed(RULE, None, at(33_000));
+        assert_eq!(circuit.standing(at(33_000)), Standing::Cooling { until: at(63_000) });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::delivery::Received;
-use super::health::{self, Health};
+use super::health::{self, Health, Watch};
 use super::route::Destination;
 use super::upstreams::Key;
 use crate::clock;
@@ -65,6 +65,7 @@ pub(super) struct Attempts<'a> {
     at: usize,
     made: u64,
     retries: u64,
+    watch: Option<Watch>,
 }
 
 /// A target and what has become of it.
@@ -109,7 +110,7 @@ impl<'a> Attempts<'a> {
             not_before: None,
         };
         let targets = targets.into_iter().map(choice).collect();
-        Self { call, routing, health, targets, at: 0, made: 0, retries: 0 }
+        Self { call, routing, health, targets, at: 0, made: 0, retries: 0, watch: None }
     }
 
     pub(super) fn target(&self) -> &Destination {
@@ -154,6 +155,10 @@ impl<'a> Attempts<'a> {
     ) -> Next {
         let (trouble, reason) = match outcome {
             Ok(received) => match received.trouble(self.target().provider.kind) {
+                None if received.is_under_way() => {
+                    self.watch = Some(self.watch());
+                    return self.key_went_well(key);
+                }
                 None => return self.went_well(key),
                 Some(trouble) if trouble.fault == Fault::Call => return self.went_well(key),
                 Some(trouble) => (trouble, format!("status {}", received.status.as_u16())),
@@ -178,10 +183,23 @@ impl<'a> Attempts<'a> {
 
     fn went_well(&self, key: Option<&Key>) -> Next {
         self.target().health.succeeded();
+        self.key_went_well(key)
+    }
+
+    fn key_went_well(&self, key: Option<&Key>) -> Next {
         if let Some(key) = key.filter(|_| self.has_many_keys()) {
             self.health.key_succeeded(key.fingerprint);
         }
         Next::Show
+    }
+
+    fn watch(&self) -> Watch {
+        Watch::new(&self.target().health, health::rule(self.routing))
+    }
+
+    /// Who is to hear how the answer ends, where it is still coming.
+    pub(super) const fn take_watch(&mut self) -> Option<Watch> {
+        self.watch.take()
     }
 
     fn has_many_keys(&self) -> bool {

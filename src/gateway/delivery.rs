@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::carriage::Carriage;
 use super::carry::{self, Way};
 use super::forward::{Answer, AnswerBody, has_frames};
+use super::health::Watch;
 use super::relay::{self, Gathered, Patience, Relay};
 use super::route::Destination;
 use super::settlement::{Metering, Settlement};
@@ -182,17 +183,17 @@ async fn first_event(
 }
 
 fn has_event(bytes: &[u8]) -> bool {
-    events(bytes, |_| Some(())).is_some()
+    events(bytes, |_, _| Some(())).is_some()
 }
 
 /// The first of what `pick` finds in the data of whole events.
-fn events<T>(bytes: &[u8], pick: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+fn events<T>(bytes: &[u8], pick: impl Fn(Option<&str>, &[u8]) -> Option<T>) -> Option<T> {
     let mut cutter = Cutter::new(EVENT_LIMIT);
     let mut at = cutter.leading(bytes);
     loop {
         let Step::Event(event) = cutter.next(bytes, at) else { return None };
         at = event.end;
-        if let Some(found) = event.data().and_then(|data| pick(&data.text)) {
+        if let Some(found) = event.data().and_then(|data| pick(event.name(), &data.text)) {
             return Some(found);
         }
     }
@@ -251,15 +252,12 @@ impl Received {
     /// What is wrong with the answer, if anything is.
     pub(super) fn trouble(&self, kind: Kind) -> Option<Trouble> {
         let text = |name: &str| self.body.headers().get(name)?.to_str().ok();
-        let status = self.status.as_u16();
-        let read = |body: &[u8]| {
-            let headers = RetryHeaders {
-                after_ms: text("retry-after-ms"),
-                after: text("retry-after"),
-                should_retry: text("x-should-retry"),
-            };
-            trouble::read(kind, status, &headers, body)
+        let headers = RetryHeaders {
+            after_ms: text("retry-after-ms"),
+            after: text("retry-after"),
+            should_retry: text("x-should-retry"),
         };
+        let read = |body: &[u8]| trouble::read(kind, self.status.as_u16(), &headers, body);
         match &self.content {
             Content::Whole { bytes, is_error } if *is_error || !self.status.is_success() => {
                 read(bytes)
@@ -267,11 +265,16 @@ impl Received {
             Content::Events { first, carriage, .. }
                 if carriage.report().error && carriage.report().content_bytes == 0 =>
             {
-                events(first, read)
+                events(first, |name, data| trouble::read_event(kind, name, &headers, data))
             }
             Content::Opaque(_) if !self.status.is_success() => read(b""),
             _ => None,
         }
+    }
+
+    /// Whether more of it is still to come.
+    pub(super) const fn is_under_way(&self) -> bool {
+        matches!(self.content, Content::Events { .. } | Content::Opaque(_))
     }
 
     /// How an attempt ends whose answer is not shown.
@@ -294,6 +297,7 @@ pub(super) async fn deliver(
     target: &Destination,
     errand: &Errand<'_>,
     mut settlement: Settlement,
+    watch: Option<Watch>,
 ) -> HttpResponse {
     let ending = received.ending();
     let Received { status, body, patience, content, about } = received;
@@ -303,14 +307,15 @@ pub(super) async fn deliver(
     let (bytes, translated) = match content {
         Content::Opaque(first) => {
             settlement.hold_is_durable().await;
-            return response.body(Relay::opaque(first, body, patience, settlement));
+            return response.body(Relay::opaque(first, body, patience, (settlement, watch)));
         }
         Content::Events { ready, carriage, .. } => {
             settlement.hold_is_durable().await;
             if way.is_some() {
                 response.insert_header((header::CONTENT_TYPE, "text/event-stream"));
             }
-            return response.body(Relay::events(ready, body, patience, *carriage, settlement));
+            let end = (settlement, watch);
+            return response.body(Relay::events(ready, body, patience, *carriage, end));
         }
         Content::Whole { bytes, .. } => {
             let translated = way.map(|way| match ending {

@@ -63,6 +63,30 @@ pub struct TargetStanding {
     pub last_failure_at: Option<Timestamp>,
 }
 
+/// Who hears how an answer ends whose beginning has been shown: until then nobody knows whether its
+/// target is well.
+pub(super) struct Watch {
+    health: Arc<TargetHealth>,
+    rule: Rule,
+}
+
+impl Watch {
+    pub(super) fn new(health: &Arc<TargetHealth>, rule: Rule) -> Self {
+        health.answered();
+        Self { health: Arc::clone(health), rule }
+    }
+
+    /// The answer came to its end.
+    pub(super) fn succeeded(self) {
+        self.health.succeeded();
+    }
+
+    /// Its provider broke it off.
+    pub(super) fn failed(self, reason: String) {
+        self.health.failed(self.rule, None, reason);
+    }
+}
+
 /// When a target cools down, by the configuration.
 pub(super) const fn rule(routing: &Routing) -> Rule {
     Rule { failures: routing.failures, cooldown_ms: routing.cooldown_ms }
@@ -159,6 +183,13 @@ impl TargetHealth {
             let mut circuit = self.circuit();
             circuit.succeeded();
             self.is_troubled.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// An attempt began to be answered.
+    fn answered(&self) {
+        if self.is_troubled() {
+            self.circuit().answered();
         }
     }
 

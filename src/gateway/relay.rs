@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::carriage::Carriage;
 use super::forward::AnswerBody;
+use super::health::Watch;
 use super::settlement::{Metering, Settlement};
 use crate::config::{ClientGone, Timeouts};
 use crate::domain::receipt::Ending;
@@ -132,6 +133,8 @@ struct Flow {
     patience: Patience,
     carriage: Option<Carriage>,
     settlement: Settlement,
+    /// Absent once its target has been judged.
+    watch: Option<Watch>,
 }
 
 impl Relay {
@@ -142,9 +145,9 @@ impl Relay {
         body: AnswerBody,
         patience: Patience,
         carriage: Carriage,
-        settlement: Settlement,
+        (settlement, watch): (Settlement, Option<Watch>),
     ) -> Self {
-        let mut flow = Flow { body, patience, carriage: Some(carriage), settlement };
+        let mut flow = Flow { body, patience, carriage: Some(carriage), settlement, watch };
         flow.note();
         Self::new(flow, ready)
     }
@@ -154,10 +157,10 @@ impl Relay {
         first: Bytes,
         body: AnswerBody,
         patience: Patience,
-        mut settlement: Settlement,
+        (mut settlement, watch): (Settlement, Option<Watch>),
     ) -> Self {
         settlement.metered(Metering::unreadable());
-        let flow = Flow { body, patience, carriage: None, settlement };
+        let flow = Flow { body, patience, carriage: None, settlement, watch };
         Self::new(flow, Forward::from(first))
     }
 
@@ -184,27 +187,48 @@ impl Flow {
         self.settlement.metered(report);
         if report.done {
             // Whoever has this marker has the whole answer: from here on the bill must survive.
-            self.settlement.end(carriage.ending());
+            let ending = carriage.ending();
+            self.settlement.end(ending);
+            self.judge(ending);
+        }
+    }
+
+    /// Says how the target fared, once.
+    fn judge(&mut self, ending: Ending) {
+        let Some(watch) = self.watch.take() else { return };
+        match ending {
+            Ending::Done => watch.succeeded(),
+            Ending::UpstreamError => watch.failed("an error in the middle of a stream".to_owned()),
+            Ending::UpstreamCut => watch.failed("broke off in the middle of an answer".to_owned()),
+            // Whoever takes all of its time may have a client that does not read.
+            Ending::Timeout if Instant::now() < self.patience.end() => {
+                watch.failed("fell silent in the middle of an answer".to_owned());
+            }
+            Ending::Timeout | Ending::ClientGone | Ending::Shutdown | Ending::Crash => {}
         }
     }
 
     fn finish(&mut self) -> Forward {
         let Some(carriage) = &mut self.carriage else {
             self.settlement.end(Ending::Done);
+            self.judge(Ending::Done);
             return Forward::default();
         };
         let (forward, ending) = carriage.finish();
         self.settlement.metered(carriage.report());
         self.settlement.end(ending);
+        self.judge(ending);
         forward
     }
 
     /// Ends a call that its provider broke off, and tells the client.
     fn fail(&mut self, error: UpstreamError) -> Result<Forward, UpstreamError> {
-        self.settlement.end(match error {
+        let ending = match error {
             UpstreamError::TimedOut => Ending::Timeout,
             UpstreamError::Unreachable | UpstreamError::Broken => Ending::UpstreamCut,
-        });
+        };
+        self.settlement.end(ending);
+        self.judge(ending);
         self.carriage.as_mut().map(|carriage| carriage.fail(error)).ok_or(error)
     }
 }

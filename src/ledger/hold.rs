@@ -276,12 +276,17 @@ impl Hold {
         self.pass = pass;
     }
 
-    /// Points the hold to another target of its call: what receipts say of it from here on. What a
-    /// crash would find on the disk still names the first.
+    /// Points the hold to another target of its call: what receipts say of it from here on, also one
+    /// that is written after a crash.
     pub fn redirect(&mut self, call: &Description) {
+        let open = &self.open;
+        if open.provider == call.provider && open.upstream_model == call.upstream_model {
+            return;
+        }
         self.open.provider = Arc::clone(&call.provider);
         self.open.upstream_model = Arc::clone(&call.upstream_model);
         self.open.price = Arc::clone(&call.price);
+        self.position = self.ledger.store().journal().hold(&self.open);
     }
 
     /// Ends the hold like [`Hold::post`], while its call goes on with another: what the call took

@@ -183,7 +183,7 @@ impl Journal {
         Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
-    /// Appends a hold. It may reach the operating system a little later, with what comes next: until
+    /// Appends a hold, or what it has become: the last that is said of one counts. It may reach the operating system a little later, with what comes next: until
     /// [`Journal::is_durable`] says so, nothing of its call may be shown.
     pub fn hold(&self, hold: &OpenHold) -> Position {
         let mut tail = self.shared.lock();

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use conduit::admin::Verb;
 use conduit::admin::explain::Explain;
+use conduit::admin::holds::ListHolds;
 use conduit::admin::keys::CreateKey;
 use conduit::domain::receipt::{Ending, Metered};
 use serde_json::json;
 
 use crate::client::{Answer, Leave, post};
-use crate::gateway::{Gateway, Key, MESSAGES, Setup, cost, estimate};
+use crate::gateway::{Gateway, Key, MESSAGES, Setup, cost, estimate, eventually};
 use crate::upstream::{
     COMPLETION_TOKENS, END, PROMPT_TOKENS, STREAM_HEAD, Seen, Step, Upstream, chunked, completion,
-    json, millis, polite, send, words,
+    json, millis, polite, send, word, words,
 };
 
 /// What a polite answer costs.
@@ -264,6 +265,75 @@ fn a_target_that_fails_cools_down_and_is_tried_again() {
     for _ in 0..2 {
         assert_eq!(served_by(&gateway.call(&key, &both(""))), "scripted", "it is well again");
     }
+}
+
+/// A stream that is asked for with a second target in reach.
+fn stream(gateway: &Gateway, key: &Key) -> (String, String) {
+    let answer = gateway.call(key, &both(r#","stream":true"#));
+    (served_by(&answer).to_owned(), answer.text())
+}
+
+#[test]
+fn a_target_that_breaks_off_what_it_begins_cools_down() {
+    let cut = vec![send(STREAM_HEAD), send(chunked(word("Hel"))), Step::Reset];
+    let no_end = vec![send(STREAM_HEAD), send(chunked(word("Hel"))), send(END)];
+    let silent = vec![send(STREAM_HEAD), send(chunked(word("Hel"))), Step::Pause(millis(2_000))];
+    let error = format!("data: {ERROR}\n\n");
+    let failed =
+        vec![send(STREAM_HEAD), send(chunked(word("Hel"))), send(chunked(error)), send(END)];
+    for (name, script) in [("cut", cut), ("no end", no_end), ("silent", silent), ("error", failed)]
+    {
+        let (first, second) = (Upstream::start(), Upstream::start());
+        let gateway = two(&first, &second, "failures = 2\ncooldown = \"400ms\"");
+        let key = gateway.key();
+        for _ in 0..2 {
+            first.then(script.clone());
+            let (provider, text) = stream(&gateway, &key);
+            assert_eq!(provider, "scripted", "{name}: it has been shown already");
+            assert!(text.contains("Hel") && text.contains("error"), "{name}: {text}");
+        }
+        for _ in 0..2 {
+            assert_eq!(stream(&gateway, &key).0, "second", "{name}: it is left alone");
+        }
+        thread::sleep(millis(450));
+        let (provider, text) = stream(&gateway, &key);
+        assert_eq!(provider, "scripted", "{name}: one call tried it");
+        assert!(text.contains("[DONE]"), "{name}: {text}");
+        first.then(script);
+        assert_eq!(stream(&gateway, &key).0, "scripted", "{name}");
+        assert_eq!(stream(&gateway, &key).0, "scripted", "{name}: it had been well meanwhile");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_says_nothing_of_the_target() {
+    let (first, second) = (Upstream::start(), Upstream::start());
+    let gateway = two(&first, &second, "failures = 1\ncooldown = \"1h\"");
+    let key = gateway.key();
+    first.then(vec![send(STREAM_HEAD), send(chunked(word("Hel"))), Step::Gate]);
+    let mut client = gateway.begin(&key, &both(r#","stream":true"#));
+    client.head().unwrap();
+    client.until("null}]}\n\n");
+    client.leave(Leave::Close);
+    assert_eq!(gateway.receipt(1).ending, Ending::ClientGone);
+    assert_eq!(stream(&gateway, &key).0, "scripted");
+}
+
+/// What a crash would find: the target that was being tried, and not the call's first.
+#[test]
+fn a_hold_names_the_target_that_is_being_tried() {
+    let (first, second) = (Upstream::start(), Upstream::with(|_| vec![Step::Gate]));
+    let gateway = two(&first, &second, "");
+    let key = gateway.key();
+    first.then(refusal("503 Busy"));
+    let client = gateway.begin(&key, &both(""));
+    second.wait_for_calls(1);
+    gateway.desk().ledger.store().journal().put_away_now();
+    let holds = || ListHolds {}.run(gateway.desk()).unwrap();
+    eventually(|| format!("{:?}", holds()), || holds().len() == 1);
+    assert_eq!(holds()[0].provider, "second");
+    client.leave(Leave::Reset);
+    assert_eq!(&*gateway.receipt(1).provider, "second");
 }
 
 #[test]
