@@ -60,11 +60,25 @@ pub(super) struct UpstreamBody {
     missing: Option<u64>,
     /// Takes AWS's frames off its events; nobody behind this knows them.
     frames: Option<Box<Decoder>>,
+    /// awc panics when it is asked for more after the end.
+    is_over: bool,
 }
 
 impl UpstreamBody {
     /// The next bytes as the provider sent them.
     fn poll_sent(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let item = self.poll_rest(context);
+        self.is_over = matches!(item, Poll::Ready(None | Some(Err(_))));
+        item
+    }
+
+    fn poll_rest(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
@@ -169,7 +183,8 @@ pub(super) async fn send(
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
     let missing = announced(&answer)?;
     let frames = has_frames(answer.headers()).then(Box::default);
-    let (status, body) = (answer.status(), UpstreamBody { answer, missing, frames });
+    let (status, body) =
+        (answer.status(), UpstreamBody { answer, missing, frames, is_over: false });
     Ok(Answer { status, body: AnswerBody::Upstream(body) })
 }
 

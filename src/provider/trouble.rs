@@ -64,6 +64,46 @@ pub fn read(kind: Kind, status: u16, headers: &RetryHeaders<'_>, body: &[u8]) ->
         200..=299 => told_status(body)?,
         status => status,
     };
+    judge(kind, status, headers, body)
+}
+
+/// What an event means that came in place of a stream's first: an error by its content, or by its
+/// name. `None` for one that is no error.
+pub fn read_event(
+    kind: Kind,
+    name: Option<&str>,
+    headers: &RetryHeaders<'_>,
+    data: &[u8],
+) -> Option<Trouble> {
+    let named = || status_of_event(name?, data);
+    judge(kind, told_status(data).or_else(named)?, headers, data)
+}
+
+/// The status that an event means which is an error by its name: Bedrock's exceptions, and `error` of
+/// `OpenAI`'s responses, whose `code` stands beside its message.
+fn status_of_event(name: &str, data: &[u8]) -> Option<u16> {
+    Some(match name {
+        "validationException" => 400,
+        "accessDeniedException" => 403,
+        "resourceNotFoundException" => 404,
+        "modelTimeoutException" => 408,
+        "modelErrorException" | "modelStreamErrorException" => 424,
+        "throttlingException" | "serviceQuotaExceededException" => 429,
+        "error" => {
+            let value: Value = serde_json::from_slice(data).unwrap_or_default();
+            match value.get("code").and_then(Value::as_str).unwrap_or_default() {
+                "rate_limit_exceeded" => 429,
+                "insufficient_quota" => 402,
+                "invalid_prompt" | "context_length_exceeded" => 400,
+                _ => 500,
+            }
+        }
+        name if name.ends_with("Exception") || name == "exception" => 500,
+        _ => return None,
+    })
+}
+
+fn judge(kind: Kind, status: u16, headers: &RetryHeaders<'_>, body: &[u8]) -> Option<Trouble> {
     let mut fault = fault_of(status)?;
     let says = |word: &&[u8]| memchr::memmem::find(body, word).is_some();
     if fault == Fault::Call && ACCOUNT_WORDS.iter().any(says) {
@@ -196,6 +236,27 @@ mod tests {
         let never = RetryHeaders { should_retry: Some("false"), ..RetryHeaders::default() };
         let trouble = read(Kind::OpenAi, 500, &never, b"").unwrap();
         assert_eq!(trouble.fault, Fault::Target);
+    }
+
+    #[test]
+    fn an_event_is_an_error_by_its_content_or_by_its_name() {
+        for (name, data, expected) in [
+            (Some("messageStart"), r#"{"role":"assistant"}"#, None),
+            (None, r#"{"error":{"type":"rate_limit_error"}}"#, Some(Fault::Rate)),
+            (Some("throttlingException"), r#"{"message":"slow"}"#, Some(Fault::Rate)),
+            (Some("validationException"), "{}", Some(Fault::Call)),
+            (Some("accessDeniedException"), "{}", Some(Fault::Key)),
+            (Some("somethingNewException"), "{}", Some(Fault::Moment)),
+            (Some("error"), r#"{"code":"invalid_event_stream"}"#, Some(Fault::Moment)),
+            (Some("error"), r#"{"type":"error","code":"rate_limit_exceeded"}"#, Some(Fault::Rate)),
+            (Some("error"), r#"{"type":"error","code":"insufficient_quota"}"#, Some(Fault::Key)),
+            (Some("error"), r#"{"type":"error","code":"invalid_prompt"}"#, Some(Fault::Call)),
+            (Some("error"), "?", Some(Fault::Moment)),
+        ] {
+            let headers = RetryHeaders::default();
+            let trouble = read_event(Kind::Bedrock, name, &headers, data.as_bytes());
+            assert_eq!(trouble.map(|trouble| trouble.fault), expected, "{name:?} {data}");
+        }
     }
 
     #[test]

@@ -32,6 +32,10 @@ use crate::upstream::Upstream;
 pub(crate) const PROVIDER_KEY: &str = "provider-key-1";
 /// What messages to a webhook are signed with.
 pub(crate) const WEBHOOK_SECRET: &str = "webhook-secret-1";
+/// What calls to Bedrock are signed with, or sent with.
+pub(crate) const BEDROCK_KEY_ID: &str = "AKIDEXAMPLE";
+pub(crate) const BEDROCK_SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+pub(crate) const BEDROCK_TOKEN: &str = "bedrock-api-key-1";
 /// Nano-dollars per token, as [`Setup`] prices its model.
 pub(crate) const INPUT_RATE: u64 = 1_000;
 pub(crate) const OUTPUT_RATE: u64 = 2_000;
@@ -134,6 +138,10 @@ fn variables(name: &str) -> Option<String> {
         "SCRIPTED_KEY" => PROVIDER_KEY,
         "SECOND_KEY" => "provider-key-2",
         "WEBHOOK_SECRET" => WEBHOOK_SECRET,
+        "BEDROCK_KEY_ID" => BEDROCK_KEY_ID,
+        "BEDROCK_SECRET" => BEDROCK_SECRET,
+        "BEDROCK_SESSION" => "session/token+1=",
+        "BEDROCK_TOKEN" => BEDROCK_TOKEN,
         "CONDUIT_ADMIN_LISTEN" => "off",
         _ => return None,
     };

@@ -9,6 +9,7 @@
 
 mod alerts;
 mod bad_input;
+mod bedrock;
 mod client;
 mod controls;
 mod dialects;
