@@ -6,6 +6,7 @@
 
 pub mod account;
 mod books;
+mod cover;
 pub mod directory;
 pub mod hold;
 mod line;
@@ -73,6 +74,8 @@ pub struct Ledger {
     /// One change at a time of what is not a call's: of keys, teams, adjustments, the windows' rule. First
     /// in the store and then in memory, so that memory takes them up in the store's order.
     changing: Mutex<()>,
+    /// The accounts that have cover.
+    covered: Mutex<Vec<Arc<Account>>>,
     /// Who is told when a key comes near its limits.
     alarm: OnceLock<Alarm>,
 }
@@ -81,7 +84,7 @@ impl Ledger {
     /// Loads the accounts and posts what a crash left open.
     pub fn load(
         store: Arc<Store>,
-        open: Vec<OpenHold>,
+        mut open: Vec<OpenHold>,
         policy: Policy,
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
@@ -106,20 +109,36 @@ impl Ledger {
             teams: ArcSwap::from_pointee(teams),
             policy: ArcSwap::from_pointee(policy),
             changing: Mutex::default(),
+            covered: Mutex::default(),
             alarm: OnceLock::new(),
         });
-        if !open.is_empty() {
+        let calls = open.iter().filter(|hold| !hold.is_cover()).count();
+        if calls > 0 {
             tracing::warn!(
-                holds = open.len(),
+                holds = calls,
                 "the last run ended during calls: their holds are posted"
             );
         }
+        let (mut remembered, mut remembered_teams) = (remembered, remembered_teams);
+        // Cover last: it is posted up to what the others leave.
+        open.sort_by_key(OpenHold::is_cover);
         for mut hold in open {
             if has_new_windows {
                 // Its own windows are those of another rule.
                 ledger.move_to_present(&mut hold);
             }
-            ledger.post_recovered(&hold, now);
+            let spent = remembered.entry(hold.key).or_default();
+            let of_team = hold.share.map(|share| remembered_teams.entry(share.team).or_default());
+            let posted = if hold.is_cover() {
+                ledger.end_left_cover(&hold, [Some(&*spent), of_team.as_deref()], now)
+            } else {
+                ledger.post_recovered(&hold, now);
+                hold.amount
+            };
+            spent.post(&hold.starts, posted);
+            if let Some((spent, share)) = of_team.zip(hold.share) {
+                spent.post(&share.starts, posted);
+            }
         }
         Ok(ledger)
     }

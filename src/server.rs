@@ -168,6 +168,7 @@ impl Server {
         follow_config(&live, &ledger);
         let retention = delete_what_is_old(&live, &ledger)?;
         let alerts = tell_alerts(&live, &ledger, &tls);
+        let cover = retire_cover(&ledger);
         let watch = live.watch();
         if let Err(error) = &watch {
             tracing::warn!("the configuration is not followed as it is saved: {error}");
@@ -213,10 +214,11 @@ impl Server {
         };
         drop((watch, retention));
         alerts.abort();
+        cover.abort();
         if !passed.socket {
             let _ = std::fs::remove_file(&config.admin.socket);
         }
-        ledger.store().journal().close();
+        ledger.close();
         tracing::info!("conduit has stopped");
         served.and(administered).and(answered.unwrap_or(Ok(()))).map_err(ServeError::from)
     }
@@ -333,6 +335,17 @@ fn reload(live: &Arc<Live>) {
         let live = Arc::clone(live);
         drop(actix_web::rt::task::spawn_blocking(move || live.reload()));
     }
+}
+
+/// Takes cover off that keys do not need any more, for as long as the server runs.
+fn retire_cover(ledger: &Arc<Ledger>) -> actix_web::rt::task::JoinHandle<()> {
+    let ledger = Arc::clone(ledger);
+    actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ledger.retire_cover();
+        }
+    })
 }
 
 /// Sends alerts for as long as the server runs.

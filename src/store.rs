@@ -63,6 +63,7 @@ pub struct Store {
     journal: Journal,
     vault: Arc<Vault>,
     path: PathBuf,
+    boot: Option<Arc<str>>,
 }
 
 /// What was found when the store was opened.
@@ -124,8 +125,14 @@ impl Store {
         let vault = Arc::new(vault);
         let mut cabinet = Cabinet::new(Arc::clone(&vault), Arc::clone(&disk));
         let (last, open) = cabinet.recover()?;
+        let boot = disk.boot();
         let journal = Journal::start(disk, last + 1, cabinet)?;
-        Ok((Self { journal, vault, path: path.to_owned() }, Found { is_new, open }))
+        Ok((Self { journal, vault, path: path.to_owned(), boot }, Found { is_new, open }))
+    }
+
+    /// Which start of the machine this is, if that can be known.
+    pub const fn boot(&self) -> Option<&Arc<str>> {
+        self.boot.as_ref()
     }
 
     pub const fn journal(&self) -> &Journal {
@@ -164,10 +171,12 @@ impl Store {
         }
     }
 
-    /// The holds that are open now. Blocks until the journal was read.
+    /// The holds of calls that are under way. Blocks until the journal was read.
     pub fn open_holds(&self) -> Result<Vec<OpenHold>, StoreError> {
         self.bring_up_to_date()?;
-        recovery::open_holds(&self.read()?)
+        let mut open = recovery::open_holds(&self.read()?)?;
+        open.retain(|hold| !hold.is_cover());
+        Ok(open)
     }
 
     /// What each account has posted in all and in its latest windows.

@@ -4,6 +4,8 @@
 //! A call belongs to the windows it was held in. When a window has rolled on before the call ends,
 //! its cost is history: the new window starts at nothing, which is what keeps the ceiling true.
 
+use std::cmp::Ordering;
+
 use super::adjustment::Correction;
 use super::key::Limits;
 use super::money::Money;
@@ -110,6 +112,20 @@ impl Remembered {
                 self.credited[period] = self.credited[period].saturating_add(credited[period]);
             }
         }
+    }
+
+    /// The most that can be posted in the windows `starts` without passing a limit; `None` if none of
+    /// them is known to be limited. Of a window that is history nothing is known.
+    pub fn left(&self, limits: &Limits, starts: &Starts) -> Option<Money> {
+        let left = |period: Period| {
+            let (limit, index) = (limits.get(period)?, period.index());
+            match self.starts[index].cmp(&starts[index]) {
+                Ordering::Less => Some(limit),
+                Ordering::Equal => Some(limit.saturating_sub(self.spent(period))),
+                Ordering::Greater => None,
+            }
+        };
+        Period::ALL.into_iter().filter_map(left).min()
     }
 
     /// What counts against the limit of a window.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
+use super::cover::Cover;
 use super::hold::Refusal;
 use super::line::{Granted, Line, Served};
 use super::purse::{Funds, Purse, Settled, Standing, refusal};
@@ -25,6 +26,7 @@ pub struct Account {
     record: ArcSwap<KeyRecord>,
     team: ArcSwapOption<Team>,
     purse: Purse<Line>,
+    cover: Cover,
     pub(super) traffic: Mutex<Traffic>,
 }
 
@@ -59,6 +61,7 @@ impl Account {
             purse: Purse::new(record.created, remembered, rule, now),
             record: ArcSwap::from_pointee(record),
             team: ArcSwapOption::new(team),
+            cover: Cover::default(),
             traffic: Mutex::default(),
         }
     }
@@ -87,6 +90,10 @@ impl Account {
     pub fn is_limited(&self) -> bool {
         self.record.load().limits.any()
             || self.team.load().as_ref().is_some_and(|team| team.record().limits.any())
+    }
+
+    pub(super) const fn cover(&self) -> &Cover {
+        &self.cover
     }
 
     pub(super) const fn purse(&self) -> &Purse<Line> {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::account::{Account, Asked};
+use super::cover::Need;
 use super::line::{Granted, Served};
 use super::team::Team;
 use super::traffic::Pass;
@@ -48,10 +49,13 @@ pub struct Description {
     pub price: Arc<str>,
 }
 
-/// That a hold will outlive the machine, whatever becomes of it meanwhile.
+/// That money set aside for a call will outlive the machine, whatever becomes of the call meanwhile.
 pub struct Promise {
     ledger: Arc<Ledger>,
+    account: Arc<Account>,
+    need: Need,
     position: Position,
+    is_covered: bool,
 }
 
 impl Promise {
@@ -59,7 +63,14 @@ impl Promise {
     /// journal was closed before.
     pub async fn is_durable(&self) -> bool {
         let journal = self.ledger.store().journal();
-        journal.is_durable(self.position) || journal.durable(self.position).await
+        if journal.is_durable(self.position) {
+            return true;
+        }
+        if self.is_covered && journal.is_handed_over(self.position) {
+            return true;
+        }
+        self.ledger.cover(&self.account, &self.need);
+        journal.durable(self.position).await
     }
 }
 
@@ -72,6 +83,8 @@ pub struct Hold {
     team: Option<Arc<Team>>,
     open: OpenHold,
     position: Position,
+    /// The key's cover stands for it until it is on the disk itself.
+    is_covered: bool,
     /// What the call took beside money, given back with it.
     pass: Option<Pass>,
     resolved: bool,
@@ -146,13 +159,16 @@ impl Ledger {
             endpoint: Arc::clone(&call.endpoint),
             price: Arc::clone(&call.price),
         };
-        let position = self.store().journal().hold(&open);
+        let journal = self.store().journal();
+        let position = journal.hold(&open);
+        let is_covered = account.cover().takes(journal, &open, position);
         Hold {
             ledger: Arc::clone(self),
             account: Arc::clone(account),
             team,
             open,
             position,
+            is_covered,
             pass: None,
             resolved: false,
         }
@@ -241,7 +257,13 @@ impl Hold {
 
     /// The promise that the hold will outlive the machine.
     pub fn promise(&self) -> Promise {
-        Promise { ledger: Arc::clone(&self.ledger), position: self.position }
+        Promise {
+            ledger: Arc::clone(&self.ledger),
+            account: Arc::clone(&self.account),
+            need: Need::from(&self.open),
+            position: self.position,
+            is_covered: self.is_covered,
+        }
     }
 
     /// Ends the hold at the true cost, which is what `receipt` says. When this returns, the receipt
@@ -251,15 +273,20 @@ impl Hold {
     }
 
     /// As [`Hold::post`], but returns only when the receipt outlives the machine, where the hold does
-    /// not yet: both are written and synced in one go with those of others.
+    /// not yet and is not covered: both are written and synced in one go with those of others.
     pub async fn post_durably(mut self, receipt: &Receipt) {
         let ledger = Arc::clone(&self.ledger);
         let journal = ledger.store().journal();
-        if journal.is_durable(self.position) {
-            self.finish(receipt, Haste::Now);
-            return;
-        }
-        let position = self.finish(receipt, Haste::NextSync);
+        let position = if self.is_covered || journal.is_durable(self.position) {
+            let position = self.finish(receipt, Haste::Now);
+            if !self.is_covered || journal.is_handed_over(position) {
+                return;
+            }
+            position
+        } else {
+            ledger.cover(&self.account, &Need::from(&self.open));
+            self.finish(receipt, Haste::NextSync)
+        };
         drop(self);
         journal.durable(position).await;
     }

@@ -37,6 +37,10 @@ impl Disk for Nowhere {
     fn remove(&self, _: u64) -> io::Result<()> {
         Ok(())
     }
+
+    fn boot(&self) -> Option<Arc<str>> {
+        None
+    }
 }
 
 impl Segment for Nowhere {

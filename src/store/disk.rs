@@ -13,6 +13,9 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self) -> io::Result<Vec<u64>>;
     fn read(&self, number: u64) -> io::Result<Vec<u8>>;
     fn remove(&self, number: u64) -> io::Result<()>;
+    /// Which start of the machine this is: while it stays the same, whatever was appended is there,
+    /// synced or not. `None` if that cannot be known.
+    fn boot(&self) -> Option<Arc<str>>;
 }
 
 /// A file that only grows.
@@ -81,6 +84,13 @@ impl Disk for Folder {
 
     fn remove(&self, number: u64) -> io::Result<()> {
         std::fs::remove_file(self.path(number))
+    }
+
+    /// Linux makes a new one each time it starts (`random(4)`).
+    fn boot(&self) -> Option<Arc<str>> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let id = id.trim();
+        (!id.is_empty()).then(|| Arc::from(id))
     }
 }
 

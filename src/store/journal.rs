@@ -237,6 +237,19 @@ impl Journal {
         self.shared.durable.load(Ordering::Acquire) >= position.0
     }
 
+    /// Whether everything up to `position` outlives the process. What has only been gathered is handed
+    /// to the operating system first.
+    pub fn is_handed_over(&self, position: Position) -> bool {
+        if self.is_durable(position) {
+            return true;
+        }
+        let mut tail = self.shared.lock();
+        if !tail.has_handed_over(position) && !tail.refused {
+            let _ = tail.write_pending();
+        }
+        tail.has_handed_over(position)
+    }
+
     /// Returns when everything up to `position` outlives the machine; `false` if the journal was
     /// closed before.
     pub async fn durable(&self, position: Position) -> bool {
@@ -363,6 +376,10 @@ impl Shared {
 }
 
 impl Tail {
+    const fn has_handed_over(&self, position: Position) -> bool {
+        position.0 + self.pending.len() as u64 <= self.appended
+    }
+
     const fn is_folder_idle(&self) -> bool {
         self.finished == self.folded
     }

@@ -31,6 +31,9 @@ pub struct OpenHold {
     pub price: Arc<str>,
 }
 
+/// What stands in place of an endpoint in a hold that is cover.
+const COVER: &str = "cover";
+
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -144,6 +147,38 @@ fn decode_share(input: &mut Decoder<'_>) -> Result<Share, DecodeError> {
 }
 
 impl OpenHold {
+    /// A key's cover: a hold that is on the disk in place of those that are not there yet. `boot` says
+    /// which start of the machine it was made in.
+    pub fn cover(
+        (id, key, amount): (RequestId, KeyId, Money),
+        (starts, share): (Starts, Option<Share>),
+        boot: Option<&Arc<str>>,
+    ) -> Self {
+        let nothing: Arc<str> = Arc::from("");
+        Self {
+            id,
+            key,
+            amount,
+            starts,
+            share,
+            model: Arc::clone(&nothing),
+            provider: Arc::clone(&nothing),
+            upstream_model: Arc::clone(&nothing),
+            endpoint: Arc::from(COVER),
+            price: boot.map_or(nothing, Arc::clone),
+        }
+    }
+
+    pub fn is_cover(&self) -> bool {
+        &*self.endpoint == COVER
+    }
+
+    /// Whether this is cover of which nothing was needed: the machine has not gone down since, so every
+    /// hold that it stood for is there itself.
+    pub fn is_cover_of(&self, boot: Option<&str>) -> bool {
+        self.is_cover() && boot.is_some_and(|boot| *self.price == *boot)
+    }
+
     /// With the team's part, if there is one, at the end.
     fn encode(&self, out: &mut Encoder) {
         out.fixed(self.id.bits().to_be_bytes());

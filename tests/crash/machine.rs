@@ -20,6 +20,8 @@ use crate::chance::Chance;
 pub(crate) struct Image {
     db: Vec<u8>,
     segments: BTreeMap<u64, Vec<u8>>,
+    /// How often the power had failed.
+    boots: u64,
 }
 
 /// One thing done to the disk, or a note of the test's own.
@@ -219,6 +221,7 @@ impl<N: Clone> Surviving<N> {
 
     fn end(mut self, crash: Crash, chance: &mut Chance) -> Image {
         let sure = crash == Crash::Process;
+        let boots = self.image.boots + u64::from(!sure);
         for op in std::mem::take(&mut self.db) {
             if let Some(most) = survives(sure, chance) {
                 write_db(&mut self.image.db, &op, most);
@@ -237,11 +240,13 @@ impl<N: Clone> Surviving<N> {
                 }
             }
         }
-        self.synced()
+        Image { boots, ..self.synced() }
     }
 
+    /// What is left when the power fails and nothing that was not synced has come by luck.
     fn synced(mut self) -> Image {
         self.image.segments.retain(|number, _| self.names.contains(number));
+        self.image.boots += 1;
         self.image
     }
 }
@@ -360,6 +365,10 @@ impl<N: Clone + std::fmt::Debug + Send + 'static> Disk for Folder<N> {
         state.now.segments.remove(&number);
         state.log.push(Op::Remove(number));
         Ok(())
+    }
+
+    fn boot(&self) -> Option<Arc<str>> {
+        Some(Arc::from(self.0.start.boots.to_string()))
     }
 }
 

@@ -12,6 +12,7 @@
 mod access;
 mod books;
 mod chance;
+mod cover;
 mod failing;
 mod kill;
 mod machine;
