@@ -15,6 +15,7 @@ pub mod explain;
 pub mod holds;
 pub mod http;
 pub mod keys;
+pub mod metrics;
 pub mod models;
 pub mod password;
 pub mod prices;
@@ -46,6 +47,8 @@ pub struct Desk {
     pub live: Option<Arc<Live>>,
     /// Says how the targets of calls fare; absent where no server runs.
     pub targets: Option<Arc<Targets>>,
+    /// Writes what else is counted while a server runs.
+    pub counts: Option<Arc<metrics::Counts>>,
 }
 
 /// Says how the targets of calls fare.

@@ -76,6 +76,11 @@ pub fn queue() -> (Alarm, Alerts) {
 }
 
 impl Alarm {
+    /// How many alerts wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
     /// Logs the alert and leaves it to be sent; never waits.
     pub fn raise(&self, alert: Alert) {
         let (mut key, mut team) = (None, None);

@@ -24,7 +24,7 @@ pub use check::{Secrets, check};
 pub use live::Live;
 pub use model::{
     Admin, Alerts, Aws, ClientGone, Config, Credentials, ExtraHeader, Limits, Log, LogFormat,
-    Override, Provider, Routing, Server, Sticky, Store, Timeouts, Webhook,
+    MetricsFor, Override, Provider, Routing, Server, Sticky, Store, Timeouts, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};

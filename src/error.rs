@@ -180,6 +180,14 @@ impl ApiError {
         }
     }
 
+    /// What the refusal is counted as: its code. A provider's failure is no refusal of ours.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Upstream(_) => None,
+            _ => Some(self.labels().1.unwrap_or("invalid_request")),
+        }
+    }
+
     fn words(&self, id: Option<RequestId>) -> Words<'_> {
         let (kind, code, param) = self.labels();
         Words {

@@ -16,6 +16,7 @@ mod headers;
 mod health;
 mod identify;
 mod info;
+mod label;
 mod models;
 mod offers;
 mod rates;
@@ -39,6 +40,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 pub use health::{Health, TargetStanding};
+pub use label::label;
 pub use offers::Offers;
 pub use stopping::{Answers, Stopping};
 pub use upstreams::tls;
@@ -129,6 +131,7 @@ async fn serve_key(
     let endpoint = entry.endpoint;
     let content_type = body::check_content_type(endpoint, head.headers())?;
     let body = body::read(head.headers(), payload, config.server.max_body).await?;
+    let arrived = Instant::now();
     let named = entry.model.as_deref();
     let said = request::Head { model: named, content_type: content_type.as_deref() };
     let call = request::read(endpoint, &said, &body)?;
@@ -148,6 +151,7 @@ async fn serve_key(
     let parts = (&call, &body);
     let Admission { hold, targets, cap } =
         admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
+    let ready = arrived + hold.waited();
     let admitted = admitted(&errand, &config.prices, &targets[0]);
     let mut settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
     if edge.stopping.is_stopping() {
@@ -157,14 +161,22 @@ async fn serve_key(
     }
 
     errand.cap = cap;
-    let mut attempts = Attempts::new(id, &config.routing, &edge.health, targets);
+    let metrics = edge.ledger.metrics();
+    let mut attempts = Attempts::new(id, &config.routing, &edge.health, metrics, targets);
     let outcome = try_targets(edge, account, &errand, &mut attempts, &mut settlement).await;
     let watch = attempts.take_watch();
+    let (sent, answered) = (settlement.sent_at(), Instant::now());
     let target = attempts.target();
     let mut response = match outcome {
         Ok(received) => delivery::deliver(received, target, &errand, settlement, watch).await,
         Err(failed) => return Err(give_up(failed, settlement)),
     };
+    if let Some(sent) = sent.filter(|_| attempts.made() == 1) {
+        metrics.added(sent.saturating_duration_since(ready) + answered.elapsed());
+    }
+    if cap.is_some() {
+        metrics.clamped();
+    }
     show_target(&mut response, target, cap, attempts.made());
     Ok(response)
 }
@@ -360,6 +372,10 @@ pub(crate) async fn answer(
 }
 
 fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
+    let edge = head.app_data::<Data<Edge>>();
+    if let Some((edge, reason)) = edge.zip(error.reason()) {
+        edge.ledger.metrics().refused(reason);
+    }
     tracing::debug!(request.id = %id, path = head.path(), status = error.status().as_u16(), "{error}");
     error.response(entry::dialect(head), Some(id))
 }

@@ -30,6 +30,7 @@ use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::team::{TeamId, TeamRecord};
 use crate::domain::usage::ServiceTier;
 use crate::domain::window::{Timestamp, WindowRule};
+use crate::metrics::Metrics;
 use crate::store::journal::Haste;
 use crate::store::record::OpenHold;
 use crate::store::{Store, StoreError};
@@ -78,14 +79,26 @@ pub struct Ledger {
     covered: Mutex<Vec<Arc<Account>>>,
     /// Who is told when a key comes near its limits.
     alarm: OnceLock<Alarm>,
+    metrics: Metrics,
 }
 
 impl Ledger {
     /// Loads the accounts and posts what a crash left open.
     pub fn load(
         store: Arc<Store>,
+        open: Vec<OpenHold>,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<Arc<Self>, StoreError> {
+        Self::load_counting(store, open, policy, Metrics::default(), now)
+    }
+
+    /// As [`Ledger::load`], with metrics that count what is posted.
+    pub fn load_counting(
+        store: Arc<Store>,
         mut open: Vec<OpenHold>,
         policy: Policy,
+        metrics: Metrics,
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
         let (keys, teams) = (store.keys()?, store.teams()?);
@@ -111,6 +124,7 @@ impl Ledger {
             changing: Mutex::default(),
             covered: Mutex::default(),
             alarm: OnceLock::new(),
+            metrics,
         });
         let calls = open.iter().filter(|hold| !hold.is_cover()).count();
         if calls > 0 {
@@ -160,6 +174,7 @@ impl Ledger {
         let receipt = whole_hold_receipt(hold, now);
         let journal = self.store.journal();
         journal.post(&hold.starts, hold.share.as_ref(), &receipt, Haste::Now);
+        self.metrics.posted(&receipt);
         let team = hold.share.and_then(|share| self.team(share.team).zip(Some(share.starts)));
         if let Some((team, starts)) = team {
             team.purse().post_foreign(&starts, hold.amount);
@@ -172,6 +187,11 @@ impl Ledger {
     /// Names who is told when a key comes near its limits; the first naming counts.
     pub fn set_alarm(&self, alarm: Alarm) {
         let _ = self.alarm.set(alarm);
+    }
+
+    /// How many alerts wait to be told.
+    pub fn alerts_waiting(&self) -> usize {
+        self.alarm.get().map_or(0, Alarm::waiting)
     }
 
     /// Tells if a cost that has just been settled passed a share of one of the key's limits.
@@ -203,6 +223,10 @@ impl Ledger {
 
     pub const fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub const fn directory(&self) -> &Directory {

@@ -16,7 +16,7 @@
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
-//! [`clock`] and [`logging`] are leaves that any layer above `domain` and `provider` may use.
+//! [`clock`], [`logging`] and [`metrics`] are leaves that any layer above `domain` and `provider` may use.
 //!
 //! # What must never happen
 //!
@@ -52,3 +52,4 @@ pub mod cli;
 
 pub mod clock;
 pub mod logging;
+pub mod metrics;

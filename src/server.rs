@@ -7,6 +7,7 @@ mod sockets;
 mod stop;
 mod supervisor;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -25,8 +26,10 @@ use crate::catalogue::saved;
 use crate::config::{self, Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
-use crate::gateway::{Edge, Health, Offers, Stopping, tls};
+use crate::gateway::{Edge, Health, Offers, Stopping, label, tls};
 use crate::ledger::{Ledger, Policy};
+use crate::metrics::page::{Kind, Page};
+use crate::metrics::{Metrics, OTHER};
 use crate::store::{Ends, Found, Retention, Store, StoreError};
 use crate::{alerts, clock, dashboard, logging};
 
@@ -95,7 +98,9 @@ impl Server {
             tracing::info!(store = %config.store.path.display(), "a new store was made");
         }
         live.set_prices(saved::prices(&config.store.path));
-        let ledger = Ledger::load(Arc::new(store), found.open, policy(config), clock::now())?;
+        let metrics = metrics(&live);
+        let (store, policy, now) = (Arc::new(store), policy(config), clock::now());
+        let ledger = Ledger::load_counting(store, found.open, policy, metrics, now)?;
         let sockets = Sockets::open(config, passed)?;
         let server = Self { live, ledger, sockets };
         password::follow(&server.desk(), config)?;
@@ -104,7 +109,12 @@ impl Server {
 
     /// What the admin verbs work on.
     pub fn desk(&self) -> Desk {
-        Desk { ledger: Arc::clone(&self.ledger), live: Some(Arc::clone(&self.live)), targets: None }
+        Desk {
+            ledger: Arc::clone(&self.ledger),
+            live: Some(Arc::clone(&self.live)),
+            targets: None,
+            counts: None,
+        }
     }
 
     /// Where calls are taken, with the ports that were really bound.
@@ -132,6 +142,7 @@ impl Server {
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
         desk.targets = Some(Arc::new(targets_of(&health)));
+        desk.counts = Some(Arc::new(counts_of(&health, &ledger)));
         let offers = Arc::new(Offers::default());
         let snapshot = live.snapshot();
         let config = &snapshot.config;
@@ -275,11 +286,12 @@ fn open_store(path: &Path, patience: Duration) -> Result<(Store, Found), StoreEr
 fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
     let ledger = Arc::clone(ledger);
     live.on_change(move |snapshot| {
-        let desk = Desk { ledger: Arc::clone(&ledger), live: None, targets: None };
+        let desk = Desk { ledger: Arc::clone(&ledger), live: None, targets: None, counts: None };
         if let Err(error) = password::follow(&desk, &snapshot.config) {
             tracing::error!("the admin password stays what it was: {error}");
         }
         logging::set_filter(&snapshot.config.log.filter);
+        ledger.metrics().rename();
         if let Err(error) = ledger.set_policy(policy(&snapshot.config)) {
             tracing::error!("the accounts keep the windows they had: {error}");
         }
@@ -358,6 +370,38 @@ fn tell_alerts(
     ledger.set_alarm(alarm);
     let (live, tls) = (Arc::clone(live), Arc::clone(tls));
     actix_web::rt::spawn(async move { queue.deliver(&live, tls).await })
+}
+
+/// Counts calls, by the names that the configuration in force has for models.
+fn metrics(live: &Arc<Live>) -> Metrics {
+    // Whoever follows the configuration has the ledger, which has this: not another way round.
+    let live = Arc::downgrade(live);
+    Metrics::new(clock::now(), move |provider, model, upstream_model| match live.upgrade() {
+        Some(live) => label(&live.load().config, provider, model, upstream_model),
+        None => OTHER.into(),
+    })
+}
+
+/// What else is counted while the server runs: how targets fare, and what waits in queues.
+fn counts_of(
+    health: &Arc<Health>,
+    ledger: &Arc<Ledger>,
+) -> impl Fn(&mut Page) + Send + Sync + use<> {
+    let (health, ledger) = (Arc::clone(health), Arc::clone(ledger));
+    move |page| {
+        let mut cooling = BTreeMap::<String, u64>::new();
+        for target in health.snapshot() {
+            let count = cooling.entry(target.provider).or_default();
+            *count += u64::from(target.cooling_until.is_some());
+        }
+        let help = "Models of a provider that are left alone for a while because they failed.";
+        page.family("conduit_upstream_targets_cooling", Kind::Gauge, help);
+        for (provider, count) in &cooling {
+            page.sample(&[("provider", provider)], count);
+        }
+        let help = "Alerts that wait for the webhook.";
+        page.single("conduit_alerts_waiting", Kind::Gauge, help, ledger.alerts_waiting());
+    }
 }
 
 /// How targets fare, as administrators are told.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -354,6 +355,65 @@ fn every_operation_answers_those_who_may_ask_it_and_nobody_else() {
             assert_eq!(status(&[("Authorization", &admin)]), operation.status, "{name}: an admin");
         }
     }
+}
+
+#[test]
+fn metrics_are_for_those_who_may_see_and_for_others_as_the_configuration_says() {
+    let everybody = |running: &Running| {
+        let (viewer, admin) =
+            (running.token("sees", Role::Viewer), running.token("does", Role::Admin));
+        let key = CreateKey { name: "holder".to_owned(), ..CreateKey::default() };
+        let key = format!("Bearer {}", key.run(running.desk()).unwrap().secret);
+        let session = running.sign_in();
+        let ask = |headers: &[(&str, &str)]| {
+            exchange(running.admin, "GET", "/metrics", headers, "").status
+        };
+        let cookie = ("Cookie", session.cookie.as_str());
+        let elsewhere = ("X-Forwarded-For", "203.0.113.9");
+        [
+            ask(&[]),
+            ask(&[elsewhere]),
+            ask(&[("Authorization", "Bearer x")]),
+            ask(&[("Authorization", &key)]),
+            ask(&[("Authorization", &viewer), elsewhere]),
+            ask(&[("Authorization", &admin)]),
+            ask(&[cookie]),
+            ask(&[cookie, ("Sec-Fetch-Site", "cross-site")]),
+            ask(&[("Authorization", &viewer), ("Host", "evil.example")]),
+        ]
+    };
+    for (word, expected) in [
+        ("token", [401, 401, 401, 401, 200, 200, 200, 403, 421]),
+        // A key of the gateway asks for no more than nobody does, and gets that.
+        ("local", [200, 401, 200, 200, 200, 200, 200, 403, 421]),
+        ("open", [200, 200, 200, 200, 200, 200, 200, 403, 421]),
+    ] {
+        let config = CONFIG.replace("[admin]\n", &format!("[admin]\nmetrics = \"{word}\"\n"));
+        let running = Running::start_with(&config);
+        SetPassword { password: PASSWORD.to_owned() }.run(running.desk()).unwrap();
+        assert_eq!(everybody(&running), expected, "{word}");
+    }
+    let running = Running::start();
+    let viewer = running.token("sees", Role::Viewer);
+    let headers = [("Authorization", viewer.as_str())];
+    let page = exchange(running.admin, "GET", "/metrics", &headers, "");
+    assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(page.body.contains("\nconduit_build_info{version="), "{page:?}");
+    let refused = exchange(running.admin, "POST", "/metrics", &headers, "");
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET")));
+    assert_eq!(exchange(running.gateway, "GET", "/metrics", &headers, "").status, 404);
+}
+
+#[test]
+fn whoever_can_open_the_socket_may_read_the_metrics() {
+    let running = Running::start();
+    let mut stream = UnixStream::connect(running.folder.path().join("admin.sock")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    assert!(page.contains("\nconduit_holds_open 0\n"), "{page}");
 }
 
 #[test]

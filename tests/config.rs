@@ -140,6 +140,10 @@ fn each_mistake_is_said_in_these_words() {
             "[admin]\nhosts = [\"https://admin\"]",
             "2:10: `admin.hosts`: `https://admin` is not the name of a host: write admin.example.com",
         ),
+        (
+            "[admin]\nmetrics = \"lokal\"",
+            "2:11: `admin.metrics` must be \"token\", \"local\" or \"open\" (did you mean `local`?)",
+        ),
         ("[store]\npath = \"\"", "2:8: `store.path` must be a path"),
         (
             "[log]\nlevel = \"inof\"",

@@ -20,8 +20,8 @@ use tempfile::TempDir;
 const README: &str = include_str!("../README.md");
 /// The address in the examples; the tests use a free one.
 const ADDRESS: &str = "127.0.0.1:8080";
-const LANGUAGES: [&str; 9] =
-    ["console", "ini", "js", "json", "nginx", "python", "sh", "text", "toml"];
+const LANGUAGES: [&str; 10] =
+    ["console", "ini", "js", "json", "nginx", "python", "sh", "text", "toml", "yaml"];
 /// Why a block is not run: it holds a placeholder, needs root, takes minutes, or is wrong on purpose.
 const MARKS: [&str; 4] = ["paste", "root", "slow", "wrong"];
 

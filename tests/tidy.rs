@@ -73,14 +73,15 @@ const OUTSIDE: [&str; 15] = [
 const PURE: [&str; 3] = ["src/domain", "src/provider", "src/translate"];
 
 /// The layers that each layer may name. What is not listed here may name all.
-const BELOW: [(&str, &[&str]); 11] = [
+const BELOW: [(&str, &[&str]); 12] = [
     ("domain", &["domain"]),
     ("provider", &["domain", "provider"]),
     ("translate", &["domain", "provider", "translate"]),
     ("catalogue", &["domain", "catalogue"]),
     ("config", &["domain", "provider", "catalogue", "config"]),
-    ("store", &["domain", "store", "clock"]),
-    ("ledger", &["domain", "store", "alerts", "ledger", "clock"]),
+    ("metrics", &["domain", "metrics"]),
+    ("store", &["domain", "store", "clock", "metrics"]),
+    ("ledger", &["domain", "store", "alerts", "ledger", "clock", "metrics"]),
     ("alerts", &["domain", "config", "alerts"]),
     (
         "gateway",
@@ -95,10 +96,24 @@ const BELOW: [(&str, &[&str]); 11] = [
             "error",
             "gateway",
             "clock",
+            "metrics",
         ],
     ),
     ("dashboard", &["dashboard"]),
-    ("admin", &["domain", "provider", "catalogue", "config", "store", "ledger", "admin", "clock"]),
+    (
+        "admin",
+        &[
+            "domain",
+            "provider",
+            "catalogue",
+            "config",
+            "store",
+            "ledger",
+            "admin",
+            "clock",
+            "metrics",
+        ],
+    ),
 ];
 
 const OWNERLESS: [&str; 6] =

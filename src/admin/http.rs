@@ -7,6 +7,7 @@
 mod attempts;
 mod caller;
 mod incoming;
+pub mod metrics;
 pub mod openapi;
 pub mod operations;
 mod path;
@@ -155,6 +156,7 @@ fn carry_out(
 /// The routes of the API. What else the listener answers is added beside them.
 pub fn routes(config: &mut web::ServiceConfig) {
     config.service(web::scope(PREFIX).default_service(web::to(handle)));
+    metrics::routes(config);
 }
 
 async fn handle(door: Data<Door>, head: HttpRequest, payload: Payload) -> HttpResponse {

@@ -372,6 +372,7 @@ fn in_force(desk: &Desk) -> (PathBuf, Arc<Prices>) {
 fn put_in_force(desk: &Desk, prices: Arc<Prices>) {
     if let Some(live) = &desk.live {
         live.set_prices(prices);
+        desk.ledger.metrics().rename();
     }
 }
 

@@ -30,8 +30,9 @@ use super::status::ReportStatus;
 use super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam};
 use super::usage::ReportUsage;
 use super::verify::VerifyBooks;
-use super::{AdminError, Desk, Verb};
+use super::{AdminError, Desk, Verb, http, metrics};
 use crate::domain::audit::Actor;
+use crate::metrics::page::CONTENT_TYPE;
 
 /// Listens at `path` with mode 0600 from the first instant that anybody can find it there.
 ///
@@ -56,6 +57,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 pub fn routes(config: &mut web::ServiceConfig) {
     // A file of prices comes as a text in JSON, where a quote is two bytes.
     config.app_data(web::PayloadConfig::new(2 * LONGEST));
+    config.route(http::metrics::PATH, web::get().to(show_metrics));
     verb::<CreateKey>(config);
     verb::<ListKeys>(config);
     verb::<ShowKey>(config);
@@ -121,6 +123,14 @@ async fn run<V: Verb>(head: HttpRequest, desk: web::Data<Desk>, body: web::Bytes
     match web::block(move || perform(&desk, &by, verb)).await {
         Ok(Ok(answer)) => HttpResponse::Ok().json(answer),
         Ok(Err(error)) => refuse(&error),
+        Err(_) => refuse(&AdminError::Failed("the server is stopping".to_owned())),
+    }
+}
+
+/// Whoever can open the socket may see what is counted.
+async fn show_metrics(desk: web::Data<Desk>) -> HttpResponse {
+    match web::block(move || metrics::page(&desk)).await {
+        Ok(page) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(page),
         Err(_) => refuse(&AdminError::Failed("the server is stopping".to_owned())),
     }
 }

@@ -42,7 +42,7 @@ impl Session {
         let policy = load(&file, environment(), Secrets::Skip)
             .map_or_else(|_| Policy::default(), |config| server::policy(&config));
         let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now())?;
-        Ok(Self::Own(Desk { ledger, live: None, targets: None }))
+        Ok(Self::Own(Desk { ledger, live: None, targets: None, counts: None }))
     }
 
     pub(super) fn run<V: Verb>(&mut self, verb: V) -> Result<V::Answer, Failure> {

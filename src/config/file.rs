@@ -7,7 +7,7 @@ use std::ops::{Range, RangeInclusive};
 
 use toml::de::DeTable;
 
-use super::model::{ClientGone, ENFORCEMENTS, LogFormat};
+use super::model::{ClientGone, ENFORCEMENTS, LogFormat, MetricsFor};
 use super::price;
 use super::reader::{At, Findings, Section};
 use crate::domain::price::Pricing;
@@ -56,6 +56,7 @@ pub(super) struct Admin {
     pub(super) password_file: Option<At<String>>,
     pub(super) password_credential: Option<At<String>>,
     pub(super) audit_keep_ms: Option<u64>,
+    pub(super) metrics: Option<MetricsFor>,
 }
 
 #[derive(Default)]
@@ -318,6 +319,7 @@ fn admin(mut section: Section<'_>) -> Admin {
         password_file: section.text("password_file"),
         password_credential: section.text("password_credential"),
         audit_keep_ms: section.duration("audit_keep", &("1d"..="36500d")),
+        metrics: section.choice("metrics", &MetricsFor::WORDS).map(|word| word.value),
     };
     section.finish();
     admin

@@ -126,6 +126,24 @@ pub struct Admin {
     /// The password, where the configuration says which file has it.
     pub password: Option<SecretString>,
     pub audit_keep_ms: u64,
+    pub metrics: MetricsFor,
+}
+
+/// Who may read the metrics on the admin listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// Whoever may see everything else there.
+    #[default]
+    Token,
+    /// This machine, too, without saying who asks.
+    Local,
+    /// Whoever reaches the listener.
+    Open,
+}
+
+impl MetricsFor {
+    pub(super) const WORDS: [(&'static str, Self); 3] =
+        [("token", Self::Token), ("local", Self::Local), ("open", Self::Open)];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

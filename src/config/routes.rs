@@ -136,6 +136,11 @@ impl Routes {
         found.map(|index| &self.list[index])
     }
 
+    /// Whether a name is one that the configuration writes out, as a model or as an alias of one.
+    pub fn is_written_out(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
     pub fn list(&self) -> &[Route] {
         &self.list
     }

@@ -18,6 +18,7 @@ use crate::domain::circuit::Rule;
 use crate::domain::receipt::Ending;
 use crate::domain::request_id::RequestId;
 use crate::error::{ApiError, UpstreamError};
+use crate::metrics::Metrics;
 use crate::provider::trouble::{Fault, Trouble};
 use crate::translate::Untranslatable;
 
@@ -61,6 +62,7 @@ pub(super) struct Attempts<'a> {
     call: RequestId,
     routing: &'a Routing,
     health: &'a Health,
+    metrics: &'a Metrics,
     targets: Vec<Choice>,
     at: usize,
     made: u64,
@@ -100,6 +102,7 @@ impl<'a> Attempts<'a> {
         call: RequestId,
         routing: &'a Routing,
         health: &'a Health,
+        metrics: &'a Metrics,
         targets: Vec<Destination>,
     ) -> Self {
         let choice = |target: Destination| Choice {
@@ -110,7 +113,7 @@ impl<'a> Attempts<'a> {
             not_before: None,
         };
         let targets = targets.into_iter().map(choice).collect();
-        Self { call, routing, health, targets, at: 0, made: 0, retries: 0, watch: None }
+        Self { call, routing, health, metrics, targets, at: 0, made: 0, retries: 0, watch: None }
     }
 
     pub(super) fn target(&self) -> &Destination {
@@ -210,6 +213,7 @@ impl<'a> Attempts<'a> {
         let rule = health::rule(self.routing);
         let has_many_keys = self.has_many_keys();
         let option = &mut self.targets[self.at];
+        self.metrics.attempt_failed(&option.target.provider.name, trouble.fault.name());
         let (provider, model) = (&*option.target.provider.name, &*option.target.upstream_model);
         if trouble.fault == Fault::Key {
             tracing::error!(

@@ -121,6 +121,7 @@ pub(super) async fn receive(
     };
     let mut patience = Patience::new(&target.timeouts, back.errand.began);
     let first = relay::next_chunk(&mut body, &mut patience).await?.unwrap_or_default();
+    settlement.began_to_answer();
     let is_stream = status.is_success() && says.unwrap_or_else(|| begins_like_a_stream(&first));
 
     let content = match back.way() {

@@ -5,7 +5,7 @@
 //! `Drop`, charged for what it had used by then.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::catalogue::Prices;
 use crate::clock;
@@ -52,8 +52,10 @@ pub(super) struct Settlement {
     stopping: Arc<Stopping>,
     status: u16,
     first_byte_ms: Option<u64>,
-    /// The request may have reached the provider, which may charge for it.
-    sent: bool,
+    /// When the request went out: from here on the provider may charge for it.
+    sent: Option<Instant>,
+    /// How long the first of the answer took from then.
+    first_byte: Option<Duration>,
     metering: Metering,
 }
 
@@ -69,7 +71,8 @@ impl Settlement {
             stopping,
             status: 0,
             first_byte_ms: None,
-            sent: false,
+            sent: None,
+            first_byte: None,
             metering: Metering::default(),
         }
     }
@@ -84,8 +87,18 @@ impl Settlement {
     }
 
     /// The request is on its way: from here on the provider may charge for it.
-    pub(super) const fn sent(&mut self) {
-        self.sent = true;
+    pub(super) fn sent(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    /// When the request of the present attempt went out.
+    pub(super) const fn sent_at(&self) -> Option<Instant> {
+        self.sent
+    }
+
+    /// The first of an answer's body has come, or its end.
+    pub(super) fn began_to_answer(&mut self) {
+        self.first_byte = self.sent.map(|sent| sent.elapsed());
     }
 
     /// The head of an answer has come.
@@ -122,7 +135,7 @@ impl Settlement {
         let receipt = self.receipt(&hold, ending);
         self.spent = self.spent.saturating_add(receipt.cost);
         self.pass = hold.post_attempt(&receipt);
-        log(&receipt);
+        self.record(&receipt);
     }
 
     /// Takes up the hold of the next attempt, after one that was billed.
@@ -144,7 +157,7 @@ impl Settlement {
         self.call.pricing = Arc::clone(&target.pricing);
         self.status = 0;
         self.first_byte_ms = None;
-        self.sent = false;
+        (self.sent, self.first_byte) = (None, None);
         self.metering = Metering::default();
     }
 
@@ -154,7 +167,7 @@ impl Settlement {
         let Some(hold) = self.hold.take() else { return self.spent };
         let receipt = self.receipt(&hold, ending);
         hold.post(&receipt);
-        log(&receipt);
+        self.record(&receipt);
         self.spent.saturating_add(receipt.cost)
     }
 
@@ -163,7 +176,7 @@ impl Settlement {
     pub(super) async fn end_durably(&mut self, ending: Ending) -> Money {
         let Some(hold) = self.hold.take() else { return self.spent };
         let receipt = self.receipt(&hold, ending);
-        log(&receipt);
+        self.record(&receipt);
         hold.post_durably(&receipt).await;
         self.spent.saturating_add(receipt.cost)
     }
@@ -202,12 +215,22 @@ impl Settlement {
         }
     }
 
+    /// Says that an attempt has ended, to those who read the log and to those who measure.
+    fn record(&self, receipt: &Receipt) {
+        log(receipt);
+        let whole = self.sent.filter(|_| receipt.ending == Ending::Done);
+        if whole.is_some() || self.first_byte.is_some() {
+            let whole = whole.map(|sent| sent.elapsed());
+            self.promise.metrics().timed(receipt, self.first_byte, whole);
+        }
+    }
+
     /// What the call used and costs, by the rule of [`charge`].
     fn bill(&self, held: Money, ending: Ending) -> (Bill, Metered) {
         let call = &self.call;
         // A redirect is not followed, so it is no answer either.
         let refused = self.status >= 300 || ending == Ending::UpstreamError;
-        let fate = match (self.sent, refused) {
+        let fate = match (self.sent.is_some(), refused) {
             (false, _) => Fate::NotSent,
             (true, true) => Fate::Refused,
             (true, false) => Fate::Answered,

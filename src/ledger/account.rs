@@ -244,6 +244,11 @@ impl Account {
         self.purse.has_room(&self.record.load().limits, amount, rule, now)
     }
 
+    /// What is set aside for its calls.
+    pub fn held(&self) -> Money {
+        self.purse.held()
+    }
+
     /// How many of its calls are under way, and how many stand in its own line.
     pub fn in_flight(&self) -> (u64, usize) {
         let funds = self.purse.lock();

@@ -22,6 +22,7 @@ use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
 use crate::domain::team::Share;
 use crate::domain::window::{Period, Timestamp};
+use crate::metrics::Metrics;
 use crate::store::journal::{Haste, Position};
 use crate::store::record::OpenHold;
 
@@ -72,6 +73,11 @@ impl Promise {
         self.ledger.cover(&self.account, &self.need);
         journal.durable(self.position).await
     }
+
+    /// What counts the call that the promise was given to.
+    pub fn metrics(&self) -> &Metrics {
+        self.ledger.metrics()
+    }
 }
 
 /// Money set aside; see the module.
@@ -87,6 +93,8 @@ pub struct Hold {
     is_covered: bool,
     /// What the call took beside money, given back with it.
     pass: Option<Pass>,
+    /// How long its call stood in line for it.
+    waited: Duration,
     resolved: bool,
 }
 
@@ -104,7 +112,7 @@ impl Ledger {
         if let Some(trouble) = self.store().journal().trouble() {
             return Err(Refusal::Unsafe(trouble));
         }
-        let mut deadline = None;
+        let mut queued = None;
         loop {
             let policy = self.policy.load();
             let (rule, enforcement) = (&policy.windows, policy.enforcement);
@@ -123,10 +131,18 @@ impl Ledger {
                 Asked::LineFull => return Err(Refusal::Reserved),
                 Asked::Elsewhere => {}
                 Asked::Queued { ticket, answer } => {
-                    let end = *deadline.get_or_insert_with(|| Instant::now() + patience);
+                    let (began, end) = *queued.get_or_insert_with(|| {
+                        let now = Instant::now();
+                        (now, now + patience)
+                    });
                     let place = InLine { ledger: self, account, team, ticket, answer, ceiling };
-                    if let Some((granted, team)) = place.wait(end).await? {
-                        let hold = self.open_hold(account, team, ceiling, granted, call);
+                    let waited = place.wait(end).await;
+                    if !matches!(waited, Ok(None)) {
+                        self.metrics().waited(began.elapsed());
+                    }
+                    if let Some((granted, team)) = waited? {
+                        let mut hold = self.open_hold(account, team, ceiling, granted, call);
+                        hold.waited = began.elapsed();
                         if let Some(trouble) = self.store().journal().trouble() {
                             hold.void();
                             return Err(Refusal::Unsafe(trouble));
@@ -170,6 +186,7 @@ impl Ledger {
             position,
             is_covered,
             pass: None,
+            waited: Duration::ZERO,
             resolved: false,
         }
     }
@@ -250,6 +267,11 @@ impl Hold {
         self.open.amount
     }
 
+    /// How long its call stood in line for it.
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+
     #[cfg(test)]
     pub(super) const fn opened(&self) -> &OpenHold {
         &self.open
@@ -295,6 +317,7 @@ impl Hold {
     pub fn void(mut self) {
         self.resolved = true;
         self.ledger.store().journal().void(self.open.id);
+        self.ledger.metrics().voided();
         self.release(Money::ZERO);
     }
 
@@ -360,6 +383,7 @@ impl Hold {
             .map(|(team, share)| Share { starts: team.purse().windows_of(&share.starts), ..share });
         let journal = self.ledger.store().journal();
         let position = journal.post(&starts, share.as_ref(), receipt, haste);
+        self.ledger.metrics().posted(receipt);
         self.release(receipt.cost);
         if let Some(pass) = self.pass.take() {
             pass.settle(receipt);
@@ -375,6 +399,7 @@ impl Drop for Hold {
         }
         let receipt = whole_hold_receipt(&self.open, clock::now());
         tracing::error!(request.id = %receipt.id, "a call broke off inside the gateway: its hold is posted");
+        self.ledger.metrics().abandoned();
         self.finish(&receipt, Haste::Now);
     }
 }

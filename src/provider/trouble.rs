@@ -23,6 +23,18 @@ pub enum Fault {
     Moment,
 }
 
+impl Fault {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Key => "key",
+            Self::Rate => "rate",
+            Self::Target => "target",
+            Self::Moment => "moment",
+        }
+    }
+}
+
 /// Why a call was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {

@@ -29,6 +29,7 @@ use crate::domain::budget::Starts;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
 use crate::domain::team::Share;
+use crate::metrics::histogram::{Counted, Histogram};
 use folder::Folder;
 use keeper::Keeper;
 
@@ -121,6 +122,8 @@ struct Shared {
     announce: watch::Sender<Progress>,
     trouble: ArcSwapOption<String>,
     store_trouble: ArcSwapOption<String>,
+    syncs: Histogram,
+    put_aways: Histogram,
 }
 
 /// What the keeper tells those who wait for it.
@@ -129,6 +132,21 @@ struct Progress {
     durable: u64,
     /// Nothing becomes durable any more.
     ended: bool,
+}
+
+/// How much a journal has to do, and how long that took until now.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// What was appended and may not outlive the machine yet.
+    pub unsynced_bytes: u64,
+    /// How large the segment is that is appended to.
+    pub segment_bytes: u64,
+    /// Segments that are finished and not in the store yet.
+    pub to_put_away: u64,
+    /// How long each sync took.
+    pub syncs: Counted,
+    /// How long it took each time to put segments away in the store.
+    pub put_aways: Counted,
 }
 
 /// The handle that calls append through; cheap to share.
@@ -175,6 +193,8 @@ impl Journal {
             announce: watch::Sender::default(),
             trouble: ArcSwapOption::empty(),
             store_trouble: ArcSwapOption::empty(),
+            syncs: Histogram::default(),
+            put_aways: Histogram::default(),
         });
         let keeper = Keeper::new(Arc::clone(&shared), disk, number);
         let folder = Folder::new(Arc::clone(&shared), put_away);
@@ -260,6 +280,22 @@ impl Journal {
         self.shared.want();
         let reached = announced.wait_for(|so_far| so_far.durable >= position.0 || so_far.ended);
         reached.await.is_ok_and(|so_far| so_far.durable >= position.0)
+    }
+
+    /// How the journal is doing.
+    pub fn load(&self) -> Load {
+        let durable = self.shared.durable.load(Ordering::Acquire);
+        let tail = self.shared.lock();
+        let unsynced_bytes = tail.appended.saturating_sub(durable);
+        let (segment_bytes, to_put_away) = (tail.length, tail.finished.saturating_sub(tail.folded));
+        drop(tail);
+        Load {
+            unsynced_bytes,
+            segment_bytes,
+            to_put_away,
+            syncs: self.shared.syncs.counted(),
+            put_aways: self.shared.put_aways.counted(),
+        }
     }
 
     /// Why the disk does not take what is written, while it does not.

@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::client::{Answer, Client, post};
+use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
 /// What the provider knows us by.
@@ -130,6 +131,8 @@ pub(crate) struct Gateway {
     desk: Option<Desk>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Counts of calls began anew since the store was made.
+    is_restarted: bool,
     _folder: TempDir,
 }
 
@@ -191,6 +194,7 @@ impl Gateway {
             desk: Some(desk),
             stop: Some(stop),
             thread: Some(thread),
+            is_restarted: false,
             _folder: folder,
         }
     }
@@ -199,6 +203,7 @@ impl Gateway {
     pub(crate) fn restart(&mut self) {
         self.stop();
         self.desk = None;
+        self.is_restarted = true;
         let (address, desk, stop, thread) = run(&self.config);
         self.address = address;
         (self.desk, self.stop, self.thread) = (Some(desk), Some(stop), Some(thread));
@@ -332,6 +337,12 @@ impl Gateway {
         let cost = costs.fold(Money::ZERO, Money::saturating_add);
         assert_eq!(report.total.cost_usd, cost, "the report and the receipts differ");
         assert_eq!(report.total.calls, receipts.len() as u64);
+        if !self.is_restarted {
+            let metrics = Metrics::read(self.desk());
+            let spend = Money::from_nano(metrics.nano("conduit_spend_usd_total"));
+            assert_eq!(spend, cost, "the metrics and the receipts differ");
+            assert_eq!(metrics.sum("conduit_calls_total", ""), receipts.len() as u64);
+        }
         let mut ids: Vec<_> = receipts.iter().map(|receipt| receipt.id).collect();
         ids.sort_unstable();
         ids.dedup();

@@ -16,6 +16,7 @@ mod dialects;
 mod gateway;
 mod headers;
 mod limits;
+mod metrics;
 mod models;
 mod prices;
 mod providers;

@@ -57,6 +57,7 @@ pub(super) fn resolve(file: &File, context: &Context<'_>, overrides: &mut Vec<Ov
         listen_is_default,
         hosts: written.hosts.iter().filter_map(|host| self::host(host, context)).collect(),
         password: password(file, context),
+        metrics: written.metrics.unwrap_or_default(),
         audit_keep_ms: written.audit_keep_ms.unwrap_or(400 * MILLIS_PER_DAY),
     }
 }

@@ -1,8 +1,10 @@
 //! The thread that puts finished segments away in the store, while others are written.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use super::{PutAway, RETRY, Shared};
+use crate::metrics::histogram::OWN;
 
 /// Puts away what the keeper has finished.
 pub(super) struct Folder<P> {
@@ -23,11 +25,13 @@ impl<P: PutAway> Folder<P> {
 
     pub(super) fn run(mut self) {
         while let Some(Finished { last, covered }) = self.wait_for_work() {
+            let began = Instant::now();
             let stored = self.put_away.put_away(last);
             let outcome = stored.map_err(|e| format!("the store cannot be written: {e}"));
             let is_stored = outcome.is_ok();
             self.shared.report(&self.shared.store_trouble, outcome);
             if is_stored {
+                self.shared.put_aways.observe(OWN, began.elapsed());
                 self.put_away.forget(last);
                 self.shared.lock().folded = last;
                 self.shared.work.notify_one();

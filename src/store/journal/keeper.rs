@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{RETRY, Segment, Shared, Tail, begin_segment};
+use crate::metrics::histogram::OWN;
 use crate::store::disk::Disk;
 
 /// How long records gather before they are synced, unless somebody waits for one of them: longer
@@ -136,11 +137,13 @@ impl Keeper {
         up_to: u64,
         in_doubt: usize,
     ) -> io::Result<()> {
+        let began = Instant::now();
         if let Err(error) = segment.sync() {
             self.shared.lock().doubtful = true;
             self.start_over()?;
             return Err(error);
         }
+        self.shared.syncs.observe(OWN, began.elapsed());
         self.shared.lock().unsynced.drain(..in_doubt);
         self.shared.durable.store(up_to, Ordering::Release);
         self.shared.announce.send_modify(|so_far| so_far.durable = up_to);
