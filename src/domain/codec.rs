@@ -5,6 +5,8 @@
 
 pub mod base62;
 
+use std::sync::Arc;
+
 use super::window::Timestamp;
 
 /// Why bytes are not what was written.
@@ -80,6 +82,27 @@ impl Encoder {
 
     pub fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
+    }
+}
+
+/// Texts that many records have in common, each kept once: a thousand receipts name few models.
+#[derive(Debug, Default)]
+pub struct Texts(Vec<Arc<str>>);
+
+impl Texts {
+    /// How many are kept. They are looked through one by one.
+    const MOST: usize = 64;
+
+    /// The text, shared with whoever had it before.
+    pub fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.iter().find(|known| ***known == *text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = Arc::from(text);
+        if self.0.len() < Self::MOST {
+            self.0.push(Arc::clone(&text));
+        }
+        text
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::domain::budget::Starts;
-use crate::domain::codec::{DecodeError, Decoder, Encoder};
+use crate::domain::codec::{DecodeError, Decoder, Encoder, Texts};
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
@@ -64,7 +64,12 @@ pub fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Encoder)) {
 }
 
 /// Reads framed records until the first that is not whole.
-pub fn read_frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record, DecodeError>> {
+pub fn read_frames(bytes: &[u8]) -> impl Iterator<Item = Result<Record, DecodeError>> {
+    frames(bytes).map(|record| Record::decode(&mut Decoder::new(record)))
+}
+
+/// Framed records as they are written, until the first that is not whole.
+pub fn frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (head, rest) = bytes.split_at_checked(FRAME)?;
         let length = u32::from_le_bytes(head[..4].try_into().ok()?);
@@ -75,23 +80,38 @@ pub fn read_frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record, Deco
             return None;
         }
         bytes = rest;
-        Some(Record::decode(&mut Decoder::new(record)))
+        Some(record)
     })
+}
+
+/// Whose hold a record is, if it is one: nearly all have ended by the time they are put away, and those
+/// need not be read.
+pub fn id_of_hold(record: &[u8]) -> Option<RequestId> {
+    let mut input = Decoder::new(record);
+    let is_hold = matches!(input.number(), Ok(HOLD | SHARED_HOLD));
+    let id = input.fixed().ok().filter(|_| is_hold)?;
+    Some(RequestId::from_bits(u128::from_be_bytes(id)))
 }
 
 impl Record {
     pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Self::decode_sharing(input, &mut Texts::default())
+    }
+
+    /// As [`Self::decode`], for one of many.
+    pub fn decode_sharing(input: &mut Decoder<'_>, texts: &mut Texts) -> Result<Self, DecodeError> {
         Ok(match input.number()? {
             HOLD => Self::Hold(OpenHold::decode(input)?),
             SHARED_HOLD => Self::Hold(OpenHold::decode_shared(input)?),
             POST => {
                 let starts = decode_starts(input)?;
-                Self::Post { starts, share: None, receipt: Receipt::decode(input)? }
+                let receipt = Receipt::decode_sharing(input, texts)?;
+                Self::Post { starts, share: None, receipt }
             }
             SHARED_POST => {
                 let starts = decode_starts(input)?;
                 let share = Some(decode_share(input)?);
-                Self::Post { starts, share, receipt: Receipt::decode(input)? }
+                Self::Post { starts, share, receipt: Receipt::decode_sharing(input, texts)? }
             }
             VOID => Self::Void(RequestId::from_bits(u128::from_be_bytes(input.fixed()?))),
             other => return Err(DecodeError::Unknown(other)),

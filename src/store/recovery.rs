@@ -6,20 +6,21 @@
 //! part, or come back after the power failed: they must never be read again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::disk::Disk;
 use super::journal::{PutAway, records_of};
-use super::record::{OpenHold, Record, encode_hold, read_frames};
+use super::record::{OpenHold, Record, frames, id_of_hold};
 use super::schema::{
     ACCOUNTS, Account, HOURS, META, OPEN, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS, TEAM_HOURS,
 };
 use super::vault::Vault;
 use super::{StoreError, Totals};
 use crate::domain::budget::Starts;
-use crate::domain::codec::{Decoder, Encoder};
+use crate::domain::codec::{Decoder, Encoder, Texts};
 use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
@@ -41,8 +42,9 @@ pub(super) struct Cabinet {
 
 /// What some segments say.
 #[derive(Default)]
-struct Digest {
-    holds: HashMap<RequestId, OpenHold>,
+struct Digest<'a> {
+    /// As they are written: most of them have ended.
+    holds: HashMap<RequestId, &'a [u8]>,
     ended: HashSet<RequestId>,
     posts: Vec<(Starts, Receipt)>,
     /// Those of the posts that count for a team too: its part, the hour and the cost.
@@ -69,7 +71,7 @@ impl Cabinet {
         Ok(stored.map_or(0, |number| number.value()))
     }
 
-    fn write(&self, digest: &Digest, last: u64) -> Result<(), StoreError> {
+    fn write(&self, digest: &Digest<'_>, last: u64) -> Result<(), StoreError> {
         let write = self.vault.begin_write()?;
         write.open_table(META)?.insert(STORED_KEY, last)?;
         write_receipts(&write, &digest.posts, last)?;
@@ -86,11 +88,13 @@ impl Cabinet {
         if last <= stored {
             return Ok(());
         }
+        let numbers = self.disk.list()?.into_iter().filter(|n| stored < *n && *n <= last);
+        let segments = numbers.map(|number| self.disk.read(number));
+        let segments = segments.collect::<io::Result<Vec<_>>>()?;
         let mut digest = Digest::default();
-        for number in self.disk.list()? {
-            if stored < number && number <= last {
-                digest.read(&self.disk.read(number)?)?;
-            }
+        let mut texts = Texts::default();
+        for segment in &segments {
+            digest.read(segment, &mut texts)?;
         }
         self.write(&digest, last)
     }
@@ -124,13 +128,16 @@ impl PutAway for Cabinet {
     }
 }
 
-impl Digest {
-    fn read(&mut self, segment: &[u8]) -> Result<(), StoreError> {
-        for record in read_frames(records_of(segment).unwrap_or_default()) {
-            match record? {
-                Record::Hold(hold) => {
-                    self.holds.insert(hold.id, hold);
-                }
+impl<'a> Digest<'a> {
+    fn read(&mut self, segment: &'a [u8], texts: &mut Texts) -> Result<(), StoreError> {
+        for record in frames(records_of(segment).unwrap_or_default()) {
+            if let Some(id) = id_of_hold(record) {
+                self.holds.insert(id, record);
+                continue;
+            }
+            match Record::decode_sharing(&mut Decoder::new(record), texts)? {
+                // Has been seen to.
+                Record::Hold(_) => {}
                 Record::Void(id) => {
                     self.ended.insert(id);
                 }
@@ -182,14 +189,16 @@ fn write_receipts(
 }
 
 fn write_hours(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<(), StoreError> {
-    let mut sums: BTreeMap<(u64, u64, String), Totals> = BTreeMap::new();
+    let mut sums: BTreeMap<_, (&Receipt, Totals)> = BTreeMap::new();
     for (_, receipt) in posts {
         let hour = receipt.at.hour().millis();
-        let place = (hour, receipt.key.bits(), super::report::place(receipt));
-        sums.entry(place).or_default().add_receipt(receipt);
+        let place = (hour, receipt.key.bits(), &*receipt.provider, &*receipt.model);
+        let (_, totals) = sums.entry(place).or_insert_with(|| (receipt, Totals::default()));
+        totals.add_receipt(receipt);
     }
     let mut table = write.open_table(HOURS)?;
-    for ((hour, key, model), mut totals) in sums {
+    for ((hour, key, ..), (first, mut totals)) in sums {
+        let model = super::report::place(first);
         let place = (hour, key, model.as_str());
         if let Some(earlier) = table.get(place)? {
             totals.add(&Totals::decode(earlier.value())?);
@@ -251,17 +260,17 @@ fn write_teams(write: &WriteTransaction, shares: &[(Share, u64, Money)]) -> Resu
     Ok(())
 }
 
-fn write_open(write: &WriteTransaction, digest: &Digest) -> Result<(), StoreError> {
+fn write_open(write: &WriteTransaction, digest: &Digest<'_>) -> Result<(), StoreError> {
     let mut table = write.open_table(OPEN)?;
     if !table.is_empty()? {
         for id in &digest.ended {
             table.remove(id.bits())?;
         }
     }
-    for hold in digest.holds.values().filter(|hold| !digest.ended.contains(&hold.id)) {
-        let mut row = Encoder::new();
-        encode_hold(hold, &mut row);
-        table.insert(hold.id.bits(), row.as_slice())?;
+    for (id, record) in digest.holds.iter().filter(|(id, _)| !digest.ended.contains(id)) {
+        // Nothing goes in that could not be read again.
+        Record::decode(&mut Decoder::new(record))?;
+        table.insert(id.bits(), *record)?;
     }
     Ok(())
 }

@@ -3,10 +3,8 @@
 //! Version 2 is written. Version 1, of the first stores, is read: it had neither attempts nor reasons
 //! for rates, and of a provider's figure only that the cost was not the sum.
 
-use std::sync::Arc;
-
 use super::{Ending, Metered, ProviderCost, Receipt};
-use crate::domain::codec::{DecodeError, Decoder, Encoder};
+use crate::domain::codec::{DecodeError, Decoder, Encoder, Texts};
 use crate::domain::key::KeyId;
 use crate::domain::money::{Money, Rate};
 use crate::domain::price::{Basis, Line};
@@ -62,11 +60,16 @@ impl Receipt {
     }
 
     pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Self::decode_sharing(input, &mut Texts::default())
+    }
+
+    /// As [`Self::decode`], for one of many.
+    pub fn decode_sharing(input: &mut Decoder<'_>, texts: &mut Texts) -> Result<Self, DecodeError> {
         let version = input.version(VERSION)?;
         let id = request_id(input)?;
         let key = KeyId::from_bits(u64::from_be_bytes(input.fixed()?));
         let at = Timestamp::from_millis(input.number()?);
-        let mut text = || input.text().map(Arc::<str>::from);
+        let mut text = || input.text().map(|text| texts.share(text));
         let (model, provider, upstream_model) = (text()?, text()?, text()?);
         let (endpoint, price) = (text()?, text()?);
         let status = input.number()?;
