@@ -1,5 +1,6 @@
 //! The only place that reads the wall clock and draws random bytes; everything else is told.
 
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::domain::access::AdminToken;
@@ -23,6 +24,30 @@ pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     getrandom::fill(&mut bytes).map_err(NoRandomness)?;
     Ok(bytes)
 }
+
+/// Random bytes for the name of a call. Drawn from the operating system many at a time: asking it for
+/// each call would cost as much as all else that is done to name one.
+///
+/// # Errors
+/// As [`random`].
+pub fn random_for_call() -> Result<[u8; 10], NoRandomness> {
+    thread_local! {
+        static DRAWN: RefCell<([u8; DRAW], usize)> = const { RefCell::new(([0; DRAW], DRAW)) };
+    }
+    DRAWN.with_borrow_mut(|(drawn, used)| {
+        if *used + 10 > DRAW {
+            *drawn = random()?;
+            *used = 0;
+        }
+        let mut bytes = [0; 10];
+        bytes.copy_from_slice(&drawn[*used..*used + 10]);
+        *used += 10;
+        Ok(bytes)
+    })
+}
+
+/// How many bytes are drawn at a time.
+const DRAW: usize = 640;
 
 /// A new secret. 256 bytes give the 32 digits it needs with a margin no luck will use up; should it
 /// happen, the draw is repeated.
@@ -62,3 +87,16 @@ pub fn new_team_id() -> Result<TeamId, NoRandomness> {
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gives no random bytes: {0}")]
 pub struct NoRandomness(getrandom::Error);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_calls_are_named_alike_across_draws() {
+        let drawn: HashSet<_> = (0..1_000).map(|_| random_for_call().unwrap()).collect();
+        assert_eq!(drawn.len(), 1_000);
+    }
+}

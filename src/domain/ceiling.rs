@@ -61,6 +61,9 @@ impl Ceiling {
         for (class, most) in
             PIECES.map(|class| (class, bounds.get(class))).into_iter().chain([calls])
         {
+            if most == 0 {
+                continue;
+            }
             pieces.add(most, price.dearest_piece(class, self.input_tokens, wanted));
         }
         Self { pieces, ..self }

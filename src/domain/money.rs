@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Decimal places of a dollar that an amount can carry.
 const DECIMALS: usize = 9;
 const NANO_PER_USD: u64 = 1_000_000_000;
+/// The longest amount: eleven digits, the point, nine more.
+const MOST_DIGITS: usize = 21;
 /// What a [`Rate`] is per: one million tokens, images, seconds, characters or calls.
 const UNITS_PER_RATE: u128 = 1_000_000;
 
@@ -110,10 +112,33 @@ fn parse_nano(text: &str) -> Result<u64, MoneyError> {
 impl fmt::Display for Money {
     /// Dollars, exact, with at least two decimal places: `5.00`, `0.000123`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fraction = format!("{:0DECIMALS$}", self.0 % NANO_PER_USD);
-        let shown = fraction.trim_end_matches('0').len().max(2);
-        f.pad(&format!("{}.{}", self.0 / NANO_PER_USD, &fraction[..shown]))
+        // Each call's cost is written several times: digit by digit, without an allocation.
+        let mut text = [b'0'; MOST_DIGITS];
+        let point = MOST_DIGITS - DECIMALS - 1;
+        let mut first = point;
+        let (mut whole, mut fraction) = (self.0 / NANO_PER_USD, self.0 % NANO_PER_USD);
+        while first == point || whole > 0 {
+            first -= 1;
+            text[first] = digit(whole);
+            whole /= 10;
+        }
+        text[point] = b'.';
+        for place in text[point + 1..].iter_mut().rev() {
+            *place = digit(fraction);
+            fraction /= 10;
+        }
+        let least = point + 3;
+        let end = text[least..]
+            .iter()
+            .rposition(|digit| *digit != b'0')
+            .map_or(least, |at| least + at + 1);
+        f.pad(std::str::from_utf8(&text[first..end]).unwrap_or_default())
     }
+}
+
+/// The last decimal digit of a number.
+fn digit(number: u64) -> u8 {
+    b'0' + u8::try_from(number % 10).unwrap_or(0)
 }
 
 impl Serialize for Money {

@@ -175,10 +175,21 @@ impl Price {
 
     /// The dearest rate among `classes` for prompts of up to `max_input_tokens`.
     pub fn dearest(&self, classes: &[Class], max_input_tokens: u64) -> Rate {
-        self.dearest_of(classes, max_input_tokens).map_or(Rate::ZERO, |(rate, _)| rate)
+        let base = classes.iter().filter_map(|class| self.base_rate(*class));
+        let overlays = self.overlays.iter().filter(|o| max_input_tokens > o.above_input_tokens);
+        let overlays =
+            overlays.flat_map(|o| classes.iter().filter_map(|class| o.rates.get(*class)));
+        base.chain(overlays).max().unwrap_or(Rate::ZERO)
+    }
+
+    /// The ordinary rate of a class, or of the class it belongs to.
+    fn base_rate(&self, class: Class) -> Option<Rate> {
+        let mut classes = std::iter::successors(Some(class), |class| class.priced_as());
+        classes.find_map(|class| self.base.get(class))
     }
 
     fn dearest_of(&self, classes: &[Class], max_input_tokens: u64) -> Option<Found> {
+        // As in [`Self::dearest`], with the reason.
         let base = classes.iter().filter_map(|class| {
             let (rate, basis) = self.find(*class, ServiceTier::Standard, 0)?;
             Some((rate, Basis { class: basis.class.or(Some(*class)), ..basis }))
@@ -333,5 +344,16 @@ mod tests {
         assert_eq!(dearest(300), 25);
         assert_eq!(price.dearest(&[Class::Output], 300).nano_per_million(), 60);
         assert_eq!(price.dearest(&[Class::Output], 100).nano_per_million(), 40);
+    }
+
+    #[test]
+    fn the_dearest_rate_is_the_same_with_its_reason() {
+        let price = tiered();
+        for classes in [&INPUT[..], &OUTPUT, &TOKENS, &[Class::WebSearch]] {
+            for input in [0, 100, 201, 300, 1_000_000] {
+                let reasoned = price.dearest_of(classes, input).map(|(rate, _)| rate);
+                assert_eq!(price.dearest(classes, input), reasoned.unwrap_or(Rate::ZERO));
+            }
+        }
     }
 }

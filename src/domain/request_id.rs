@@ -42,9 +42,10 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = base62::encode::<DIGITS>(self.0);
-        f.write_str(PREFIX)?;
-        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+        let mut text = [0; PREFIX.len() + DIGITS];
+        text[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
+        text[PREFIX.len()..].copy_from_slice(&base62::encode::<DIGITS>(self.0));
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

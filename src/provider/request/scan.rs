@@ -324,6 +324,9 @@ pub(super) fn differs_in_case(key: &str, name: &str) -> bool {
             other => other.to_ascii_lowercase(),
         }
     }
+    if key.is_ascii() {
+        return key != name && key.eq_ignore_ascii_case(name);
+    }
     // A folded letter is at most three bytes long.
     let may_be = (name.len()..=name.len() * 3).contains(&key.len());
     may_be && key != name && key.chars().map(fold).eq(name.chars().map(fold))

@@ -29,6 +29,11 @@ pub(in crate::provider) fn dollars(value: &[u8]) -> Option<Money> {
 /// Reads a JSON number, or a string that holds one, times ten to the power of `places`: rounded up to
 /// a whole number, zero where it is negative, `u64::MAX` where it does not fit.
 pub(in crate::provider) fn decimal(value: &[u8], places: i64) -> Option<u64> {
+    if places == 0
+        && let Some(count) = plain(value)
+    {
+        return Some(count);
+    }
     let text = std::str::from_utf8(value).ok()?;
     let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text).trim();
     let (negative, text) = match text.strip_prefix('-') {
@@ -48,6 +53,13 @@ pub(in crate::provider) fn decimal(value: &[u8], places: i64) -> Option<u64> {
     let point = i64::try_from(whole.len()).ok()?.saturating_add(exponent).saturating_add(places);
     let digits = whole.bytes().chain(fraction.bytes()).map(|byte| u64::from(byte - b'0'));
     Some(if negative { 0 } else { round_up(digits, point) })
+}
+
+/// What nearly every count is: digits alone, too few to overflow.
+fn plain(value: &[u8]) -> Option<u64> {
+    let is_plain = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    let add = |sum: u64, digit: &u8| sum * 10 + u64::from(digit - b'0');
+    is_plain.then(|| value.iter().fold(0, add))
 }
 
 /// The whole number in the first `point` digits, and one more if any digit after them is not zero.
