@@ -26,6 +26,7 @@ pub mod routes;
 mod settlement;
 mod signing;
 mod stopping;
+mod turn;
 mod upstreams;
 
 use std::panic::AssertUnwindSafe;
@@ -153,7 +154,9 @@ async fn serve_key(
         admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
     let ready = arrived + hold.waited();
     let admitted = admitted(&errand, &config.prices, &targets[0]);
-    let mut settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
+    // Boxed, for it is large and goes from hand to hand.
+    let settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
+    let mut settlement = Box::new(settlement);
     if edge.stopping.is_stopping() {
         // It stood in line while the order to stop came.
         settlement.void();
@@ -219,7 +222,7 @@ fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Destination) -> 
 }
 
 /// Ends a call that nobody answered.
-fn give_up(failed: Failed, mut settlement: Settlement) -> ApiError {
+fn give_up(failed: Failed, mut settlement: Box<Settlement>) -> ApiError {
     match &failed {
         // It was not sent.
         Failed::Unable(_) => settlement.void(),
@@ -332,18 +335,22 @@ async fn attempt(
 
 /// Says which target served a call, and what was done to it on the way.
 fn show_target(response: &mut HttpResponse, target: &Destination, cap: Option<u64>, attempts: u64) {
+    const CLAMPED: HeaderName = HeaderName::from_static("x-conduit-max-tokens-clamped");
+    const PROVIDER: HeaderName = HeaderName::from_static("x-conduit-provider");
+    const MODEL: HeaderName = HeaderName::from_static("x-conduit-model");
+    const ATTEMPTS: HeaderName = HeaderName::from_static("x-conduit-attempts");
     let headers = response.headers_mut();
     if let Some(cap) = cap {
-        headers.insert(HeaderName::from_static("x-conduit-max-tokens-clamped"), cap.into());
+        headers.insert(CLAMPED, cap.into());
     }
     if let Ok(provider) = HeaderValue::try_from(&*target.provider.name) {
-        headers.insert(HeaderName::from_static("x-conduit-provider"), provider);
+        headers.insert(PROVIDER, provider);
     }
     if let Ok(model) = HeaderValue::try_from(&*target.upstream_model) {
-        headers.insert(HeaderName::from_static("x-conduit-model"), model);
+        headers.insert(MODEL, model);
     }
     if attempts > 1 {
-        headers.insert(HeaderName::from_static("x-conduit-attempts"), attempts.into());
+        headers.insert(ATTEMPTS, attempts.into());
     }
 }
 
@@ -354,7 +361,7 @@ pub(crate) async fn answer(
 ) -> HttpResponse {
     let edge = head.app_data::<Data<Edge>>();
     let _answering = edge.map(|edge| edge.tally.answer());
-    let Ok(random) = clock::random() else {
+    let Ok(random) = clock::random_for_call() else {
         return ApiError::Internal.response(entry::dialect(head), None);
     };
     let id = RequestId::new(clock::now(), random);
@@ -384,6 +391,7 @@ fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
 fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
     const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
     const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    const OURS: HeaderName = HeaderName::from_static("x-conduit-request-id");
     let Ok(ours) = HeaderValue::try_from(id.to_string()) else { return };
     let theirs = head.headers().get(X_REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
@@ -396,5 +404,5 @@ fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
     if entry::dialect(head) == Dialect::Anthropic && !headers.contains_key(REQUEST_ID) {
         headers.insert(REQUEST_ID, ours.clone());
     }
-    headers.insert(HeaderName::from_static("x-conduit-request-id"), ours);
+    headers.insert(OURS, ours);
 }

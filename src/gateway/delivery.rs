@@ -5,7 +5,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::health::Watch;
 use super::relay::{self, Gathered, Patience, Relay};
 use super::route::Destination;
 use super::settlement::{Metering, Settlement};
-use super::{Errand, headers};
+use super::{Errand, headers, turn};
 use crate::domain::receipt::Ending;
 use crate::error::UpstreamError;
 use crate::provider::endpoint::Endpoint;
@@ -28,6 +28,8 @@ use crate::provider::trouble::{self, RetryHeaders, Trouble};
 use crate::provider::usage::read_answer;
 use crate::translate::reshape::Assembly;
 use crate::translate::{About, StreamTranslation, Translation};
+
+const X_CONDUIT_COST: HeaderName = HeaderName::from_static("x-conduit-cost");
 
 /// How much of a stream is kept back at most while its first event is waited for.
 const FIRST_EVENT_LIMIT: usize = 64 << 10;
@@ -133,7 +135,8 @@ pub(super) async fn receive(
         Some(way) if is_stream && !call.stream => {
             let meter = StreamMeter::new(target.provider.kind, back.endpoint(), false);
             let reader = Assembler::new(meter, &way);
-            reader.read(first, &mut body, &mut patience, settlement).await?
+            // Rare and large: it must not make every call's future as large.
+            Box::pin(reader.read(first, &mut body, &mut patience, settlement)).await?
         }
         _ if is_stream => {
             let first = if back.patient {
@@ -297,7 +300,7 @@ pub(super) async fn deliver(
     received: Received,
     target: &Destination,
     errand: &Errand<'_>,
-    mut settlement: Settlement,
+    mut settlement: Box<Settlement>,
     watch: Option<Watch>,
 ) -> HttpResponse {
     let ending = received.ending();
@@ -316,7 +319,7 @@ pub(super) async fn deliver(
                 response.insert_header((header::CONTENT_TYPE, "text/event-stream"));
             }
             let end = (settlement, watch);
-            return response.body(Relay::events(ready, body, patience, *carriage, end));
+            return response.body(Relay::events(ready, body, patience, carriage, end));
         }
         Content::Whole { bytes, .. } => {
             let translated = way.map(|way| match ending {
@@ -330,7 +333,10 @@ pub(super) async fn deliver(
         }
     };
     let cost = settlement.end_durably(ending).await;
-    response.insert_header(("x-conduit-cost", cost.to_string()));
+    if let Ok(cost) = HeaderValue::try_from(cost.to_string()) {
+        response.insert_header((X_CONDUIT_COST, cost));
+    }
+    turn::together().await;
     let Some(translated) = translated else { return response.body(bytes) };
     if let Ok(status) = StatusCode::from_u16(translated.status) {
         response.status(status);

@@ -21,8 +21,8 @@ use super::Errand;
 use super::carry::{self, Outgoing};
 use super::headers::goes_upstream;
 use super::route::Destination;
-use super::signing;
 use super::upstreams::{Key, Upstream};
+use super::{signing, turn};
 use crate::clock;
 use crate::config::Timeouts;
 use crate::error::{ApiError, UpstreamError};
@@ -178,6 +178,7 @@ pub(super) async fn send(
     let patience =
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     let patience = patience.min(end.saturating_duration_since(Instant::now()));
+    turn::together().await;
     let sent = request.no_decompress().send_body(outgoing.body);
     let answer = tokio::time::timeout(patience, sent).await;
     let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;

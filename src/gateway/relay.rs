@@ -131,8 +131,8 @@ pub(super) struct Relay {
 struct Flow {
     body: AnswerBody,
     patience: Patience,
-    carriage: Option<Carriage>,
-    settlement: Settlement,
+    carriage: Option<Box<Carriage>>,
+    settlement: Box<Settlement>,
     /// Absent once its target has been judged.
     watch: Option<Watch>,
 }
@@ -144,8 +144,8 @@ impl Relay {
         ready: Forward,
         body: AnswerBody,
         patience: Patience,
-        carriage: Carriage,
-        (settlement, watch): (Settlement, Option<Watch>),
+        carriage: Box<Carriage>,
+        (settlement, watch): (Box<Settlement>, Option<Watch>),
     ) -> Self {
         let mut flow = Flow { body, patience, carriage: Some(carriage), settlement, watch };
         flow.note();
@@ -157,7 +157,7 @@ impl Relay {
         first: Bytes,
         body: AnswerBody,
         patience: Patience,
-        (mut settlement, watch): (Settlement, Option<Watch>),
+        (mut settlement, watch): (Box<Settlement>, Option<Watch>),
     ) -> Self {
         settlement.metered(Metering::unreadable());
         let flow = Flow { body, patience, carriage: None, settlement, watch };
