@@ -12,6 +12,7 @@ pub mod choice;
 pub mod cidr;
 pub mod circuit;
 pub mod codec;
+pub mod durations;
 pub mod forwarded;
 pub mod key;
 pub mod money;

@@ -16,14 +16,15 @@ mod relay;
 mod repeats;
 mod request;
 mod sign_in;
+pub mod surface;
 
 use std::net::IpAddr;
 use std::sync::Mutex;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, Payload};
 use actix_web::{Error, HttpRequest, HttpResponse};
@@ -36,9 +37,10 @@ use attempts::Attempts;
 use caller::Caller;
 use incoming::Incoming;
 use operations::{Does, Needs, Operation};
-use path::Found;
+use path::{Found, Segments};
 use refusal::Refusal;
 pub use relay::signed_in;
+use serde_json::{Map, Value};
 
 /// Where the API is.
 pub const PREFIX: &str = "/admin/api/v1";
@@ -68,6 +70,16 @@ impl Answer {
     }
 }
 
+/// A request that may be carried out.
+struct Admitted {
+    /// Nobody, for what nobody needs to be known for.
+    caller: Option<Caller>,
+    operation: &'static Operation,
+    segments: Segments,
+    is_secure: bool,
+    address: Option<IpAddr>,
+}
+
 /// What an operation is carried out with, once it may be.
 struct Request<'a> {
     door: &'a Door,
@@ -88,6 +100,18 @@ impl Door {
 
     fn try_answer(&self, incoming: &Incoming) -> Result<Answer, Refusal> {
         let now = clock::now();
+        let Admitted { caller, operation, segments, is_secure, address } =
+            self.admit(incoming, now)?;
+        let request = Request { door: self, incoming, address, now };
+        let members = request::members(operation, &segments, incoming)?;
+        match caller {
+            None => sign_in::sign_in(&request, members, is_secure),
+            Some(caller) => carry_out(&request, &caller, operation, members, is_secure),
+        }
+    }
+
+    /// Lets a request in, or not, before anything of its body is looked at.
+    fn admit(&self, incoming: &Incoming, now: Timestamp) -> Result<Admitted, Refusal> {
         let live = running(&self.desk)?.load();
         let config = &live.config;
         let address = incoming.address(&config.server.trusted_proxies);
@@ -96,14 +120,15 @@ impl Door {
         let is_secure = incoming.is_secure(&config.server.trusted_proxies);
         let caller = caller::identify(self.desk.ledger.store(), incoming, is_secure, now)?;
         let found = path::find(&incoming.method, &incoming.path);
-        let request = Request { door: self, incoming, address, now };
+        let admitted = |caller, operation, segments| {
+            Ok(Admitted { caller, operation, segments, is_secure, address })
+        };
         if let Found::Operation(operation, segments) = &found
             && operation.needs == Needs::Nobody
         {
-            let members = request::members(operation, segments, incoming)?;
-            return sign_in::sign_in(&request, members, is_secure);
+            return admitted(None, *operation, segments.clone());
         }
-        let caller = caller.as_ref().ok_or_else(Refusal::unauthenticated)?;
+        let caller = caller.ok_or_else(Refusal::unauthenticated)?;
         if incoming.method != "GET" {
             caller.check_csrf(incoming)?;
         }
@@ -115,7 +140,7 @@ impl Door {
         if !operation.needs.met_by(caller.role()) {
             return Err(Refusal::forbidden());
         }
-        carry_out(&request, caller, operation, &segments, is_secure)
+        admitted(Some(caller), operation, segments)
     }
 }
 
@@ -123,16 +148,15 @@ fn carry_out(
     request: &Request<'_>,
     caller: &Caller,
     operation: &'static Operation,
-    segments: &[(&'static str, String)],
+    members: Map<String, Value>,
     is_secure: bool,
 ) -> Result<Answer, Refusal> {
     let incoming = request.incoming;
-    let members = request::members(operation, segments, incoming)?;
     match &operation.does {
         Does::SignIn => Err(Refusal::failed("nobody needs to be known to sign in")),
         Does::ShowSession => Ok(sign_in::show(caller)),
         Does::SignOut => sign_in::sign_out(request, caller, is_secure),
-        Does::ChangePassword => sign_in::change_password(request, caller, members),
+        Does::ChangePassword => sign_in::change_password(request, caller, members, is_secure),
         Does::Describe => Ok(Answer::json(200, openapi::document().to_owned())),
         Does::Run(run) => {
             let by = caller.actor(request.address);
@@ -160,12 +184,36 @@ pub fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn handle(door: Data<Door>, head: HttpRequest, payload: Payload) -> HttpResponse {
-    let incoming = Incoming::receive(&head, payload).await;
-    let answer = web::block(move || door.answer(&incoming)).await;
-    let answer = answer.unwrap_or_else(|_| {
-        Refusal::failed("the server is stopping, or has an error in itself").answer()
-    });
-    respond(answer)
+    let mut incoming = Incoming::without_body(&head);
+    let longest = path::longest_body(&incoming.method, &incoming.path);
+    if longest > incoming::LONGEST_BODY {
+        // Whoever sends that much must be known before it is read.
+        let asked = door.clone();
+        let admitted = blocking(move || {
+            let admitted = asked.admit(&incoming, clock::now());
+            admitted.map(|_| incoming)
+        });
+        incoming = match admitted.await {
+            Ok(incoming) => incoming,
+            Err(refusal) => {
+                let mut response = respond(refusal.answer());
+                response.head_mut().set_connection_type(ConnectionType::Close);
+                return response;
+            }
+        };
+    }
+    incoming.receive(payload, longest).await;
+    let answer = blocking(move || Ok(door.answer(&incoming))).await;
+    respond(answer.unwrap_or_else(Refusal::answer))
+}
+
+/// Does what blocks where no worker waits for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = web::block(work).await;
+    let gone = |_| Err(Refusal::failed("the server is stopping, or has an error in itself"));
+    done.unwrap_or_else(gone)
 }
 
 fn respond(answer: Answer) -> HttpResponse {
@@ -196,7 +244,8 @@ const HEADERS: [(HeaderName, &str); 8] = [
 ];
 
 /// Stands before everything on the listener: refuses what was sent to another name than ours, because
-/// a page elsewhere can make its own name lead here, and sets the headers of all answers.
+/// a page elsewhere can make its own name lead here, and what is on no [`surface`], and sets the headers
+/// of all answers.
 pub async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -208,20 +257,45 @@ pub async fn guard(
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         host.is_some_and(|host| caller::is_ours(host, hosts.unwrap_or_default()))
     };
-    let mut response = if is_ours {
-        next.call(request).await?.map_into_left_body()
-    } else {
-        let refusal = respond(Refusal::other_host().answer());
-        request.into_response(refusal).map_into_right_body()
+    let surface = surface::of(request.path());
+    let refusal = match surface {
+        _ if !is_ours => Some(Refusal::other_host()),
+        None => Some(Refusal::nothing_there()),
+        Some(_) => None,
     };
-    protect(response.headers_mut());
+    let mut response = match refusal {
+        None => next.call(request).await?.map_into_left_body(),
+        Some(refusal) => request.into_response(respond(refusal.answer())).map_into_right_body(),
+    };
+    protect(response.headers_mut(), surface.is_some_and(|surface| surface.is_relayed));
     Ok(response)
 }
 
-fn protect(headers: &mut HeaderMap) {
+/// Sets the headers of all answers. Those of a provider that stand in their way are taken out: what it
+/// says must not loosen what holds for pages of ours.
+fn protect(headers: &mut HeaderMap, is_relayed: bool) {
+    if is_relayed {
+        let cors = |name: &HeaderName| name.as_str().starts_with("access-control-");
+        let theirs: Vec<_> = headers.keys().filter(|name| cors(name)).cloned().collect();
+        let others = OTHERS.map(HeaderName::from_static);
+        for name in theirs.iter().chain(&others).chain(HEADERS.iter().map(|(name, _)| name)) {
+            headers.remove(name);
+        }
+    }
     for (name, value) in &HEADERS {
         if !headers.contains_key(name) {
             headers.insert(name.clone(), HeaderValue::from_static(value));
         }
     }
 }
+
+/// What a browser would do to our origin because a provider says so.
+const OTHERS: [&str; 7] = [
+    "clear-site-data",
+    "content-security-policy-report-only",
+    "link",
+    "location",
+    "refresh",
+    "report-to",
+    "service-worker-allowed",
+];

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::keys::find;
 use super::{AdminError, Desk, Verb, csv};
 use crate::domain::adjustment::Corrected;
+use crate::domain::durations::Durations;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
 use crate::domain::pattern::Pattern;
 use crate::domain::usage::Class;
-use crate::domain::window::Timestamp;
+use crate::domain::window::{Timestamp, Zone};
 use crate::store::{Grouping, Step, UsageFilter, UsageRow};
 
 /// Adds up what was used since an instant, counted from the start of its hour.
@@ -25,6 +26,32 @@ pub struct ReportUsage {
     pub by: Grouping,
     /// One row for each hour or day as well: a series. Not where rows are of hours or days already.
     pub per: Option<Step>,
+    /// Whose days they are, as `Europe/Berlin`: UTC unless it is said.
+    pub zone: Option<Zone>,
+}
+
+/// How long calls took, of those whose answer was none of an error and went out whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Latency {
+    /// How many calls it is of. Fewer than were good where some are of a time when this was not kept.
+    pub calls: u64,
+    /// The sum of all, exactly.
+    pub sum: u64,
+    /// Half of them took no longer, nearly.
+    pub median: Option<u64>,
+    /// 95 % of them took no longer, nearly.
+    pub p95: Option<u64>,
+}
+
+impl From<&Durations> for Latency {
+    fn from(durations: &Durations) -> Self {
+        Self {
+            calls: durations.count(),
+            sum: durations.sum_ms(),
+            median: durations.percentile_ms(50),
+            p95: durations.percentile_ms(95),
+        }
+    }
 }
 
 /// One row of the report.
@@ -33,7 +60,7 @@ pub struct UsageLine {
     /// The start of the hour that a row is about, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hour: Option<Timestamp>,
-    /// The start of the day, UTC.
+    /// The start of the day.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub day: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -56,6 +83,12 @@ pub struct UsageLine {
     pub charged_usd: Money,
     #[serde(default)]
     pub credited_usd: Money,
+    /// Milliseconds to the first byte of the answer.
+    #[serde(default)]
+    pub first_byte_ms: Latency,
+    /// Milliseconds from the beginning of a call to its end.
+    #[serde(default)]
+    pub total_ms: Latency,
 }
 
 /// The rows and their sum.
@@ -90,6 +123,7 @@ impl Verb for ReportUsage {
             since,
             until: self.until,
             per: self.per,
+            zone: self.zone.unwrap_or_default(),
         };
         let step = match self.by {
             Grouping::Hour => Some(Step::Hour),
@@ -98,12 +132,14 @@ impl Verb for ReportUsage {
         };
         let store = desk.ledger.store();
         store.journal().put_away_now();
-        let rows: Vec<_> =
-            store.usage(&filter, self.by)?.into_iter().map(|row| line(desk, row, step)).collect();
-        let mut total = UsageLine::default();
-        for row in &rows {
-            total.add(row);
+        let mut total = UsageRow::default();
+        let mut rows = Vec::new();
+        for row in store.usage(&filter, self.by)? {
+            total.totals.add(&row.totals);
+            total.corrected.join(row.corrected);
+            rows.push(line(desk, row, step));
         }
+        let total = line(desk, total, None);
         Ok(UsageReport { since, until: self.until, by: self.by, per: self.per, rows, total })
     }
 }
@@ -128,12 +164,14 @@ fn line(desk: &Desk, row: UsageRow, step: Option<Step>) -> UsageLine {
         cost_usd: row.totals.cost,
         charged_usd: row.corrected.charged,
         credited_usd: row.corrected.credited,
+        first_byte_ms: Latency::from(&row.totals.first_byte),
+        total_ms: Latency::from(&row.totals.whole),
     }
 }
 
 /// The rows as a spreadsheet reads them, under a heading.
 pub fn csv(report: &UsageReport) -> String {
-    const HEADING: [&str; 14] = [
+    const HEADING: [&str; 18] = [
         "hour",
         "day",
         "key_id",
@@ -148,10 +186,15 @@ pub fn csv(report: &UsageReport) -> String {
         "output_tokens",
         "cost_usd",
         "adjusted_usd",
+        "first_byte_median_ms",
+        "first_byte_p95_ms",
+        "total_median_ms",
+        "total_p95_ms",
     ];
     let mut text = csv::heading(&HEADING);
     for row in &report.rows {
         let instant = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+        let millis = |millis: Option<u64>| millis.map(|n| n.to_string()).unwrap_or_default();
         text.push_str(&csv::row(&[
             instant(row.hour),
             instant(row.day),
@@ -167,6 +210,10 @@ pub fn csv(report: &UsageReport) -> String {
             row.output_tokens.to_string(),
             row.cost_usd.to_string(),
             row.corrected().to_string(),
+            millis(row.first_byte_ms.median),
+            millis(row.first_byte_ms.p95),
+            millis(row.total_ms.median),
+            millis(row.total_ms.p95),
         ]));
     }
     text
@@ -176,17 +223,5 @@ impl UsageLine {
     /// Charges and credits set off against each other.
     pub const fn corrected(&self) -> Corrected {
         Corrected { charged: self.charged_usd, credited: self.credited_usd }
-    }
-
-    fn add(&mut self, row: &Self) {
-        self.calls += row.calls;
-        self.failed += row.failed;
-        self.estimated += row.estimated;
-        self.input_tokens = self.input_tokens.saturating_add(row.input_tokens);
-        self.cached_input_tokens = self.cached_input_tokens.saturating_add(row.cached_input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(row.output_tokens);
-        self.cost_usd = self.cost_usd.saturating_add(row.cost_usd);
-        self.charged_usd = self.charged_usd.saturating_add(row.charged_usd);
-        self.credited_usd = self.credited_usd.saturating_add(row.credited_usd);
     }
 }

@@ -157,15 +157,26 @@ export const setTeamLimits = (id, body) => send("PATCH", `teams/${part(id)}/limi
 export const deleteTeam = (id) => send("DELETE", `teams/${part(id)}`);
 
 // What was spent.
-/** @param {{since?: string, until?: string, key?: string, model?: string, by?: string}} query */
+/** @param {{since?: string, until?: string, key?: string, model?: string, by?: string, per?: string, zone?: string}} query @returns {Promise<any>} */
 export const usage = (query) => send("GET", "usage", { query });
+/** The viewer's time zone, whose days the server adds up by. */
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+
 /**
- * The same by hours: rows with `at`, the start of their hour, and what they are grouped by.
- * @param {{since?: string, until?: string, key?: string, model?: string, by?: string}} query
+ * A report of hours or of the viewer's days: rows with `at`, the start of theirs.
+ * @param {{since?: string, until?: string, key?: string, model?: string, by?: string}} query `by` that as well
+ * @param {boolean} hourly
+ * @returns {Promise<{rows: any[], total: any}>}
  */
-export async function usageByHour(query) {
-  const report = await send("GET", "usage", { query: { ...query, per: "hour" } });
-  return report.rows.map((/** @type {any} */ row) => ({ ...row, at: row.hour }));
+export async function usageOverTime(query, hourly) {
+  const step = hourly ? "hour" : "day";
+  const asked = query.by ? { ...query, per: step, zone } : { ...query, by: step, zone };
+  const report = await usage(asked).catch((error) => {
+    // Browsers may know a zone before the server does.
+    if (error instanceof ApiError && error.member === "zone") return usage({ ...asked, zone: "UTC" });
+    throw error;
+  });
+  return { ...report, rows: report.rows.map((/** @type {any} */ row) => ({ ...row, at: row.hour ?? row.day })) };
 }
 /**
  * A page of receipts, newest first, and what to ask for the next one.

@@ -1,10 +1,10 @@
-// Charts: stacked columns over time with real axes, drawn as SVG at the width there is. Values are read by
+// Charts: stacked columns or lines over time with real axes, drawn as SVG at the width there is. Values are read by
 // hovering, by the arrow keys, or from the table beside each chart.
 
 import { component, h, s } from "./dom.js";
 
 /**
- * @typedef {{name: string, values: number[]}} Series
+ * @typedef {{name: string, values: (number | null)[]}} Series
  * @typedef {{
  *   label: string, starts: number[], end: number, series: Series[], height?: number,
  *   axis: (value: number) => string, value: (value: number) => string,
@@ -40,6 +40,7 @@ export const chart = (props) => component("chart", props, (element, first) => {
   element.append(stage, spoken);
 
   const totalAt = (/** @type {number} */ at) => props.series.reduce((sum, one) => sum + (one.values[at] ?? 0), 0);
+  const highestAt = (/** @type {number} */ at) => Math.max(0, ...props.series.map((one) => one.values[at] ?? 0));
   const endOf = (/** @type {number} */ at) => props.starts[at + 1] ?? props.end;
   let left = 48;
   const band = () => (width - left - LEFT) / Math.max(1, props.starts.length);
@@ -47,8 +48,8 @@ export const chart = (props) => component("chart", props, (element, first) => {
   function draw() {
     if (width === 0) return;
     const height = props.height ?? 220;
-    const totals = props.starts.map((_, at) => totalAt(at));
-    const most = Math.max(0, ...totals);
+    const isLines = props.kind === "line";
+    const most = Math.max(0, ...props.starts.map((_, at) => (isLines ? highestAt(at) : totalAt(at))));
     const step = most > 0 ? niceStep(most, Boolean(props.whole)) : 1;
     const top = most > 0 ? Math.ceil(most / step - 1e-9) * step : 4 * step;
     const lines = [];
@@ -75,7 +76,7 @@ export const chart = (props) => component("chart", props, (element, first) => {
       return s("text", { class: "chart-text", x, y: height - 8, "text-anchor": "middle" }, props.tick(start));
     });
     const gap = each > 6 ? Math.min(each * 0.24, 10) : each > 3 ? 1 : 0;
-    const marks = props.kind === "line" ? linesOf(y, each) : props.starts.map((_, at) => {
+    const marks = isLines ? linesOf(y, each) : props.starts.map((_, at) => {
       let below = 0;
       return props.series.map((one, which) => {
         const value = one.values[at] ?? 0;
@@ -93,11 +94,21 @@ export const chart = (props) => component("chart", props, (element, first) => {
     if (focused >= 0) showTip();
   }
 
-  /** @param {(value: number) => number} y @param {number} each */
+  /** Lines with a gap where there is no value, and a dot where one stands alone. @param {(value: number) => number} y @param {number} each */
   function linesOf(y, each) {
     return props.series.map((one, which) => {
-      const points = one.values.map((value, at) => `${left + at * each + each / 2},${y(value)}`);
-      return s("polyline", { class: `line-${which}`, points: points.join(" "), fill: "none", "stroke-width": 2, "stroke-linejoin": "round" });
+      /** @type {string[][]} */
+      const runs = [[]];
+      one.values.forEach((value, at) => {
+        if (value === null) runs.push([]);
+        else runs.at(-1)?.push(`${left + at * each + each / 2},${y(value)}`);
+      });
+      return runs.filter((run) => run.length > 0).map((run) => {
+        const [x, top] = (run[0] ?? "").split(",");
+        return run.length > 1
+          ? s("polyline", { class: `line-${which}`, points: run.join(" "), fill: "none", "stroke-width": 2, "stroke-linejoin": "round" })
+          : s("circle", { class: `fill-${which}`, cx: x, cy: top, r: 3.5 });
+      });
     });
   }
 
@@ -105,19 +116,32 @@ export const chart = (props) => component("chart", props, (element, first) => {
     const at = focused;
     const start = props.starts[at];
     if (start === undefined) return hideTip();
-    const rows = props.series.map((one, which) => ({ name: one.name, value: one.values[at] ?? 0, which })).filter((row) => row.value > 0);
-    rows.sort((a, b) => b.value - a.value);
+    const rows = valuesAt(at);
     const total = totalAt(at);
     const title = props.title(start, endOf(at));
     tip.replaceChildren(
       h("div", { class: "chart-tip-title" }, title),
       ...rows.map((row) => h("div", { class: "chart-tip-row" }, h("span", { class: `swatch fill-${row.which}` }), h("span", { class: "grow" }, row.name), h("span", { class: "num" }, props.value(row.value)))),
-      rows.length === 1 ? "" : h("div", { class: "chart-tip-row chart-tip-total" }, h("span", { class: "grow" }, "Total"), h("span", { class: "num" }, props.value(total))),
+      rows.length === 0 && props.kind === "line" ? h("div", { class: "chart-tip-row" }, "No calls") : "",
+      rows.length === 1 || props.kind === "line" ? "" : h("div", { class: "chart-tip-row chart-tip-total" }, h("span", { class: "grow" }, "Total"), h("span", { class: "num" }, props.value(total))),
     );
     tip.hidden = false;
     const x = left + at * band() + band() / 2;
     const size = tip.offsetWidth;
     tip.style.setProperty("left", `${Math.max(0, Math.min(width - size, x + 12 + size > width ? x - size - 12 : x + 12))}px`);
+  }
+
+  /** What there is to say of a column: the largest part first, lines in their own order. @param {number} at */
+  function valuesAt(at) {
+    const rows = props.series.map((one, which) => ({ name: one.name, value: one.values[at] ?? null, which }));
+    if (props.kind === "line") return rows.flatMap((row) => (row.value === null ? [] : { ...row, value: row.value }));
+    return rows.flatMap((row) => (row.value ? { ...row, value: row.value } : [])).sort((a, b) => b.value - a.value);
+  }
+
+  /** @param {number} at */
+  function inWords(at) {
+    if (props.kind !== "line") return props.value(totalAt(at));
+    return valuesAt(at).map((row) => `${row.name} ${props.value(row.value)}`).join(", ") || "no calls";
   }
 
   function hideTip() {
@@ -148,7 +172,7 @@ export const chart = (props) => component("chart", props, (element, first) => {
     event.preventDefault();
     focus(Math.max(0, Math.min(last, to)));
     const start = props.starts[focused];
-    if (start !== undefined) spoken.textContent = `${props.title(start, endOf(focused))}: ${props.value(totalAt(focused))}`;
+    if (start !== undefined) spoken.textContent = `${props.title(start, endOf(focused))}: ${inWords(focused)}`;
   });
 
   new ResizeObserver(([entry]) => {
@@ -172,11 +196,12 @@ export const legend = (entries) => h("ul", { class: "legend" }, entries.map(({ n
 
 /** The chart's values as a table, folded away. @param {ChartProps} props */
 export function asTable(props) {
-  const filled = props.starts.map((start, at) => ({ start, at })).filter(({ at }) => props.series.some((one) => (one.values[at] ?? 0) > 0));
+  const cellOf = (/** @type {number | null} */ value, /** @type {ChartProps} */ { kind, value: write }) => (value === null ? (kind === "line" ? "–" : write(0)) : write(value));
+  const filled = props.starts.map((start, at) => ({ start, at })).filter(({ at }) => props.series.some((one) => (props.kind === "line" ? one.values[at] !== null : (one.values[at] ?? 0) > 0)));
   return h("details", { class: "chart-table" }, h("summary", null, "Show as a table"),
     h("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": `${props.label}, as a table` }, h("table", null,
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "Time"), props.series.map((one) => h("th", { scope: "col", class: "end" }, one.name)))),
       h("tbody", null, filled.map(({ start, at }) => h("tr", null,
         h("th", { scope: "row" }, props.title(start, props.starts[at + 1] ?? props.end)),
-        props.series.map((one) => h("td", { class: "end num" }, props.value(one.values[at] ?? 0)))))))));
+        props.series.map((one) => h("td", { class: "end num" }, cellOf(one.values[at] ?? null, props)))))))));
 }

@@ -79,10 +79,14 @@ export function percent(value) {
 /** A length of time in milliseconds. @param {number | null | undefined} ms */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
+  if (ms < 1) return "under 1 ms";
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
   return span(ms);
 }
+
+/** For an axis. @param {number} ms */
+export const axisDuration = (ms) => (ms === 0 ? "0" : ms < 1000 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${Number((ms / 1000).toFixed(1))} s` : `${Number((ms / 60_000).toFixed(1))} min`);
 
 /** A long time in its two largest units: `5 h 12 min`. @param {number} ms */
 export function span(ms) {

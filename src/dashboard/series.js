@@ -1,7 +1,7 @@
-// From hourly rows of the bill to the columns of a chart, in the viewer's own days.
+// From rows of the bill, of hours or of the viewer's own days, to the columns of a chart.
 
 import { MOST_SERIES } from "./chart.js";
-import { axisUsd, compact, count, dateOnly, dayOnly, glance, hourOnly, inDollars, nano, startOfDay, toTheMinute } from "./format.js";
+import { axisDuration, axisUsd, compact, count, dateOnly, dayOnly, duration, glance, hourOnly, inDollars, nano, startOfDay, toTheMinute } from "./format.js";
 
 const HOUR = 3_600_000;
 
@@ -36,7 +36,7 @@ export function measured(row, measure) {
 }
 
 /**
- * A chart's properties from hourly rows, the largest groups first, the rest added up.
+ * A chart's properties from rows, the largest groups first, the rest added up.
  * @param {{rows: any[], span: string, measure: Measure, group: (row: any) => string, label: string, height?: number}} what
  */
 export function overTime({ rows, span, measure, group, label, height }) {
@@ -67,9 +67,34 @@ export function overTime({ rows, span, measure, group, label, height }) {
     label, starts, end, series, height, whole: measure !== "cost",
     axis: measure === "cost" ? axisUsd : compact,
     value: (/** @type {number} */ value) => written(value),
-    tick: hourly ? hourOnly : dayOnly,
-    title: (/** @type {number} */ start, /** @type {number} */ stop) => (hourly ? `${toTheMinute(start)} – ${hourOnly(stop)}` : dateOnly(start)),
+    ...wordsOfTime(hourly),
   };
+}
+
+/** @param {boolean} hourly */
+const wordsOfTime = (hourly) => ({
+  tick: hourly ? hourOnly : dayOnly,
+  title: (/** @type {number} */ start, /** @type {number} */ stop) => (hourly ? `${toTheMinute(start)} – ${hourOnly(stop)}` : dateOnly(start)),
+});
+
+/** What is told of how long calls take. */
+const TIMES = /** @type {["first_byte_ms" | "total_ms", "median" | "p95", string][]} */ ([
+  ["first_byte_ms", "median", "First byte, median"], ["first_byte_ms", "p95", "First byte, 95 %"],
+  ["total_ms", "median", "Whole call, median"], ["total_ms", "p95", "Whole call, 95 %"],
+]);
+
+/**
+ * Lines of how long calls took, from rows of hours or days and nothing else.
+ * @param {{rows: any[], total: any}} report @param {string} span @param {string} label
+ */
+export function timesOverTime({ rows, total }, span, label) {
+  const { starts, end, hourly } = columns(span);
+  const series = TIMES.map(([what, which, name]) => ({ name, of: total[what][which], values: /** @type {(number | null)[]} */ (starts.map(() => null)) }));
+  for (const row of rows) {
+    const at = columnOf(starts, end, Date.parse(row.at));
+    if (at >= 0) TIMES.forEach(([what, which], line) => { if (series[line]) series[line].values[at] = row[what][which]; });
+  }
+  return { label, starts, end, series, height: 200, kind: /** @type {"line"} */ ("line"), whole: true, axis: axisDuration, value: duration, ...wordsOfTime(hourly) };
 }
 
 /** @param {number} dollars */

@@ -24,6 +24,7 @@ const TOKEN_LEN: usize = TOKEN_PREFIX.len() + RANDOM_DIGITS + CHECK_DIGITS;
 const TOKEN_CONTEXT: &str = "conduit.im 2026-11-23 admin token v1";
 const SESSION_CONTEXT: &str = "conduit.im 2026-11-23 admin session v1";
 const CSRF_CONTEXT: &str = "conduit.im 2026-11-23 admin session csrf v1";
+const BROWSER_CONTEXT: &str = "conduit.im 2026-11-26 admin known browser v1";
 const REQUEST_CONTEXT: &str = "conduit.im 2026-11-23 admin idempotency key v1";
 
 /// A session nobody uses ends after this.
@@ -156,6 +157,41 @@ impl SessionSecret {
 impl fmt::Debug for SessionSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionSecret")
+    }
+}
+
+/// What a browser keeps that signed in before, so that nobody else's wrong passwords shut it out. It
+/// opens nothing, and is worth nothing once there is another password.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KnownBrowser([u8; 16]);
+
+impl KnownBrowser {
+    pub const fn new(random: [u8; 16]) -> Self {
+        Self(random)
+    }
+
+    /// Reads a cookie; `None` when it was not made by who knew the password of which `kept` is kept.
+    pub fn parse(text: &str, kept: &[u8]) -> Option<Self> {
+        let (id, mark) = text.split_once('.')?;
+        let number = u128::from_str_radix(id, 16).ok().filter(|_| id.len() == 32)?;
+        let known = Self(number.to_be_bytes());
+        // This comparison takes constant time.
+        (blake3::Hash::from_hex(mark).ok()? == known.mark(kept)).then_some(known)
+    }
+
+    /// The cookie's value.
+    pub fn text(&self, kept: &[u8]) -> String {
+        format!("{:032x}.{}", u128::from_be_bytes(self.0), self.mark(kept).to_hex())
+    }
+
+    fn mark(&self, kept: &[u8]) -> blake3::Hash {
+        blake3::keyed_hash(&blake3::derive_key(BROWSER_CONTEXT, kept), &self.0)
+    }
+}
+
+impl fmt::Debug for KnownBrowser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KnownBrowser")
     }
 }
 
@@ -319,6 +355,19 @@ mod tests {
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_browser_is_known_by_the_password_it_signed_in_with() {
+        let known = KnownBrowser::new([7; 16]);
+        let text = known.text(b"kept");
+        assert_eq!(KnownBrowser::parse(&text, b"kept"), Some(known));
+        assert_eq!(KnownBrowser::parse(&text, b"another"), None);
+        assert_eq!(KnownBrowser::parse(&text.replacen('7', "8", 1), b"kept"), None);
+        for odd in ["", ".", "7.7", &text[..40], &format!("+{}", &text[1..])] {
+            assert_eq!(KnownBrowser::parse(odd, b"kept"), None, "{odd}");
+        }
+        assert_eq!(format!("{known:?}"), "KnownBrowser");
     }
 
     #[test]

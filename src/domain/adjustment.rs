@@ -103,6 +103,12 @@ impl Corrected {
         *sum = sum.saturating_add(correction.amount());
     }
 
+    /// Adds what was corrected elsewhere.
+    pub fn join(&mut self, other: Self) {
+        self.charged = self.charged.saturating_add(other.charged);
+        self.credited = self.credited.saturating_add(other.credited);
+    }
+
     pub const fn is_zero(&self) -> bool {
         self.charged.is_zero() && self.credited.is_zero()
     }

@@ -14,7 +14,7 @@ use super::money::{Money, Rate};
 use super::pattern::Pattern;
 use super::request_id::RequestId;
 use super::team::TeamId;
-use super::window::Timestamp;
+use super::window::{Timestamp, Zone};
 
 macro_rules! text {
     ($($type:ty, $name:literal, $schema:tt;)*) => {
@@ -57,6 +57,13 @@ text! {
         "format": "date-time",
         "description": "An instant as in RFC 3339; also read: a date, which is its midnight in UTC.",
         "examples": ["2027-01-31T12:00:00.000Z"],
+    };
+    Zone, "TimeZone", {
+        "type": "string",
+        "description": "The name of a time zone in the tz database.",
+        "pattern": "^[A-Za-z0-9_+/-]+$",
+        "maxLength": 64,
+        "examples": ["Europe/Berlin"],
     };
     Pattern, "ModelPattern", {
         "type": "string",
@@ -130,6 +137,7 @@ mod tests {
         examples_hold::<Rate>();
         examples_hold::<Correction>();
         examples_hold::<Timestamp>();
+        examples_hold::<Zone>();
         examples_hold::<Pattern>();
         examples_hold::<Cidr>();
         examples_hold::<KeyId>();

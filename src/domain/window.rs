@@ -115,6 +115,46 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
     count.checked_mul(unit).ok_or_else(expected)
 }
 
+/// A time zone by its name in the tz database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// The first instant of the day that this one is in.
+    pub fn start_of_day(&self, instant: Timestamp) -> Timestamp {
+        let start = Zoned::new(instant.to_jiff(), self.0.clone()).start_of_day();
+        start.map_or(instant, |start| Timestamp::from_jiff(start.timestamp()))
+    }
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self(TimeZone::UTC)
+    }
+}
+
+impl std::str::FromStr for Zone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let unknown = |_| format!("there is no time zone `{}`", name.escape_debug());
+        TimeZone::get(name).map(Self).map_err(unknown)
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.iana_name().unwrap_or("UTC"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// How often a limit starts anew.
 #[derive(
     Clone,
@@ -255,6 +295,20 @@ mod tests {
         );
         assert_eq!(window(Period::Monthly, "2026-01-31T10:29:00Z").start, created);
         assert_eq!(window(Period::Daily, "2025-12-01T00:00:00Z").start, created);
+    }
+
+    #[test]
+    fn a_day_begins_where_its_zone_says() {
+        let day = |zone: &str, at: &str| {
+            let zone: Zone = zone.parse().unwrap();
+            zone.start_of_day(at.parse().unwrap()).to_string()
+        };
+        assert_eq!(day("UTC", "2027-03-28T05:00:00Z"), "2027-03-28T00:00:00.000Z");
+        assert_eq!(day("Europe/Berlin", "2027-03-28T22:30:00Z"), "2027-03-28T22:00:00.000Z");
+        assert_eq!(day("Europe/Berlin", "2027-03-28T21:59:00Z"), "2027-03-27T23:00:00.000Z");
+        assert_eq!(day("Asia/Kolkata", "2027-03-28T19:00:00Z"), "2027-03-28T18:30:00.000Z");
+        assert_eq!(day("America/New_York", "1970-01-01T00:00:00Z"), "1970-01-01T00:00:00.000Z");
+        assert!("Europe/Nowhere".parse::<Zone>().is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::domain::codec::Decoder;
 use crate::domain::key::KeyId;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
-use crate::domain::window::Timestamp;
+use crate::domain::window::{Timestamp, Zone};
 
 /// Between provider and model in a row's key: neither can hold a control character.
 const SEPARATOR: char = '\u{1f}';
@@ -52,10 +52,10 @@ pub enum Step {
 }
 
 impl Step {
-    fn start(self, hour: Timestamp) -> Timestamp {
+    fn start(self, hour: Timestamp, zone: &Zone) -> Timestamp {
         match self {
             Self::Hour => hour,
-            Self::Day => Timestamp::from_millis(hour.millis() - hour.millis() % DAY_MS),
+            Self::Day => zone.start_of_day(hour),
         }
     }
 }
@@ -71,12 +71,14 @@ pub struct UsageFilter {
     pub until: Option<Timestamp>,
     /// One row for each of these, too.
     pub per: Option<Step>,
+    /// Whose days they are.
+    pub zone: Zone,
 }
 
 /// One row of a usage report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageRow {
-    /// Set when grouped by hour or day: its start, UTC.
+    /// Set when grouped by hour or day: its start.
     pub start: Option<Timestamp>,
     pub key: Option<KeyId>,
     pub provider: Option<String>,
@@ -111,7 +113,6 @@ fn row_of_key(start: Option<Timestamp>, key: KeyId) -> (Place, UsageRow) {
 
 /// The longest a call can last, and so how far a clock that was set back can have a receipt before it.
 const LONGEST_CALL_MS: u64 = 25 * 3_600_000;
-const DAY_MS: u64 = 86_400_000;
 
 impl Store {
     /// Adds up hourly totals. What the journal holds must have been put away before.
@@ -133,7 +134,8 @@ impl Store {
             if !is_wanted {
                 continue;
             }
-            let start = step(filter, by).map(|step| step.start(Timestamp::from_millis(hour)));
+            let start =
+                step(filter, by).map(|step| step.start(Timestamp::from_millis(hour), &filter.zone));
             let (place, new) = match by {
                 Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
                 Grouping::Key => row_of_key(start, KeyId::from_bits(key)),
@@ -156,7 +158,7 @@ impl Store {
             if !is_wanted {
                 continue;
             }
-            let start = step(filter, by).map(|step| step.start(adjustment.at.hour()));
+            let start = step(filter, by).map(|step| step.start(adjustment.at.hour(), &filter.zone));
             let (place, new) = match by {
                 Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
                 Grouping::Key => row_of_key(start, adjustment.key),

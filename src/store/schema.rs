@@ -15,8 +15,10 @@ use crate::domain::codec::{DecodeError, Decoder, Encoder};
 use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
-/// The format this program writes. Raised whenever an older program could misread a newer file.
-pub(super) const FORMAT: u64 = 1;
+/// The format this program writes. Raised whenever an older program could not read a newer file, or
+/// could misread it. Format 1, whose totals did not say how long calls took, is read as well: what it
+/// has stays as it is, and the file is of format 2 from its first opening on.
+pub(super) const FORMAT: u64 = 2;
 
 /// Names and numbers of the store itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -72,8 +74,8 @@ pub(super) const RULE_KEY: &str = "window_rule";
 /// Checks that the file is ours and of a format this program knows, and makes the tables of a new one.
 pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
     let read = vault.begin_read()?;
-    if check(&read, path)?.is_some() {
-        return add_later_tables(vault, &read);
+    if let Some(found) = check(&read, path)? {
+        return bring_up_to_date(vault, &read, found);
     }
     drop(read);
     let write = vault.begin_write()?;
@@ -93,9 +95,11 @@ pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes those tables that came to the format later, which programs before them do not look at.
-fn add_later_tables(vault: &Vault, read: &ReadTransaction) -> Result<(), StoreError> {
-    let has_all = has(read, AUDIT)?
+/// Says that the file is of this format from now on, and makes those tables that came to the format
+/// later, which programs before them do not look at.
+fn bring_up_to_date(vault: &Vault, read: &ReadTransaction, found: u64) -> Result<(), StoreError> {
+    let has_all = found == FORMAT
+        && has(read, AUDIT)?
         && has(read, SESSIONS)?
         && has(read, TOKENS)?
         && has(read, PASSWORDS)?
@@ -104,6 +108,7 @@ fn add_later_tables(vault: &Vault, read: &ReadTransaction) -> Result<(), StoreEr
         return Ok(());
     }
     let write = vault.begin_write()?;
+    write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
     open_later_tables(&write)?;
     write.commit()?;
     Ok(())

@@ -1,16 +1,18 @@
 //! How often a password may be tried: so often from one network, and so often in all, in a quarter of an
-//! hour. An attempt counts before it is checked, so that many at once are not more than one after the
-//! other. A value: the time is an argument.
+//! hour. A browser that signed in before has as many attempts of its own, which strangers do not use up:
+//! they can shut each other out, and never the administrator for good. An attempt counts before it is
+//! checked, so that many at once are not more than one after the other. A value: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::domain::access::KnownBrowser;
 use crate::domain::window::Timestamp;
 
 const WINDOW_MS: u64 = 15 * 60_000;
 /// Enough for somebody who tries to remember.
 const PER_ADDRESS: usize = 10;
-/// Bounds what many machines together can try, and what is remembered here.
+/// Bounds what many machines together can try, and what is remembered of strangers.
 const IN_ALL: usize = 100;
 
 #[derive(Debug, Default)]
@@ -27,6 +29,11 @@ impl Tries {
         }
     }
 
+    fn count(&mut self, now: Timestamp) {
+        self.at.push_back(now);
+        self.turned_away = false;
+    }
+
     /// How long until there is room for one more.
     fn wait_ms(&self, most: usize, now: Timestamp) -> Option<u64> {
         let first = self.at.get(self.at.len().checked_sub(most)?)?;
@@ -37,8 +44,31 @@ impl Tries {
 /// The attempts of the last quarter of an hour.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    by_network: HashMap<IpAddr, Tries>,
+    by_whom: HashMap<By, Tries>,
+    /// Of strangers.
     all: Tries,
+}
+
+/// Whose attempts count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum By {
+    Known(KnownBrowser),
+    /// What one person easily has: an address of IPv4, or a /64 of IPv6.
+    Network(IpAddr),
+}
+
+impl By {
+    /// Those of whom nothing is known count together.
+    pub(super) fn address(address: Option<IpAddr>) -> Self {
+        Self::Network(match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V6(address)) => {
+                let network = address.to_bits() & (u128::MAX << 64);
+                IpAddr::V6(Ipv6Addr::from_bits(network))
+            }
+            Some(address) => address,
+            None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        })
+    }
 }
 
 /// Too many attempts were made.
@@ -51,48 +81,36 @@ pub(super) struct TooMany {
 
 impl Attempts {
     /// Counts an attempt, or says how long to wait before the next.
-    pub(super) fn take(&mut self, address: Option<IpAddr>, now: Timestamp) -> Result<(), TooMany> {
+    pub(super) fn take(&mut self, by: By, now: Timestamp) -> Result<(), TooMany> {
         self.all.forget_old(now);
-        self.by_network.retain(|_, tries| {
+        self.by_whom.retain(|_, tries| {
             tries.forget_old(now);
             !tries.at.is_empty()
         });
-        let network = network(address);
-        if let Some(wait_ms) = self.all.wait_ms(IN_ALL, now) {
+        let is_stranger = matches!(by, By::Network(_));
+        if is_stranger && let Some(wait_ms) = self.all.wait_ms(IN_ALL, now) {
             let is_first = !std::mem::replace(&mut self.all.turned_away, true);
             return Err(TooMany { wait_ms, is_first });
         }
-        let tries = self.by_network.entry(network).or_default();
+        let tries = self.by_whom.entry(by).or_default();
         if let Some(wait_ms) = tries.wait_ms(PER_ADDRESS, now) {
             let is_first = !std::mem::replace(&mut tries.turned_away, true);
             return Err(TooMany { wait_ms, is_first });
         }
-        for tries in [tries, &mut self.all] {
-            tries.at.push_back(now);
-            tries.turned_away = false;
+        tries.count(now);
+        if is_stranger {
+            self.all.count(now);
         }
         Ok(())
     }
 
-    /// The attempt was right: neither it nor those before it from there count any more.
-    pub(super) fn forgive(&mut self, address: Option<IpAddr>) {
-        let forgiven = self.by_network.remove(&network(address));
-        for _ in 0..forgiven.map_or(0, |tries| tries.at.len()) {
-            self.all.at.pop_back();
+    /// The attempt was right: neither it nor those before it by the same count any more.
+    pub(super) fn forgive(&mut self, by: By) {
+        let forgiven = self.by_whom.remove(&by).map_or(0, |tries| tries.at.len());
+        if matches!(by, By::Network(_)) {
+            let left = self.all.at.len().saturating_sub(forgiven);
+            self.all.at.truncate(left);
         }
-    }
-}
-
-/// What one person easily has: an address of IPv4, or a /64 of IPv6. Those of whom nothing is known
-/// count together.
-fn network(address: Option<IpAddr>) -> IpAddr {
-    match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V6(address)) => {
-            let network = address.to_bits() & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-        Some(address) => address,
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 
@@ -104,9 +122,8 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "what is tried takes an option")]
-    fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn address(text: &str) -> By {
+        By::address(Some(text.parse().unwrap()))
     }
 
     #[test]
@@ -133,7 +150,24 @@ mod tests {
             let_through += u64::from(attempts.take(machine, at(n)).is_ok());
         }
         assert_eq!(let_through, IN_ALL as u64);
-        assert!(attempts.by_network.len() <= IN_ALL);
+        assert!(attempts.by_whom.len() <= IN_ALL);
+    }
+
+    #[test]
+    fn strangers_do_not_shut_out_a_browser_that_signed_in_before() {
+        let mut attempts = Attempts::default();
+        let known = |n| By::Known(KnownBrowser::new([n; 16]));
+        for n in 0..1_000_u64 {
+            let _ = attempts.take(address(&format!("2001:db8:{n:x}::1")), at(0));
+        }
+        assert!(attempts.take(address("192.0.2.1"), at(1)).is_err());
+        for _ in 0..PER_ADDRESS {
+            assert_eq!(attempts.take(known(1), at(1)), Ok(()));
+        }
+        assert!(attempts.take(known(1), at(1)).is_err(), "it has no more than others");
+        assert_eq!(attempts.take(known(2), at(1)), Ok(()));
+        attempts.forgive(known(2));
+        assert!(attempts.take(address("192.0.2.1"), at(2)).is_err(), "strangers gain nothing");
     }
 
     #[test]

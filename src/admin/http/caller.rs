@@ -25,6 +25,11 @@ pub(super) const fn cookie_name(is_secure: bool) -> &'static str {
     if is_secure { "__Host-conduit_session" } else { "conduit_session" }
 }
 
+/// The cookie by which a browser is known again that signed in before.
+pub(super) const fn known_cookie_name(is_secure: bool) -> &'static str {
+    if is_secure { "__Host-conduit_known" } else { "conduit_known" }
+}
+
 /// Somebody who is known.
 pub(super) enum Caller {
     Session { secret: SessionSecret, session: SessionRecord },

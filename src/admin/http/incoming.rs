@@ -15,10 +15,11 @@ use super::refusal::Refusal;
 use crate::domain::cidr::Cidr;
 use crate::domain::forwarded;
 
-/// No body of this API comes near it.
-const LONGEST_BODY: usize = 256 * 1024;
-/// How long a body may take.
+/// Few bodies of this API come near it.
+pub(super) const LONGEST_BODY: usize = 256 * 1024;
+/// How long a body may take, and how long one that may be longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -35,15 +36,16 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) async fn receive(head: &HttpRequest, payload: Payload) -> Self {
-        let body = tokio::time::timeout(PATIENCE, read(payload)).await;
-        let body = body.unwrap_or_else(|_| {
+    /// Reads the body, as far as it has no more than `longest` bytes.
+    pub(super) async fn receive(&mut self, payload: Payload, longest: usize) {
+        let patience = if longest > LONGEST_BODY { LONGEST_PATIENCE } else { PATIENCE };
+        let body = tokio::time::timeout(patience, read(payload, longest)).await;
+        self.body = body.unwrap_or_else(|_| {
             Err(Refusal::new(408, "body_too_slow", "the body did not come in time"))
         });
-        Self { body, ..Self::without_body(head) }
     }
 
-    /// Everything but the body, which somebody else reads.
+    /// Everything but the body, which is read later or by somebody else.
     pub(super) fn without_body(head: &HttpRequest) -> Self {
         let path = head.uri().path();
         Self {
@@ -106,12 +108,12 @@ impl Incoming {
     }
 }
 
-async fn read(mut payload: Payload) -> Result<Bytes, Refusal> {
+async fn read(mut payload: Payload, longest: usize) -> Result<Bytes, Refusal> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Refusal::malformed("the body broke off"))?;
-        if body.len() + chunk.len() > LONGEST_BODY {
-            let message = format!("the body has more than {LONGEST_BODY} bytes");
+        if body.len() + chunk.len() > longest {
+            let message = format!("the body has more than {longest} bytes");
             return Err(Refusal::new(413, "too_large", message));
         }
         body.extend_from_slice(&chunk);

@@ -21,13 +21,14 @@ use super::super::keys::{
 };
 use super::super::models::{ListModels, ListProviders, ModelView, ProviderView};
 use super::super::password::PasswordSet;
-use super::super::prices::{ResetPrices, ShowPrices};
+use super::super::prices::{self, ResetPrices, ShowPrices, UpdatePrices};
 use super::super::receipts::{ListReceipts, ReceiptView};
 use super::super::status::ReportStatus;
 use super::super::teams::{CreateTeam, DeleteTeam, ListTeams, SetTeamLimits, ShowTeam, TeamView};
 use super::super::usage::ReportUsage;
 use super::super::verify::VerifyBooks;
 use super::super::{Desk, Verb};
+use super::incoming::LONGEST_BODY;
 use super::refusal::Refusal;
 use super::request::{self, Done};
 use super::sign_in::{ChangePassword, SignIn, SignedIn, SignedOut};
@@ -120,6 +121,8 @@ pub struct Operation {
     pub(super) csv: bool,
     /// Whether the answer comes in pages.
     pub paged: bool,
+    /// The most bytes of what is asked.
+    pub(super) longest_body: usize,
     /// A member that the path settles.
     pub(super) fixed: Option<(&'static str, bool)>,
     /// The schema of what is asked, with nothing outside itself.
@@ -265,6 +268,7 @@ fn special<Q: JsonSchema, A: JsonSchema>(
         repeats: Repeats::NotHeeded,
         csv: false,
         paged: false,
+        longest_body: LONGEST_BODY,
         fixed: None,
         request: schema_of_request::<Q>(),
         answer: schema_of_answer::<A>,
@@ -471,6 +475,15 @@ fn server() -> Vec<Operation> {
             "showPrices",
             "Shows what applies to a model, at each place its calls could go, or to all",
         ),
+        Operation {
+            longest_body: prices::LONGEST,
+            ..verb::<UpdatePrices>(
+                Method::Post,
+                "/prices/update",
+                "updatePrices",
+                "Takes newer prices from the text of LiteLLM's or models.dev's list",
+            )
+        },
         verb::<ResetPrices>(
             Method::Post,
             "/prices/reset",

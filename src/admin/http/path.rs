@@ -1,11 +1,14 @@
 //! Which operation a method and a path mean.
 
+use super::incoming::LONGEST_BODY;
 use super::operations::{OPERATIONS, Operation};
+
+/// The parts of a path that its template names.
+pub(super) type Segments = Vec<(&'static str, String)>;
 
 /// What was found for a method and a path.
 pub(super) enum Found {
-    /// With the parts of the path that its template names.
-    Operation(&'static Operation, Vec<(&'static str, String)>),
+    Operation(&'static Operation, Segments),
     /// The path is known by these methods.
     OtherMethods(Vec<&'static str>),
     Nothing,
@@ -23,8 +26,16 @@ pub(super) fn find(method: &str, path: &str) -> Found {
     if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
 }
 
+/// The most bytes that a request may have in its body.
+pub(super) fn longest_body(method: &str, path: &str) -> usize {
+    match find(method, path) {
+        Found::Operation(operation, _) => operation.longest_body,
+        Found::OtherMethods(_) | Found::Nothing => LONGEST_BODY,
+    }
+}
+
 /// The parts of `path` that `template` names, if it fits.
-fn fit(template: &'static str, path: &str) -> Option<Vec<(&'static str, String)>> {
+fn fit(template: &'static str, path: &str) -> Option<Segments> {
     let mut parts = path.split('/');
     let mut segments = Vec::new();
     for wanted in template.split('/') {

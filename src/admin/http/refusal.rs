@@ -97,6 +97,13 @@ impl Refusal {
         Self::new(404, "no_such_path", message)
     }
 
+    /// On the listener, outside of this API.
+    pub(super) fn nothing_there() -> Self {
+        let message = "there is nothing at this path: the dashboard is at /, the API below \
+                       /admin/api/v1/";
+        Self::new(404, "no_such_path", message)
+    }
+
     pub(super) fn other_host() -> Self {
         let message = "this server does not go by the name in the Host header: name it in \
                        `admin.hosts` of the configuration";

@@ -10,16 +10,21 @@ use serde_json::{Map, Value, json};
 use super::super::access::SessionView;
 use super::super::audit::{self, Entry};
 use super::super::{AdminError, password};
-use super::caller::{Caller, cookie_name};
+use super::attempts::By;
+use super::caller::{Caller, cookie_name, known_cookie_name};
 use super::refusal::Refusal;
 use super::request::typed;
 use super::{Answer, Request};
 use crate::clock;
-use crate::domain::access::{LONGEST_MS, Role, SessionId, SessionRecord, SessionSecret, TokenId};
+use crate::domain::access::{
+    KnownBrowser, LONGEST_MS, Role, SessionId, SessionRecord, SessionSecret, TokenId,
+};
 use crate::domain::audit::{Actor, Door};
 
 /// What browsers call themselves is kept up to this length.
 const LONGEST_USER_AGENT: usize = 200;
+/// How long a browser is known again: as long as browsers keep any cookie.
+const KNOWN_SECONDS: u64 = 400 * 86_400;
 
 /// Signs in.
 #[derive(Deserialize, JsonSchema)]
@@ -73,7 +78,8 @@ pub(super) fn sign_in(
     let sent: SignIn = typed(members)?;
     let by = stranger(request);
     let desk = &request.door.desk;
-    let kept = check(request, &by, "session/create", &sent.password, Refusal::wrong_password)?;
+    let wrong = Refusal::wrong_password;
+    let (kept, known) = check(request, &by, "session/create", &sent.password, is_secure, wrong)?;
     let secret = SessionSecret::new(clock::random().map_err(AdminError::from)?);
     let agent = request.incoming.header(header::USER_AGENT).unwrap_or_default();
     let session = SessionRecord {
@@ -91,25 +97,34 @@ pub(super) fn sign_in(
     }
     entry.done(desk, Some(session.id.to_string()));
     tracing::info!(session.id = %session.id, address = session.address, "an admin signed in");
-    let cookie = cookie(is_secure, &secret.reveal(), LONGEST_MS / 1_000);
-    Ok(show(&Caller::Session { secret, session }).with("set-cookie", cookie))
+    let cookies = [
+        cookie(cookie_name(is_secure), is_secure, &secret.reveal(), LONGEST_MS / 1_000),
+        cookie(known_cookie_name(is_secure), is_secure, &known.text(&kept), KNOWN_SECONDS),
+    ];
+    let answer = show(&Caller::Session { secret, session });
+    Ok(cookies.into_iter().fold(answer, |answer, cookie| answer.with("set-cookie", cookie)))
 }
 
-/// Compares a password with the one in force, as often as that is allowed, and returns what is kept of it.
+/// Compares a password with the one in force, as often as that is allowed. Returns what is kept of it,
+/// and by what the browser is to be known again.
 fn check(
     request: &Request<'_>,
     by: &Actor,
     verb: &str,
     sent: &str,
+    is_secure: bool,
     wrong: fn() -> Refusal,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<(Vec<u8>, KnownBrowser), Refusal> {
     let desk = &request.door.desk;
     let Some(kept) = desk.ledger.store().admin_password()? else {
         let message = "no admin password is set yet: run `conduit admin password` on the server";
         return Err(Refusal::new(409, "no_password", message));
     };
+    let mut marks = request.incoming.cookies(known_cookie_name(is_secure)).take(8);
+    let known = marks.find_map(|text| KnownBrowser::parse(text, &kept));
+    let whose = known.map_or_else(|| By::address(request.address), By::Known);
     let attempts = || request.door.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-    let taken = attempts().take(request.address, request.now);
+    let taken = attempts().take(whose, request.now);
     if let Err(too_many) = taken {
         if too_many.is_first {
             audit::refused(desk, by, verb, "too many wrong passwords")?;
@@ -121,8 +136,12 @@ fn check(
         audit::refused(desk, by, verb, "wrong password")?;
         return Err(wrong());
     }
-    attempts().forgive(request.address);
-    Ok(kept)
+    attempts().forgive(whose);
+    let known = match known {
+        Some(known) => known,
+        None => KnownBrowser::new(clock::random().map_err(AdminError::from)?),
+    };
+    Ok((kept, known))
 }
 
 fn stranger(request: &Request<'_>) -> Actor {
@@ -130,8 +149,7 @@ fn stranger(request: &Request<'_>) -> Actor {
     Actor { door: Door::Stranger, id: None, name: None, address }
 }
 
-fn cookie(is_secure: bool, value: &str, seconds: u64) -> String {
-    let name = cookie_name(is_secure);
+fn cookie(name: &str, is_secure: bool, value: &str, seconds: u64) -> String {
     let secure = if is_secure { "; Secure" } else { "" };
     format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
 }
@@ -176,7 +194,7 @@ pub(super) fn sign_out(
     }
     entry.done(desk, Some(session.id.to_string()));
     let body = serde_json::to_string(&SignedOut { ended: session.id }).unwrap_or_default();
-    Ok(Answer::json(200, body).with("set-cookie", cookie(is_secure, "", 0)))
+    Ok(Answer::json(200, body).with("set-cookie", cookie(cookie_name(is_secure), is_secure, "", 0)))
 }
 
 /// Changes the password for somebody who is signed in and knows it.
@@ -184,12 +202,13 @@ pub(super) fn change_password(
     request: &Request<'_>,
     caller: &Caller,
     members: Map<String, Value>,
+    is_secure: bool,
 ) -> Result<Answer, Refusal> {
     let sent: ChangePassword = typed(members)?;
     let by = caller.actor(request.address);
     let wrong =
         || Refusal::new(403, "wrong_password", "this is not the password").member("current");
-    check(request, &by, "password/set", &sent.current, wrong)?;
+    check(request, &by, "password/set", &sent.current, is_secure, wrong)?;
     let desk = &request.door.desk;
     let entry = Entry::begin(desk, &by, "password/set", &json!({}))?;
     match password::set(desk, "new", &sent.new, caller.session_hash()) {

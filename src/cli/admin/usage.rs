@@ -61,6 +61,7 @@ impl Usage {
             until: self.until,
             by,
             per: None,
+            zone: None,
         };
         let report = session::run(&self.config, verb)?;
         if self.json {

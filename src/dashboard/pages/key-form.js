@@ -48,13 +48,37 @@ function expiry(data) {
 /** @param {FormData} data @param {string} name */
 const list = (data, name) => text(data, name).split(/[\s,]+/).filter(Boolean);
 
+/** What a key may be held to beside models, as the server names it; by whose API it is. */
+export const ENDPOINTS = /** @type {[string, string[]][]} */ ([
+  ["OpenAI", ["chat/completions", "completions", "embeddings", "moderations", "responses", "images/generations", "images/edits", "audio/speech", "audio/transcriptions", "audio/translations", "rerank"]],
+  ["Anthropic", ["messages", "messages/count_tokens"]],
+  ["Gemini", ["generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"]],
+  ["Bedrock", ["converse", "converse-stream"]],
+]);
+
+/** One tag a line. @param {[string, string][]} tags */
+const tagText = (tags) => tags.map(([name, value]) => `${name}=${value}`).join("\n");
+
+/** @param {FormData} data @returns {[string, string][]} */
+function tags(data) {
+  return text(data, "tags").split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
+    const at = line.indexOf("=");
+    const [name, value] = [line.slice(0, at).trim(), line.slice(at + 1).trim()];
+    if (at < 1 || !name || !value) throw new FieldProblem("tags", `Write a name, = and a value, such as team=web: “${line}” is not so.`);
+    return [name, value];
+  });
+}
+
 /** @param {any} [key] the one to edit */
 function limitFields(key) {
   const set = (/** @type {string} */ period) => key?.windows?.find((/** @type {any} */ w) => w.period === period)?.limit ?? "";
   return h("fieldset", null, h("legend", null, "Spending limits", h("span", { class: "quiet" }, " optional")),
     h("div", { class: "fields-3" }, PERIODS.map((period) => field({ daily: "Daily", weekly: "Weekly", monthly: "Monthly" }[period],
       h("div", { class: "input-usd" }, h("span", { "aria-hidden": "true" }, "$"), h("input", { name: period, inputmode: "decimal", autocomplete: "off", placeholder: "No limit", value: set(period) }))))),
-    h("p", { class: "hint" }, "In dollars. A limit is a ceiling: what calls can cost at most is set aside before they are sent. They reset every 24 hours, 7 days and 30 days, or by the calendar where the configuration says so."));
+    h("p", { class: "hint" }, "In dollars. A limit is a ceiling: what calls can cost at most is set aside before they are sent. They reset every 24 hours, 7 days and 30 days, or by the calendar where the configuration says so."),
+    field("Near a limit", h("select", { name: "enforcement", value: key?.enforcement ?? "" },
+      h("option", { value: "" }, "As the configuration says"), h("option", { value: "hard" }, "Hard: never spend more"), h("option", { value: "soft" }, "Soft: admit calls while less is spent")),
+    { hint: "Hard holds a call back until it surely fits. Soft can pass the limit by what is under way." }));
 }
 
 /** @param {any[]} teams @param {any[]} models @param {any} [key] */
@@ -77,6 +101,12 @@ function accessFields(teams, models, key) {
         field("Tokens / min", h("input", { name: "tpm", inputmode: "numeric", autocomplete: "off", placeholder: "No limit", value: key?.tpm ?? "" })),
         field("At the same time", h("input", { name: "parallel", inputmode: "numeric", autocomplete: "off", placeholder: "No limit", value: key?.parallel ?? "" }))),
       field("Networks", h("input", { name: "allow_ips", autocomplete: "off", spellcheck: "false", placeholder: "Any", value: (key?.allow_ips ?? []).join(", ") }), { optional: true, hint: "From where the key may be used: 10.0.0.0/8, 192.0.2.1." })),
+    h("details", { class: "more", open: Boolean(key?.endpoints?.length) }, h("summary", null, "Endpoints"),
+      h("p", { class: "hint" }, "With none chosen the key may call all of them."),
+      ENDPOINTS.map(([whose, names]) => h("fieldset", { class: "endpoints" }, h("legend", null, whose),
+        h("div", { class: "checks" }, names.map((name) => h("label", { class: "check" }, h("input", { type: "checkbox", name: "endpoints", value: name, checked: Boolean(key?.endpoints?.includes(name)) }), h("code", null, name))))))),
+    h("details", { class: "more", open: Boolean(key?.tags?.length) }, h("summary", null, "Tags"),
+      field("Tags", h("textarea", { name: "tags", rows: 3, autocomplete: "off", spellcheck: "false", placeholder: "team=web", value: tagText(key?.tags ?? []) }), { optional: true, hint: "One on each line, as name=value. They stand on the key and change nothing about its calls." })),
   ];
 }
 
@@ -93,6 +123,7 @@ function read(data) {
   return {
     name, expires_at: expiry(data), models: list(data, "models"), team: text(data, "team") || null,
     rpm: whole(data, "rpm"), tpm: whole(data, "tpm"), parallel: whole(data, "parallel"), allow_ips: list(data, "allow_ips"),
+    endpoints: data.getAll("endpoints").map(String), enforcement: text(data, "enforcement") || null, tags: tags(data),
   };
 }
 
@@ -132,6 +163,8 @@ export async function editKey(key, done) {
     submit: async (data) => {
       const limits = Object.fromEntries(PERIODS.map((period) => [period, amount(data, period)]));
       const body = read(data);
+      // What the form cannot write, such as a tag with = in its name, stays as long as nobody touches it.
+      if (text(data, "tags") === tagText(key.tags).trim()) body.tags = key.tags;
       if (key.expires_at && text(data, "expiry") === "date" && localDay(key.expires_at) === text(data, "expires_on")) body.expires_at = key.expires_at;
       await api.changeKey(key.id, body);
       return api.setKeyLimits(key.id, limits);

@@ -6,7 +6,7 @@ import { duration, fullTime, plural, usd } from "../format.js";
 import { head } from "../page.js";
 import { callout, card, empty, facts, icon, keyStatus, limitBar, menu, money, segmented, table, when } from "../parts.js";
 import { MEASURES, SPANS, columns } from "../series.js";
-import { breakdown, nameOfModel } from "./overview.js";
+import { breakdown, nameOfModel, timesCard } from "./overview.js";
 import { actionsFor, editKey, rotateKey } from "./key-form.js";
 import { receiptTable } from "./requests.js";
 
@@ -15,14 +15,15 @@ export const keyPage = {
   title: (data) => data.key.name,
   every: 3_000,
   async load({ argument, query }) {
-    const since = new Date(columns(query.span ?? "7d").starts[0] ?? 0).toISOString();
-    const [key, rows, receipts, holds, adjustments] = await Promise.all([
-      api.key(argument), api.usageByHour({ key: argument, since, by: "model" }), api.receipts({ key: argument, limit: 10 }),
+    const { starts, hourly } = columns(query.span ?? "7d");
+    const since = new Date(starts[0] ?? 0).toISOString();
+    const [key, { rows }, times, receipts, holds, adjustments] = await Promise.all([
+      api.key(argument), api.usageOverTime({ key: argument, since, by: "model" }, hourly), api.usageOverTime({ key: argument, since }, hourly), api.receipts({ key: argument, limit: 10 }),
       api.holds(), api.adjustments({ key: argument, limit: 20 }).catch(() => []),
     ]);
-    return { key, rows, receipts, adjustments, holds: holds.filter((/** @type {any} */ hold) => hold.key_id === key.id) };
+    return { key, rows, times, receipts, adjustments, holds: holds.filter((/** @type {any} */ hold) => hold.key_id === key.id) };
   },
-  view({ key, rows, receipts, holds, adjustments }, context) {
+  view({ key, rows, times, receipts, holds, adjustments }, context) {
     const { query } = context;
     const span = query.span ?? "7d";
     const measure = /** @type {import("../series.js").Measure} */ (query.measure ?? "cost");
@@ -39,6 +40,7 @@ export const keyPage = {
       h("div", { class: "windows" }, key.windows.map((/** @type {any} */ window) => h("div", { class: "tile" }, limitBar(window), window.limit ? h("div", { class: "tile-foot quiet" }, `${usd(window.remaining ?? "0")} left`) : h("div", { class: "tile-foot quiet" }, "window ends ", when(window.resets_at))))),
       h("div", { class: "choosers" }, segmented("What to show", MEASURES, measure, (value) => context.set({ measure: value })), segmented("Time", SPANS, span, (value) => context.set({ span: value }))),
       breakdown("By model", rows, nameOfModel, span, measure),
+      timesCard(times, span),
       card(h("div", { class: "card-title" }, h("h2", null, "Last requests"), h("a", { href: `#/requests?key=${key.id}` }, "All requests")),
         receipts.length ? receiptTable(receipts, context, { withKey: false }) : empty("No calls with this key yet", "Calls appear here as they end.")),
       holds.length ? card(h("div", { class: "card-title" }, h("h2", null, "Under way"), h("span", { class: "quiet" }, plural(holds.length, "call"))), table({
@@ -59,7 +61,7 @@ export const keyPage = {
         ["Models", key.models.length ? h("span", { class: "chips" }, key.models.map((/** @type {string} */ name) => h("code", null, name))) : "All"],
         ["Requests per minute", key.rpm ?? "No limit"], ["Tokens per minute", key.tpm ?? "No limit"], ["At the same time", key.parallel ?? "No limit"],
         ["Endpoints", key.endpoints?.length ? key.endpoints.join(", ") : "All"], ["Networks", key.allow_ips?.length ? key.allow_ips.join(", ") : "Any"],
-        ["Enforcement", key.enforcement ?? "As configured"],
+        ["Near a limit", { hard: "Hard: never spend more", soft: "Soft: admit while less is spent" }[/** @type {string} */ (key.enforcement)] ?? "As the configuration says"],
         ...(key.tags?.length ? [/** @type {[string, any]} */ (["Tags", key.tags.map((/** @type {[string, string]} */ [name, value]) => `${name}: ${value}`).join(", ")])] : []),
       ])),
     ];

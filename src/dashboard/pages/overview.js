@@ -6,10 +6,7 @@ import { h } from "../dom.js";
 import { count, duration, nano, percent, plural, startOfDay, startOfMonth, startOfWeek } from "../format.js";
 import { head, ifThere } from "../page.js";
 import { about, callout, card, empty, icon, limitBar, segmented, tile } from "../parts.js";
-import { MEASURES, SPANS, columns, measured, overTime, sumSince } from "../series.js";
-
-/** How many of the last calls the times are taken from. */
-const LAST = 200;
+import { MEASURES, SPANS, columns, measured, overTime, sumSince, timesOverTime } from "../series.js";
 
 /** @param {any} row */
 export const nameOfKey = (row) => row.key_name ?? row.key_id ?? "adjustments";
@@ -21,31 +18,34 @@ export const overview = {
   title: "Overview",
   every: 5_000,
   async load({ query }) {
-    const { starts } = columns(query.span ?? "7d");
-    const shown = new Date(starts[0] ?? 0);
+    const { starts, hourly } = columns(query.span ?? "7d");
+    const shown = new Date(starts[0] ?? 0).toISOString();
     const since = new Date(Math.min(startOfMonth().getTime(), startOfWeek().getTime())).toISOString();
-    const [byModel, byKey, keys, receipts, status] = await Promise.all([
-      api.usageByHour({ since: shown.toISOString(), by: "model" }),
-      api.usageByHour({ since: new Date(Math.min(shown.getTime(), Date.parse(since))).toISOString(), by: "key" }),
-      api.keys(), api.receipts({ limit: LAST }), ifThere(api.status()),
+    const [days, byModel, byKey, times, keys, status] = await Promise.all([
+      api.usageOverTime({ since }, false),
+      api.usageOverTime({ since: shown, by: "model" }, hourly),
+      api.usageOverTime({ since: shown, by: "key" }, hourly),
+      api.usageOverTime({ since: shown }, hourly),
+      api.keys(), ifThere(api.status()),
     ]);
-    return { byModel, byKey, keys, receipts, status, shown: shown.getTime() };
+    return { days: days.rows, byModel: byModel.rows, byKey: byKey.rows, times, keys, status };
   },
   view(data, context) {
     const { query } = context;
     const span = query.span ?? "7d";
     const measure = /** @type {import("../series.js").Measure} */ (query.measure ?? "cost");
-    if (data.keys.length === 0 && data.receipts.length === 0) return [head("Overview"), warnings(data), welcome()];
+    if (data.keys.length === 0 && data.times.total.calls === 0 && data.days.length === 0) return [head("Overview"), warnings(data), welcome()];
     const chooser = h("div", { class: "choosers" },
       segmented("What to show", MEASURES, measure, (value) => context.set({ measure: value })),
       segmented("Time", SPANS, span, (value) => context.set({ span: value })));
     return [
       head("Overview", null, h("span", { class: "live" }, h("span", { class: "live-dot", "aria-hidden": "true" }), "Live")),
       warnings(data),
-      tiles(data),
+      tiles(data, span),
       chooser,
       breakdown("By model", data.byModel, nameOfModel, span, measure),
-      breakdown("By key", data.byKey.filter((/** @type {any} */ row) => Date.parse(row.at) >= data.shown), nameOfKey, span, measure),
+      breakdown("By key", data.byKey, nameOfKey, span, measure),
+      timesCard(data.times, span),
       nearLimits(data.keys),
     ];
   },
@@ -60,22 +60,29 @@ function warnings({ status }) {
   ];
 }
 
-/** @param {any} data */
-function tiles({ byKey, receipts }) {
-  const today = sumSince(byKey, startOfDay().getTime());
-  const week = sumSince(byKey, startOfWeek().getTime());
-  const month = sumSince(byKey, startOfMonth().getTime());
-  const times = (/** @type {string} */ name) => receipts.filter((/** @type {any} */ r) => r.status < 400 && r[name] !== null).map((/** @type {any} */ r) => r[name]).sort((/** @type {number} */ a, /** @type {number} */ b) => a - b);
-  const first = times("first_byte_ms");
-  const total = times("total_ms");
-  const at = (/** @type {number[]} */ list, /** @type {number} */ share) => (list.length ? list[Math.min(list.length - 1, Math.floor(list.length * share))] : null);
+/** @param {any} data @param {string} span */
+function tiles({ days, times }, span) {
+  const today = sumSince(days, startOfDay().getTime());
+  const week = sumSince(days, startOfWeek().getTime());
+  const month = sumSince(days, startOfMonth().getTime());
+  const { first_byte_ms: first, total_ms: whole } = times.total;
+  const words = SPANS.find(([value]) => value === span)?.[1] ?? span;
+  const within = (/** @type {any} */ of) => (of.calls ? `95 % within ${duration(of.p95)} · ${words}` : `no calls in ${words}`);
   return h("div", { class: "tiles" },
     tile("Spend today", about(today.cost), plural(today.calls, "call")),
     tile("This week", about(week.cost), plural(week.calls, "call")),
     tile("This month", about(month.cost), plural(month.calls, "call")),
     tile("Errors today", percent(today.calls ? today.failed / today.calls : 0), `${count(today.failed)} of ${plural(today.calls, "call")}`),
-    tile("First byte, median", duration(at(first, 0.5)), first.length ? `95 % within ${duration(at(first, 0.95))}` : "no calls yet"),
-    tile("Whole call, median", duration(at(total, 0.5)), total.length ? `last ${plural(total.length, "good call")}` : "no calls yet"));
+    tile("First byte, median", duration(first.median), within(first)),
+    tile("Whole call, median", duration(whole.median), within(whole)));
+}
+
+/** How long calls took. @param {{rows: any[], total: any}} times @param {string} span */
+export function timesCard(times, span) {
+  if (times.total.total_ms.calls === 0) return null;
+  const props = timesOverTime(times, span, "How long calls take");
+  return card(h("div", { class: "card-title" }, h("h2", null, "How long calls take"), h("span", { class: "num quiet" }, plural(times.total.total_ms.calls, "good call"))),
+    chart(props), legend(props.series.map((one) => ({ name: one.name, figure: props.value(one.of) }))), asTable(props));
 }
 
 /**

@@ -69,7 +69,7 @@ function sessionCard(sessions, context) {
       { id: "who", title: "Browser", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", null, browserName(one.user_agent), one.id === own ? [" ", badge("This one", "accent")] : null), h("span", { class: "quiet small" }, one.address)) },
       { id: "since", title: "Signed in", cell: (one) => when(one.created_at) },
       { id: "seen", title: "Last seen", narrow: false, cell: (one) => when(one.last_seen_at) },
-      { id: "end", title: "", label: "End", cell: (one) => (one.id === own ? null : h("button", { type: "button", class: "button button-small", onclick: () => end(one) }, "End")) },
+      { id: "end", title: "", label: "End", end: true, cell: (one) => (one.id === own ? null : h("button", { type: "button", class: "button button-small", onclick: () => end(one) }, "End")) },
     ],
   }));
 }
@@ -110,7 +110,7 @@ function tokenCard(tokens, context) {
         { id: "role", title: "May", cell: (one) => badge(one.role === "admin" ? "Administer" : "Look", one.role === "admin" ? "accent" : "plain") },
         { id: "created", title: "Created", narrow: false, cell: (one) => when(one.created_at) },
         { id: "used", title: "Last used", narrow: false, cell: (one) => when(one.last_used_at) },
-        { id: "end", title: "", label: "Revoke", cell: (one) => h("button", { type: "button", class: "button button-small", onclick: () => confirm({
+        { id: "end", title: "", label: "Revoke", end: true, cell: (one) => h("button", { type: "button", class: "button button-small", onclick: () => confirm({
           title: `Revoke ${one.name}?`, action: "Revoke token", words: h("p", null, "Programs that use it are refused from now on."),
           submit: () => api.revokeToken(one.id), done: () => { notify(`${one.name} is revoked.`); context.refresh(); },
         }) }, "Revoke") },

@@ -16,10 +16,11 @@ export const usagePage = {
   title: "Usage",
   every: 10_000,
   async load({ query }) {
-    const since = new Date(columns(query.span ?? "30d").starts[0] ?? 0).toISOString();
+    const { starts, hourly } = columns(query.span ?? "30d");
+    const since = new Date(starts[0] ?? 0).toISOString();
     const by = query.by ?? "model";
     const asked = { since, key: query.key, model: query.model };
-    const [rows, keys] = await Promise.all([api.usageByHour({ ...asked, by: by === "day" ? "model" : by }), api.keys(true)]);
+    const [{ rows }, keys] = await Promise.all([api.usageOverTime({ ...asked, by: by === "day" ? "model" : by }, hourly), api.keys(true)]);
     return { rows, keys, by };
   },
   view({ rows, keys, by }, context) {
