@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod csv;
 pub mod explain;
+mod forms;
 pub mod holds;
 pub mod http;
 pub mod keys;

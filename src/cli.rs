@@ -2,10 +2,12 @@
 
 mod admin;
 mod check;
+mod init;
 mod output;
 mod quickstart;
 mod serve;
 mod session;
+mod starter;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ struct Cli {
 enum Command {
     /// Try it: make a data folder, a configuration and a key, and serve on this machine
     Quickstart(quickstart::Quickstart),
+    /// Make a configuration, a store and the admin password, and serve nothing yet
+    Init(init::Init),
     /// Serve calls
     Serve(serve::Serve),
     /// Check a configuration without putting it in force
@@ -63,7 +67,7 @@ impl ConfigArg {
             exit: Exit::Config,
             message: format!(
                 "there is no configuration: none of {} exists. Name one with --config, or begin \
-                 with `conduit quickstart`",
+                 with `conduit init` or `conduit quickstart`",
                 PLACES.join(", ")
             ),
         })
@@ -130,6 +134,7 @@ pub fn run() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match cli.command {
         Command::Quickstart(quickstart) => quickstart.run(),
+        Command::Init(init) => init.run(),
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Admin(admin) => admin.run(),

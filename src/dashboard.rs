@@ -47,7 +47,7 @@ macro_rules! file {
 
 /// The page itself, and what it loads.
 const INDEX: File = file!("index.html", HTML);
-const ASSETS: [File; 27] = [
+const ASSETS: [File; 28] = [
     file!("api.js", SCRIPT),
     file!("app.css", STYLE),
     file!("app.js", SCRIPT),
@@ -64,6 +64,7 @@ const ASSETS: [File; 27] = [
     file!("pages/models.js", SCRIPT),
     file!("pages/overview.js", SCRIPT),
     file!("pages/playground.js", SCRIPT),
+    file!("pages/prices.js", SCRIPT),
     file!("pages/request.js", SCRIPT),
     file!("pages/requests.js", SCRIPT),
     file!("pages/secret.js", SCRIPT),
@@ -91,6 +92,12 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config.service(
         web::resource("/assets/{path:.+}").route(web::get().to(asset)).route(web::head().to(asset)),
     );
+}
+
+/// Every path that has a file.
+pub fn paths() -> impl Iterator<Item = String> {
+    let assets = ASSETS.iter().map(|file| format!("/assets/{}", file.path));
+    std::iter::once("/".to_owned()).chain(assets)
 }
 
 async fn index(request: HttpRequest) -> HttpResponse {

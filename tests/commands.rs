@@ -245,3 +245,73 @@ fn prices_are_shown_and_updated_with_the_same_result_whether_a_server_runs_or_no
     assert!(text(&output.stdout).contains("catalogue 2026-11"));
     assert!(text(&output.stderr).contains("conduit.redb.prices"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn init_makes_what_is_missing_and_shows_the_password_once_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["init"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let password = text(&output.stdout);
+    assert_eq!((password.lines().count(), password.trim_end().len()), (1, 23), "{password}");
+    let said = text(&output.stderr);
+    assert!(!said.contains(password.trim_end()), "shown once only: {said}");
+    assert!(said.contains("Made conduit-data/conduit.toml."), "{said}");
+    assert!(said.contains("http://127.0.0.1:8081/"), "{said}");
+    let (store, _) = Store::open(&folder.path().join("conduit-data/conduit.redb")).unwrap();
+    assert!(store.admin_password().unwrap().is_some());
+    drop(store);
+    // The commands that come next find it.
+    assert!(run(folder.path(), &["check"]).status.success());
+    assert!(run(folder.path(), &["keys", "create", "first"]).status.success());
+
+    let again = run(folder.path(), &["init"]);
+    assert!(again.status.success());
+    assert_eq!(text(&again.stdout), "", "nothing is changed and nothing is shown");
+    assert!(text(&again.stderr).contains("The admin password stays what it was."));
+    fs::write(folder.path().join("password"), "another password\n").unwrap();
+    let taken = run(folder.path(), &["init", "--password-file", "password"]);
+    refuses(&taken, 4, &["there is an admin password already", "conduit admin password"]);
+}
+
+#[test]
+fn init_takes_a_password_from_a_file_or_from_where_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("short"), "short\n").unwrap();
+    fs::write(folder.path().join("password"), "a password of many letters\n").unwrap();
+    let init = ["init", "--config", "etc/conduit.toml", "--password-file"];
+    let with = |file: &'static str| run(folder.path(), &[&init[..], &[file]].concat());
+    refuses(&with("none"), 2, &["the password cannot be read from none"]);
+    refuses(&with("short"), 2, &["at least 12 characters"]);
+    let output = with("password");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "", "who wrote it knows it");
+
+    let named = CONFIG.replace("[admin]\n", "[admin]\npassword_file = \"../password\"\n");
+    fs::create_dir(folder.path().join("named")).unwrap();
+    fs::write(folder.path().join("named/conduit.toml"), named).unwrap();
+    let init = ["init", "--dir", "named"];
+    let output = run(folder.path(), &init);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+    assert!(text(&output.stderr).contains("the one that the configuration names"));
+    let both = run(folder.path(), &[&init[..], &["--password-file", "password"]].concat());
+    refuses(&both, 4, &["leave out --password-file"]);
+    let wrong = fs::read_to_string(folder.path().join("named/conduit.toml")).unwrap();
+    fs::write(folder.path().join("named/conduit.toml"), wrong.replace("echo", "ekko")).unwrap();
+    refuses(&run(folder.path(), &init), 78, &["`ekko` is not a kind of provider", "-->"]);
+}
+
+#[test]
+fn init_leaves_a_server_that_runs_alone() {
+    let folder = folder();
+    let mut server = command(folder.path()).arg("serve").stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while std::os::unix::net::UnixStream::connect(folder.path().join("admin.sock")).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the server did not come up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let output = run(folder.path(), &["init", "--dir", "."]);
+    refuses(&output, 4, &["a server runs with this configuration", "conduit admin password"]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+}

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forms::Name;
 use super::keys::{check_expiry, check_name};
 use super::{AdminError, Desk, Verb};
 use crate::clock;
@@ -49,7 +50,7 @@ pub struct NewToken {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(with = "Name")]
     pub name: String,
     pub role: Role,
     #[serde(default)]

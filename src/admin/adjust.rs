@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forms::{Line, Reason};
 use super::keys::find;
 use super::{AdminError, Desk, Verb};
 use crate::clock;
@@ -12,7 +13,7 @@ use crate::domain::money::Money;
 use crate::domain::window::{Period, Timestamp};
 use crate::ledger::Request;
 
-/// The longest reason and the longest name of somebody.
+/// The longest reason and the longest name of somebody, in characters.
 const LONGEST_WHY: usize = 500;
 const LONGEST_BY: usize = 128;
 
@@ -27,10 +28,10 @@ pub struct Adjust {
     pub key: String,
     /// `0.50` charges, `-0.50` credits.
     pub amount_usd: Correction,
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(with = "Reason")]
     pub why: String,
     #[serde(default)]
-    #[schemars(length(max = 128))]
+    #[schemars(with = "Line")]
     pub by: String,
 }
 
@@ -74,8 +75,8 @@ fn view(desk: &Desk, adjustment: &Adjustment) -> AdjustmentView {
 }
 
 fn check(member: &'static str, what: &str, text: &str, longest: usize) -> Result<(), AdminError> {
-    let problem = if text.len() > longest {
-        format!("is longer than {longest} bytes")
+    let problem = if text.chars().count() > longest {
+        format!("is longer than {longest} characters")
     } else if text.chars().any(char::is_control) {
         "must not hold control characters".to_owned()
     } else {

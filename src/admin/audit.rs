@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{AdminError, Desk, Verb};
 use crate::clock;
-use crate::domain::audit::{Actor, AuditId, AuditRecord, Outcome};
+use crate::domain::audit::{Actor, AuditId, AuditRecord, Outcome, without_secrets};
 use crate::domain::window::Timestamp;
 use crate::store::AuditFilter;
 
@@ -55,7 +55,7 @@ impl Entry {
     pub(super) fn not_done(mut self, desk: &Desk, error: &AdminError) {
         let failed = matches!(error, AdminError::Failed(_));
         self.0.outcome = if failed { Outcome::Failed } else { Outcome::Refused };
-        self.0.reason = Some(error.to_string());
+        self.0.reason = Some(without_secrets(&error.to_string()).into_owned());
         self.end(desk);
     }
 
@@ -77,12 +77,24 @@ pub(super) fn refused(desk: &Desk, by: &Actor, verb: &str, reason: &str) -> Resu
     Ok(desk.ledger.store().add_audit(&entry)?)
 }
 
+/// Leaves out what was pasted into the wrong place: it is refused there, and must not stay here.
+fn hide_secrets(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_secrets(text).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
+        Value::Object(members) => members.values_mut().for_each(hide_secrets),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 fn record(
     by: &Actor,
     verb: &str,
     parameters: &Value,
     outcome: Outcome,
 ) -> Result<AuditRecord, AdminError> {
+    let mut parameters = parameters.clone();
+    hide_secrets(&mut parameters);
     let mut parameters = parameters.to_string();
     if parameters.len() > LONGEST_PARAMETERS {
         parameters = json!({"bytes": parameters.len()}).to_string();

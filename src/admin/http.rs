@@ -161,7 +161,11 @@ fn carry_out(
         Does::Run(run) => {
             let by = caller.actor(request.address);
             let desk = &request.door.desk;
-            let work = || run(desk, &by, members);
+            let in_path = |refusal: &Refusal| operation.segments().any(|name| refusal.is_of(name));
+            let work = || {
+                let done = run(desk, &by, members);
+                done.map_err(|refusal| if in_path(&refusal) { refusal.of_path() } else { refusal })
+            };
             let done = match repeats::key(operation, incoming)? {
                 Some(key) => match repeats::once(request, caller, operation, key, work)? {
                     repeats::Once::Done(done) => done,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::change::Change;
+use super::forms::{EndpointName, Name};
 use super::{AdminError, Desk, Verb, teams};
 use crate::clock;
 use crate::domain::access::TOKEN_PREFIX;
@@ -19,7 +20,7 @@ use crate::ledger::Standing;
 use crate::ledger::account::Account;
 use crate::provider::endpoint::Endpoint;
 
-/// The longest name or tag.
+/// The longest name or tag, in characters.
 const LONGEST_NAME: usize = 128;
 
 /// What may be shown of a key.
@@ -114,8 +115,8 @@ pub(super) fn find(desk: &Desk, wanted: &str) -> Result<Arc<Account>, AdminError
 pub(super) fn check_name(member: &'static str, what: &str, text: &str) -> Result<(), AdminError> {
     let problem = if text.trim().is_empty() {
         "must not be empty"
-    } else if text.len() > LONGEST_NAME {
-        "is longer than 128 bytes"
+    } else if text.chars().count() > LONGEST_NAME {
+        "is longer than 128 characters"
     } else if text.chars().any(char::is_control) {
         "must not hold control characters"
     } else if text.starts_with("sk-") || text.starts_with(TOKEN_PREFIX) {
@@ -175,11 +176,12 @@ fn check_controls(controls: &Controls) -> Result<(), AdminError> {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateKey {
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(with = "Name")]
     pub name: String,
     pub limits: Limits,
     pub expires_at: Option<Timestamp>,
     pub models: Vec<Pattern>,
+    #[schemars(with = "Vec<(Name, Name)>")]
     pub tags: Vec<(String, String)>,
     #[schemars(range(min = 1))]
     pub rpm: Option<u64>,
@@ -187,6 +189,7 @@ pub struct CreateKey {
     pub tpm: Option<u64>,
     #[schemars(range(min = 1))]
     pub parallel: Option<u64>,
+    #[schemars(with = "Vec<EndpointName>")]
     pub endpoints: Vec<String>,
     pub allow_ips: Vec<Cidr>,
     pub enforcement: Option<Enforcement>,
@@ -334,21 +337,26 @@ impl Verb for SetLimits {
 pub struct SetKey {
     pub key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(with = "Option<Name>")]
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub expires_at: Change<Timestamp>,
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub models: Change<Vec<Pattern>>,
     #[serde(skip_serializing_if = "Change::is_keep")]
+    #[schemars(with = "Change<Vec<(Name, Name)>>")]
     pub tags: Change<Vec<(String, String)>>,
     #[serde(skip_serializing_if = "Change::is_keep")]
+    #[schemars(range(min = 1))]
     pub rpm: Change<u64>,
     #[serde(skip_serializing_if = "Change::is_keep")]
+    #[schemars(range(min = 1))]
     pub tpm: Change<u64>,
     #[serde(skip_serializing_if = "Change::is_keep")]
+    #[schemars(range(min = 1))]
     pub parallel: Change<u64>,
     #[serde(skip_serializing_if = "Change::is_keep")]
+    #[schemars(with = "Change<Vec<EndpointName>>")]
     pub endpoints: Change<Vec<String>>,
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub allow_ips: Change<Vec<Cidr>>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forms::Name;
 use super::keys::{Change, check_name, set_limits};
 use super::{AdminError, Desk, Verb};
 use crate::clock;
@@ -69,7 +70,7 @@ pub(super) fn find(desk: &Desk, wanted: &str) -> Result<Arc<Team>, AdminError> {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateTeam {
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(with = "Name")]
     pub name: String,
     pub limits: Limits,
 }

@@ -24,10 +24,11 @@ pub struct ReportUsage {
     /// Up to but not with this hour; one that has begun by then counts whole.
     pub until: Option<Timestamp>,
     pub by: Grouping,
-    /// One row for each hour or day as well: a series. Not where rows are of hours or days already.
+    /// One row for each hour or day as well: a series. Of hours and days the shorter counts.
     pub per: Option<Step>,
     /// Whose days they are, as `Europe/Berlin`: UTC unless it is said.
-    pub zone: Option<Zone>,
+    #[schemars(with = "Option<Zone>")]
+    pub zone: Option<String>,
 }
 
 /// How long calls took, of those whose answer was none of an error and went out whole.
@@ -112,24 +113,15 @@ impl Verb for ReportUsage {
     fn run(self, desk: &Desk) -> Result<UsageReport, AdminError> {
         let key = self.key.as_deref().map(|key| find(desk, key)).transpose()?;
         let since = self.since.unwrap_or(Timestamp::MIN);
-        let is_of_time = matches!(self.by, Grouping::Hour | Grouping::Day);
-        if is_of_time && self.per.is_some() {
-            let message = "rows by hour or day are a series already: choose another `by`";
-            return Err(AdminError::wrong("per", message));
-        }
         let filter = UsageFilter {
             key: key.map(|key| key.id()),
             model: self.model,
             since,
             until: self.until,
             per: self.per,
-            zone: self.zone.unwrap_or_default(),
+            zone: zone(self.zone.as_deref())?,
         };
-        let step = match self.by {
-            Grouping::Hour => Some(Step::Hour),
-            Grouping::Day => Some(Step::Day),
-            Grouping::Key | Grouping::Model | Grouping::Provider => self.per,
-        };
+        let step = filter.step(self.by);
         let store = desk.ledger.store();
         store.journal().put_away_now();
         let mut total = UsageRow::default();
@@ -142,6 +134,10 @@ impl Verb for ReportUsage {
         let total = line(desk, total, None);
         Ok(UsageReport { since, until: self.until, by: self.by, per: self.per, rows, total })
     }
+}
+
+fn zone(name: Option<&str>) -> Result<Zone, AdminError> {
+    name.map_or_else(|| Ok(Zone::default()), |name| name.parse().map_err(AdminError::NotFound))
 }
 
 fn line(desk: &Desk, row: UsageRow, step: Option<Step>) -> UsageLine {

@@ -7,7 +7,7 @@ mod backup;
 mod explain;
 mod holds;
 pub(super) mod keys;
-mod password;
+pub(super) mod password;
 mod prices;
 mod receipts;
 mod status;

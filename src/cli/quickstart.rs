@@ -1,13 +1,11 @@
 //! `conduit quickstart`: everything that is needed to try the gateway, in one command.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::starter::{self, program};
 use super::{Exit, Failure, output};
 use crate::admin::audit::perform;
 use crate::admin::keys::{CreateKey, ListKeys};
@@ -15,7 +13,6 @@ use crate::admin::{Desk, Verb, password};
 use crate::config::live::Source;
 use crate::config::{Live, process_environment};
 use crate::domain::audit::Actor;
-use crate::provider::kind::{Kind, PRESETS, Preset};
 use crate::server::Server;
 use crate::{clock, logging};
 
@@ -34,7 +31,7 @@ impl Quickstart {
         let path = self.dir.join("conduit.toml");
         let is_new = !path.exists();
         if is_new {
-            write_config(&self.dir, &path)?;
+            starter::write_config(&path)?;
         }
         let listen = self.listen.map(|address| address.to_string());
         let environment = Box::new(move |name: &str| match (name, &listen) {
@@ -73,13 +70,6 @@ fn hint(mut failure: Failure) -> Failure {
         failure.message.push_str("; choose another address with --listen 127.0.0.1:8090");
     }
     failure
-}
-
-/// This program as it was called, so that what is shown can be pasted: it may not be in the PATH.
-fn program() -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    let called = std::env::args().next().filter(|name| name.chars().all(is_plain));
-    called.filter(|name| !name.is_empty()).unwrap_or_else(|| "conduit".to_owned())
 }
 
 /// Makes the first key and shows how to use it, or says that there are keys already.
@@ -122,114 +112,5 @@ fn introduce_admin(desk: &Desk, address: &str, config: &Path) -> Result<(), Fail
             "The admin API is at http://{address}; set another password with\n\n    \
              {program} admin password --config {config}\n\n"
         )),
-    }
-}
-
-fn write_config(folder: &Path, path: &Path) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        let exit = if error.kind() == std::io::ErrorKind::PermissionDenied {
-            Exit::NotPermitted
-        } else {
-            Exit::Failed
-        };
-        Failure::new(exit, format!("{} cannot be made: {error}", path.display()))
-    };
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(failed)?;
-    let mut file = fs::File::create_new(path).map_err(failed)?;
-    let has = |preset: &&Preset| {
-        preset.key_variable.and_then(process_environment).is_some_and(|key| !key.trim().is_empty())
-            && preset.base_url.is_some()
-    };
-    let found: Vec<_> = PRESETS.iter().filter(has).collect();
-    file.write_all(config_text(&found).as_bytes()).map_err(failed)
-}
-
-/// A small configuration with the built-in provider and those whose key is at hand.
-fn config_text(found: &[&Preset]) -> String {
-    let mut text = String::from(
-        "# Conduit's configuration, made by `conduit quickstart`. Save a change and it is in force; a\n\
-         # mistake leaves the last good version in force and is shown in the log.\n\
-         # Every option is explained by `conduit check --example`.\n\
-         \n\
-         [server]\n\
-         listen = \"127.0.0.1:8080\"\n\
-         \n\
-         [store]\n\
-         path = \"conduit.redb\"\n\
-         \n\
-         [admin]\n\
-         socket = \"admin.sock\"\n\
-         \n\
-         # Answers by itself, so that everything can be tried with no account anywhere. Its price is\n\
-         # made up, so that spending can be seen to move.\n\
-         [providers.echo]\n\
-         kind = \"echo\"\n\
-         \n\
-         [models.echo]\n\
-         provider = \"echo\"\n\
-         price = { input = 1.00, output = 2.00 }\n",
-    );
-    for preset in found.iter().filter(|preset| preset.kind != Kind::Echo) {
-        let (name, variable) = (preset.name, preset.key_variable.unwrap_or_default());
-        // Writing to a string does not fail.
-        let _ = write!(
-            text,
-            "\n# Found because {variable} is set. Ask for its models as {name}/…\n\
-             [providers.{name}]\n\
-             kind = \"{name}\"\n\
-             api_key_env = \"{variable}\"\n\
-             \n\
-             [models.\"{name}/*\"]\n\
-             provider = \"{name}\"\n"
-        );
-    }
-    if let Some(first) = found.first() {
-        let _ = write!(
-            text,
-            "\n# A model that no name above matches goes to this provider as it is.\n\
-             [routing]\n\
-             default_provider = \"{}\"\n",
-            first.name
-        );
-    } else {
-        text.push_str(
-            "\n# With a provider of your own it looks like this:\n\
-             #\n\
-             #[providers.openai]\n\
-             #kind = \"openai\"\n\
-             #api_key_env = \"OPENAI_API_KEY\"\n\
-             #\n\
-             #[models.\"openai/*\"]\n\
-             #provider = \"openai\"\n",
-        );
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Secrets, check};
-
-    #[test]
-    fn what_is_written_is_a_good_configuration() {
-        let keyed: Vec<_> = PRESETS
-            .iter()
-            .filter(|preset| preset.key_variable.is_some() && preset.base_url.is_some())
-            .collect();
-        for found in [&[][..], &keyed] {
-            let environment = |_: &str| Some("secret".to_owned());
-            let none = |name: &str| {
-                (!name.starts_with("CONDUIT") && name != "RUST_LOG")
-                    .then(|| environment(name))
-                    .flatten()
-            };
-            let text = config_text(found);
-            let checked = check(Path::new("conduit.toml"), &text, &none, Secrets::Read);
-            assert!(checked.is_ok(), "{text}\n{}", checked.unwrap_err());
-        }
     }
 }

@@ -45,6 +45,14 @@ impl Session {
         Ok(Self::Own(Desk { ledger, live: None, targets: None, counts: None }))
     }
 
+    /// The ledger, where it is here.
+    pub(super) const fn own(&self) -> Option<&Desk> {
+        match self {
+            Self::Own(desk) => Some(desk),
+            Self::Served { .. } => None,
+        }
+    }
+
     pub(super) fn run<V: Verb>(&mut self, verb: V) -> Result<V::Answer, Failure> {
         match self {
             Self::Own(desk) => Ok(perform(desk, &Actor::at_the_command_line(), verb)?),

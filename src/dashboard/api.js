@@ -173,7 +173,7 @@ export async function usageOverTime(query, hourly) {
   const asked = query.by ? { ...query, per: step, zone } : { ...query, by: step, zone };
   const report = await usage(asked).catch((error) => {
     // Browsers may know a zone before the server does.
-    if (error instanceof ApiError && error.member === "zone") return usage({ ...asked, zone: "UTC" });
+    if (error instanceof ApiError && error.status === 404 && zone !== "UTC") return usage({ ...asked, zone: "UTC" });
     throw error;
   });
   return { ...report, rows: report.rows.map((/** @type {any} */ row) => ({ ...row, at: row.hour ?? row.day })) };
@@ -200,6 +200,9 @@ export const config = () => send("GET", "config");
 export const providers = () => list("providers");
 export const models = () => list("models");
 export const prices = () => send("GET", "prices");
+/** Takes newer prices from the text of a list, or only says what would change. @param {string} text @param {boolean} dryRun */
+export const updatePrices = (text, dryRun) => send("POST", "prices/update", { body: { text, dry_run: dryRun } });
+export const resetPrices = () => send("POST", "prices/reset", { body: {} });
 /** @param {{limit?: number, after?: string}} query */
 export const audit = (query = {}) => list("audit", query);
 

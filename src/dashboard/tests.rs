@@ -161,3 +161,15 @@ fn every_module_is_reached_from_the_page_and_none_is_missing() {
     let all: BTreeSet<_> = ASSETS.iter().map(|file| file.path.to_owned()).collect();
     assert_eq!(reached, all);
 }
+
+#[test]
+fn the_form_of_a_key_offers_every_endpoint_and_no_other() {
+    let form = ASSETS.iter().find(|file| file.path == "pages/key-form.js").unwrap();
+    let list = text(form).split("export const ENDPOINTS").nth(1).unwrap();
+    let list = list.split("]);").next().unwrap();
+    // Whose they are stands before each group.
+    let words = list.split('"').skip(1).step_by(2);
+    let offered: Vec<_> =
+        words.filter(|word| !["OpenAI", "Anthropic", "Gemini", "Bedrock"].contains(word)).collect();
+    assert_eq!(offered, crate::provider::endpoint::Endpoint::ALL.map(|endpoint| endpoint.name()));
+}

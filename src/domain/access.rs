@@ -173,7 +173,8 @@ impl KnownBrowser {
     /// Reads a cookie; `None` when it was not made by who knew the password of which `kept` is kept.
     pub fn parse(text: &str, kept: &[u8]) -> Option<Self> {
         let (id, mark) = text.split_once('.')?;
-        let number = u128::from_str_radix(id, 16).ok().filter(|_| id.len() == 32)?;
+        let is_hex = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(id, 16).ok().filter(|_| is_hex)?;
         let known = Self(number.to_be_bytes());
         // This comparison takes constant time.
         (blake3::Hash::from_hex(mark).ok()? == known.mark(kept)).then_some(known)

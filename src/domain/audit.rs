@@ -3,6 +3,7 @@
 //! An entry is written before the change is tried and gets its outcome once, so that no crash leaves a
 //! change that nobody is named for. It never holds a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -228,9 +229,48 @@ fn pick<T: Copy>(all: &[T], number: u64) -> Result<T, DecodeError> {
     found.copied().ok_or(DecodeError::Unknown(number))
 }
 
+/// What secrets begin with: those of keys, and of tokens; providers' own begin like the first.
+const SECRETS: [&str; 2] = ["sk-", "cdt-admin-"];
+
+/// A text as it may be kept: what was pasted into the wrong place and looks like a secret is left out.
+pub fn without_secrets(text: &str) -> Cow<'_, str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let mut kept = String::new();
+    let mut rest = text;
+    let begins = |text: &str| SECRETS.iter().filter_map(|mark| text.find(mark)).min();
+    while let Some(at) = begins(rest) {
+        let (before, secret) = rest.split_at(at);
+        let end = secret.find(|c| !is_part(c)).unwrap_or(secret.len());
+        let is_word_before = before.chars().next_back().is_some_and(is_part);
+        kept.push_str(before);
+        // Part of another word, as in `task-1`, it is none.
+        kept.push_str(if is_word_before { &secret[..end] } else { "(a secret)" });
+        rest = &secret[end..];
+    }
+    if kept.is_empty() && rest.len() == text.len() {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_a_secret_is_left_out() {
+        for (text, kept) in [
+            ("plain", "plain"),
+            ("sk-cdt-abc", "(a secret)"),
+            ("no key `cdt-admin-x`, sk-y", "no key `(a secret)`, (a secret)"),
+            ("task-1 and task-sk-2", "task-1 and task-sk-2"),
+            ("disk-sk-a sk-b", "disk-sk-a (a secret)"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(text), kept, "{text}");
+        }
+    }
     use proptest::prelude::*;
 
     #[test]

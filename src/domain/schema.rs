@@ -56,7 +56,7 @@ text! {
         "type": "string",
         "format": "date-time",
         "description": "An instant as in RFC 3339; also read: a date, which is its midnight in UTC.",
-        "examples": ["2027-01-31T12:00:00.000Z"],
+        "examples": ["2030-01-31T12:00:00.000Z"],
     };
     Zone, "TimeZone", {
         "type": "string",
@@ -99,17 +99,17 @@ text! {
     };
     RequestId, "RequestId", {
         "type": "string",
-        "pattern": "^req_[0-9A-Za-z]{22}$",
+        "pattern": "^req_[0-6][0-9A-Za-z]{21}$",
         "examples": ["req_0000000000000000000001"],
     };
     AdjustmentId, "AdjustmentId", {
         "type": "string",
-        "pattern": "^adj_[0-9A-Za-z]{22}$",
+        "pattern": "^adj_[0-6][0-9A-Za-z]{21}$",
         "examples": ["adj_0000000000000000000001"],
     };
     AuditId, "AuditId", {
         "type": "string",
-        "pattern": "^aud_[0-9A-Za-z]{22}$",
+        "pattern": "^aud_[0-6][0-9A-Za-z]{21}$",
         "examples": ["aud_0000000000000000000001"],
     };
 }

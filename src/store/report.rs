@@ -92,12 +92,14 @@ pub struct UsageRow {
 /// Where a row is among all: by time, then what it is about.
 type Place = (Timestamp, u64, String);
 
-/// The stretch of time that each row is about.
-const fn step(filter: &UsageFilter, by: Grouping) -> Option<Step> {
-    match by {
-        Grouping::Hour => Some(Step::Hour),
-        Grouping::Day => Some(Step::Day),
-        Grouping::Key | Grouping::Model | Grouping::Provider => filter.per,
+impl UsageFilter {
+    /// The stretch of time that each row is about: of those that are asked for, the shorter.
+    pub const fn step(&self, by: Grouping) -> Option<Step> {
+        match (by, self.per) {
+            (Grouping::Hour, _) | (Grouping::Day, Some(Step::Hour)) => Some(Step::Hour),
+            (Grouping::Day, _) => Some(Step::Day),
+            (Grouping::Key | Grouping::Model | Grouping::Provider, per) => per,
+        }
     }
 }
 
@@ -135,7 +137,7 @@ impl Store {
                 continue;
             }
             let start =
-                step(filter, by).map(|step| step.start(Timestamp::from_millis(hour), &filter.zone));
+                filter.step(by).map(|step| step.start(Timestamp::from_millis(hour), &filter.zone));
             let (place, new) = match by {
                 Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
                 Grouping::Key => row_of_key(start, KeyId::from_bits(key)),
@@ -158,7 +160,7 @@ impl Store {
             if !is_wanted {
                 continue;
             }
-            let start = step(filter, by).map(|step| step.start(adjustment.at.hour(), &filter.zone));
+            let start = filter.step(by).map(|step| step.start(adjustment.at.hour(), &filter.zone));
             let (place, new) = match by {
                 Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
                 Grouping::Key => row_of_key(start, adjustment.key),

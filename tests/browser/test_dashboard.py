@@ -147,6 +147,115 @@ class Administration(BrowserCase):
         self.page.get_by_role("button", name=menu).click()
         self.page.get_by_role("button", name=action, exact=True).click()
 
+    def key_as_told(self, name: str) -> dict:
+        """A key as the admin API shows it to the page."""
+        return self.page.evaluate("name => fetch(`admin/api/v1/keys/${encodeURIComponent(name)}`).then((answer) => answer.json())", name)
+
+    def test_everything_about_a_key_is_set_and_changed_in_the_form(self):
+        page = self.sign_in()
+        self.go("/keys")
+        page.get_by_role("button", name="Create new key").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("Everything")
+        dialog.get_by_label("Weekly").fill("20")
+        dialog.get_by_label("Expires").select_option(label="In 30 days")
+        dialog.get_by_label("Models").fill("echo, gpt-*")
+        dialog.get_by_text("Rates, networks and enforcement").click()
+        dialog.get_by_label("Enforcement").select_option(label="Soft: admit calls while less is spent")
+        dialog.get_by_label("Requests / min").fill("60")
+        dialog.get_by_label("Tokens / min").fill("100000")
+        dialog.get_by_label("At the same time").fill("4")
+        dialog.get_by_label("Networks").fill("127.0.0.0/8, 192.0.2.1")
+        dialog.get_by_text("Endpoints", exact=True).click()
+        dialog.get_by_label("chat/completions").check()
+        dialog.get_by_label("messages", exact=True).check()
+        dialog.locator("summary", has_text="Tags").click()
+        dialog.get_by_role("textbox", name="Tags").fill("team=web\nno tag")
+        dialog.get_by_role("button", name="Create key").click()
+        expect(dialog.get_by_text("“no tag” is not so")).to_be_visible()
+        dialog.get_by_role("textbox", name="Tags").fill("team=web\ncost = a=b")
+        dialog.get_by_role("button", name="Create key").click()
+        page.get_by_label("I have put it in a safe place").check()
+        page.get_by_role("button", name="Done").click()
+        key = self.key_as_told("Everything")
+        self.assertEqual((key["rpm"], key["tpm"], key["parallel"]), (60, 100_000, 4))
+        self.assertEqual(key["endpoints"], ["chat/completions", "messages"])
+        self.assertEqual(key["tags"], [["team", "web"], ["cost", "a=b"]])
+        self.assertEqual((key["enforcement"], key["models"]), ("soft", ["echo", "gpt-*"]))
+        self.assertEqual(key["allow_ips"], ["127.0.0.0/8", "192.0.2.1"])
+        self.assertIsNotNone(key["expires_at"])
+
+        # The form shows it all again, and what is taken out is cleared.
+        page.get_by_role("link", name="Everything").click()
+        expect(page.get_by_text("Soft: admit while less is spent")).to_be_visible()
+        page.get_by_role("button", name="Edit", exact=True).first.click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_label("Requests / min")).to_have_value("60")
+        expect(dialog.get_by_label("chat/completions")).to_be_checked()
+        expect(dialog.get_by_role("textbox", name="Tags")).to_have_value("team=web\ncost=a=b")
+        dialog.get_by_label("Enforcement").select_option(label="As the configuration says")
+        dialog.get_by_label("Expires").select_option(label="Never")
+        dialog.get_by_label("Requests / min").fill("")
+        dialog.get_by_label("messages", exact=True).uncheck()
+        dialog.get_by_role("textbox", name="Tags").fill("")
+        dialog.get_by_label("Networks").fill("somewhere")
+        dialog.get_by_role("button", name="Save").click()
+        # What the server refuses stands at the field.
+        expect(dialog.locator('[data-field="allow_ips"] .field-error')).to_contain_text("somewhere")
+        dialog.get_by_label("Networks").fill("")
+        dialog.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        key = self.key_as_told("Everything")
+        self.assertEqual((key["rpm"], key["tpm"], key["endpoints"]), (None, 100_000, ["chat/completions"]))
+        self.assertEqual((key["tags"], key["enforcement"], key["expires_at"], key["allow_ips"]), ([], None, None, []))
+
+    def test_how_long_calls_take_is_told_and_drawn(self):
+        page = self.sign_in()
+        secret = self.create_key("Timed")
+        for _ in range(3):
+            self.assertEqual(self.gateway.call(secret)[0], 200)
+        self.go("/")
+        tile = page.locator(".tile", has_text="Whole call, 7 days")
+        expect(tile).to_contain_text("ms")
+        expect(tile).to_contain_text("95 %:")
+        chart = page.get_by_role("img", name=re.compile("How long calls take"))
+        chart.focus()
+        page.keyboard.press("End")
+        expect(page.locator(".chart-tip:visible")).to_contain_text("First byte, median")
+
+    def test_prices_are_updated_from_a_file_after_a_look_at_what_changes(self):
+        page = self.sign_in()
+        self.go("/models")
+        catalogue = page.locator(".card", has_text="Price catalogue")
+        expect(catalogue).to_contain_text("None")
+        price = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 0.0000123, "output_cost_per_token": 0.0000456}
+        file = self.gateway.folder / "prices.json"
+        page.get_by_role("button", name="Update prices").click()
+        for text, words in [("no list", "not JSON"), (json.dumps({"gpt-4o": price}), None)]:
+            file.write_text(text)
+            dialog = page.get_by_role("dialog")
+            dialog.get_by_label("Price list").set_input_files(file)
+            dialog.get_by_role("button", name="See what would change").click()
+            if words:
+                expect(dialog.locator(".field-error")).not_to_be_empty()
+        dialog = page.get_by_role("dialog", name="What would change")
+        expect(dialog).to_contain_text("gpt-4o")
+        expect(dialog).to_contain_text("12.3")
+        dialog.get_by_role("button", name="Put in force").click()
+        expect(catalogue).to_contain_text("1 model")
+        page.get_by_role("button", name="Go back to the built-in prices").click()
+        page.get_by_role("dialog").get_by_role("button", name="Go back").click()
+        expect(catalogue).to_contain_text("None")
+
+    def test_every_rate_of_a_model_is_shown(self):
+        page = self.sign_in()
+        self.go("/models")
+        page.get_by_role("button", name="$100.00 / $200.00").click()
+        dialog = page.get_by_role("dialog", name="Prices of echo")
+        expect(dialog).to_contain_text("million tokens")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
     def test_a_request_is_explained_to_the_last_digit(self):
         page = self.sign_in()
         secret = self.create_key("Explained")
@@ -277,7 +386,7 @@ class WrongPasswords(BrowserCase):
     def test_so_many_wrong_passwords_and_no_more(self):
         page = self.page
         page.goto(self.gateway.admin)
-        for _ in range(40):
+        for tries in range(40):
             page.get_by_label("Password").fill("not the password at all")
             page.get_by_role("button", name="Sign in").click()
             alert = page.get_by_role("alert").filter(has_text=re.compile("password", re.I))
@@ -285,6 +394,7 @@ class WrongPasswords(BrowserCase):
             expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
             if "Too many" in alert.first.text_content():
                 break
+        self.assertEqual(tries, 10, "ten attempts, and the next is turned away")
         expect(page.get_by_text(re.compile("Too many wrong passwords"))).to_be_visible()
         # Now even the right one has to wait.
         page.get_by_label("Password").fill(PASSWORD)

@@ -1,9 +1,11 @@
 """Every page, in light, in dark and on a phone: that it fits, that it can be used without seeing it, and a
 screenshot of it to be looked at."""
 
+import os
+import pathlib
 import unittest
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from harness import BrowserCase
 
@@ -56,6 +58,27 @@ CHECKS = """() => {
 }"""
 
 
+# Deque's checks of the guidelines for accessible pages, if they are there: tests/run installs them.
+AXE = pathlib.Path(os.environ.get("CONDUIT_NODE_MODULES", "")) / "axe-core" / "axe.min.js"
+# Rules of the guidelines to level AA, and what axe's authors advise besides.
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def problems(page: Page) -> list[str]:
+    """What is wrong with a page as it is now."""
+    wrong = page.evaluate(CHECKS)
+    if not AXE.is_file():
+        if "CONDUIT_NODE_MODULES" in os.environ:
+            raise FileNotFoundError(AXE)
+        return wrong
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("async (rules) => (await axe.run({ runOnly: rules })).violations", RULES)
+    for violation in found:
+        for node in violation["nodes"]:
+            wrong.append(f"{violation['id']}: {violation['help']}: {node['html'][:200]} {node['any'][:1]}")
+    return wrong
+
+
 class Pages(BrowserCase):
     def test_without_anything_each_page_says_what_to_do(self):
         self.sign_in()
@@ -64,7 +87,7 @@ class Pages(BrowserCase):
                 self.go(place)
                 self.page.wait_for_timeout(300)
                 self.screenshot(f"empty{place.replace('/', '-')}")
-                self.assertEqual(self.page.evaluate(CHECKS), [])
+                self.assertEqual(problems(self.page), [])
 
 
 class FullPages(BrowserCase):
@@ -92,7 +115,7 @@ class FullPages(BrowserCase):
             page.goto(self.gateway.admin)
             expect(page.get_by_label("Password")).to_be_visible()
             self.screenshot(f"sign-in-{name}", page)
-            self.assertEqual(page.evaluate(CHECKS), [], f"sign-in {name}")
+            self.assertEqual(problems(page), [], f"sign-in {name}")
             self.sign_in(page)
             keys = page.evaluate("fetch('admin/api/v1/keys').then((answer) => answer.json())")
             receipts = page.evaluate("fetch('admin/api/v1/receipts').then((answer) => answer.json())")
@@ -104,12 +127,12 @@ class FullPages(BrowserCase):
                     parts = place.split("/")
                     shown = "overview" if place == "/" else parts[1] + ("-one" if len(parts) > 2 else "")
                     self.screenshot(f"{shown}-{name}", page)
-                    self.assertEqual(page.evaluate(CHECKS), [])
+                    self.assertEqual(problems(page), [])
             self.go("/keys", page)
             page.get_by_role("button", name="Create new key").click()
             expect(page.get_by_role("dialog")).to_be_visible()
             self.screenshot(f"create-key-{name}", page, whole=False)
-            self.assertEqual(page.evaluate(CHECKS), [], f"create key {name}")
+            self.assertEqual(problems(page), [], f"create key {name}")
             page.keyboard.press("Escape")
 
     def test_the_chart_is_read_by_hovering_and_by_the_arrow_keys(self):

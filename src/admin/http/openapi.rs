@@ -235,10 +235,10 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     refused("409", "Conflict");
     refused("422", "Invalid");
     refused("500", "Failed");
-    let names_another = operation.request["properties"]
-        .as_object()
-        .is_some_and(|known| known.contains_key("key") || known.contains_key("team"));
-    if operation.segments().next().is_some() || names_another {
+    let names_another = operation.request["properties"].as_object().is_some_and(|known| {
+        known.contains_key("key") || known.contains_key("team") || operation.id == "showPrices"
+    });
+    if operation.segments().next().is_some() || names_another || operation.paged {
         refused("404", "NotFound");
     }
     if operation.method.has_body() {

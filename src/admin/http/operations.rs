@@ -166,6 +166,14 @@ impl Operation {
         self
     }
 
+    /// A member that another operation with the same verb is for.
+    fn without(mut self, member: &str) -> Self {
+        if let Some(members) = self.request["properties"].as_object_mut() {
+            members.shift_remove(member);
+        }
+        self
+    }
+
     const fn fixed(mut self, member: &'static str, value: bool) -> Self {
         self.fixed = Some((member, value));
         self
@@ -506,12 +514,8 @@ fn access() -> Vec<Operation> {
     vec![
         list::<ListSessions, SessionView>("/sessions", "listSessions", "Lists who is signed in")
             .admin(),
-        verb::<EndSessions>(
-            Delete,
-            "/sessions",
-            "endSessions",
-            "Signs everybody out, or one by id",
-        ),
+        verb::<EndSessions>(Delete, "/sessions", "endSessions", "Signs everybody out")
+            .without("session"),
         verb::<EndSessions>(Delete, "/sessions/{session}", "endSession", "Signs a session out"),
         list::<ListTokens, TokenView>("/tokens", "listTokens", "Lists admin tokens").admin(),
         verb::<CreateToken>(

@@ -69,6 +69,18 @@ impl Refusal {
         Self::new(422, "invalid", message).member(member)
     }
 
+    /// Whether it says that this member is not right.
+    pub(super) fn is_of(&self, member: &str) -> bool {
+        self.status == 422 && self.member.as_deref() == Some(member)
+    }
+
+    /// What is wrong with a name in the path, as a path says it: there is no such thing.
+    pub(super) fn of_path(mut self) -> Self {
+        self.status = 404;
+        self.code = "not_found";
+        self
+    }
+
     pub(super) fn malformed(message: impl Into<String>) -> Self {
         Self::new(400, "malformed", message)
     }

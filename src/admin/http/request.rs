@@ -22,6 +22,8 @@ use crate::domain::audit::Actor;
 /// The most items on a page.
 const LONGEST_PAGE: u64 = 500;
 const USUAL_PAGE: u64 = 50;
+/// No place has a longer name.
+const LONGEST_CURSOR: usize = 512;
 
 /// What came of an operation.
 pub(super) struct Done {
@@ -190,18 +192,23 @@ pub(super) fn run_page<V: Listed>(
     // One more tells whether there is another page.
     members.insert("limit".to_owned(), Value::from(limit + 1));
     if let Some(cursor) = members.remove("after") {
-        let place = cursor.as_str().and_then(place_of);
-        let place = place.ok_or_else(|| {
-            Refusal::wrong("after", "`after` must be the `next` of the page before")
-        })?;
+        let place = cursor.as_str().and_then(place_of).ok_or_else(no_such_page)?;
         members.insert("after".to_owned(), place);
     }
-    let mut items = perform(desk, by, typed::<V>(members)?)?;
+    let verb = typed::<V>(members);
+    let verb =
+        verb.map_err(|refusal| if refusal.is_of("after") { no_such_page() } else { refusal });
+    let mut items = perform(desk, by, verb?)?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = items.len() > most;
     items.truncate(most);
     let next = items.last().filter(|_| has_more).map(|item| cursor_of(&V::place(item)));
     Ok(Done { body: json!({"data": value(&items)?, "next": next}), target: None })
+}
+
+fn no_such_page() -> Refusal {
+    let message = "there is no such page: `after` must be the `next` of the one before";
+    Refusal::new(404, "not_found", message).member("after")
 }
 
 fn limit(sent: Option<&Value>) -> Result<u64, Refusal> {
@@ -229,7 +236,8 @@ pub(super) fn paging_members() -> Map<String, Value> {
         json!({
             "description": "The `next` of the page before.",
             "type": "string",
-            "pattern": "^[0-9a-f]+$",
+            "pattern": "^([0-9a-f]{2})+$",
+            "maxLength": LONGEST_CURSOR,
         }),
     );
     members
@@ -248,7 +256,10 @@ fn cursor_of(place: &Value) -> String {
 
 fn place_of(cursor: &str) -> Option<Value> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if cursor.len() > 512 || !cursor.len().is_multiple_of(2) || !cursor.bytes().all(is_hex) {
+    if cursor.len() > LONGEST_CURSOR
+        || !cursor.len().is_multiple_of(2)
+        || !cursor.bytes().all(is_hex)
+    {
         return None;
     }
     let pairs = (0..cursor.len()).step_by(2).map(|at| cursor.get(at..at + 2));

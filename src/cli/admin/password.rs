@@ -30,9 +30,7 @@ impl Password {
         } else if io::stdin().is_terminal() {
             asked_twice()?
         } else {
-            let mut text = String::new();
-            io::stdin().take(LONGEST_INPUT).read_to_string(&mut text)?;
-            text.trim_end_matches(['\r', '\n']).to_owned()
+            read(io::stdin())?
         };
         let verb = SetPassword { password: password.clone() };
         let set = session::run(&self.config, verb)?;
@@ -48,6 +46,13 @@ impl Password {
         }
         Ok(())
     }
+}
+
+/// Reads a password to the end of what is there, without the end of its line.
+pub(in crate::cli) fn read(from: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    from.take(LONGEST_INPUT).read_to_string(&mut text)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn asked_twice() -> Result<String, Failure> {

@@ -75,10 +75,7 @@ function limitFields(key) {
   return h("fieldset", null, h("legend", null, "Spending limits", h("span", { class: "quiet" }, " optional")),
     h("div", { class: "fields-3" }, PERIODS.map((period) => field({ daily: "Daily", weekly: "Weekly", monthly: "Monthly" }[period],
       h("div", { class: "input-usd" }, h("span", { "aria-hidden": "true" }, "$"), h("input", { name: period, inputmode: "decimal", autocomplete: "off", placeholder: "No limit", value: set(period) }))))),
-    h("p", { class: "hint" }, "In dollars. A limit is a ceiling: what calls can cost at most is set aside before they are sent. They reset every 24 hours, 7 days and 30 days, or by the calendar where the configuration says so."),
-    field("Near a limit", h("select", { name: "enforcement", value: key?.enforcement ?? "" },
-      h("option", { value: "" }, "As the configuration says"), h("option", { value: "hard" }, "Hard: never spend more"), h("option", { value: "soft" }, "Soft: admit calls while less is spent")),
-    { hint: "Hard holds a call back until it surely fits. Soft can pass the limit by what is under way." }));
+    h("p", { class: "hint" }, "In dollars. A limit is a ceiling: what calls can cost at most is set aside before they are sent. They reset every 24 hours, 7 days and 30 days, or by the calendar where the configuration says so."));
 }
 
 /** @param {any[]} teams @param {any[]} models @param {any} [key] */
@@ -95,12 +92,15 @@ function accessFields(teams, models, key) {
     h("div", { class: "fields-2" }, field("Team", select, { hint: teams.length ? "The team's limits hold as well." : "There are no teams yet." }),
       h("div", null, field("Expires", expires), dated)),
     field("Models", h("input", { name: "models", list: "model-names", autocomplete: "off", spellcheck: "false", placeholder: "All models", value: (key?.models ?? []).join(", ") }), { optional: true, hint: "Names with commas between them; a * stands for anything, as in gpt-4*." }), names,
-    h("details", { class: "more", open: Boolean(key && (key.rpm || key.tpm || key.parallel || key.allow_ips?.length)) }, h("summary", null, "Rates and networks"),
+    h("details", { class: "more", open: Boolean(key && (key.rpm || key.tpm || key.parallel || key.allow_ips?.length || key.enforcement)) }, h("summary", null, "Rates, networks and enforcement"),
       h("div", { class: "fields-3" },
         field("Requests / min", h("input", { name: "rpm", inputmode: "numeric", autocomplete: "off", placeholder: "No limit", value: key?.rpm ?? "" })),
         field("Tokens / min", h("input", { name: "tpm", inputmode: "numeric", autocomplete: "off", placeholder: "No limit", value: key?.tpm ?? "" })),
         field("At the same time", h("input", { name: "parallel", inputmode: "numeric", autocomplete: "off", placeholder: "No limit", value: key?.parallel ?? "" }))),
-      field("Networks", h("input", { name: "allow_ips", autocomplete: "off", spellcheck: "false", placeholder: "Any", value: (key?.allow_ips ?? []).join(", ") }), { optional: true, hint: "From where the key may be used: 10.0.0.0/8, 192.0.2.1." })),
+      field("Networks", h("input", { name: "allow_ips", autocomplete: "off", spellcheck: "false", placeholder: "Any", value: (key?.allow_ips ?? []).join(", ") }), { optional: true, hint: "From where the key may be used: 10.0.0.0/8, 192.0.2.1." }),
+      field("Enforcement", h("select", { name: "enforcement", value: key?.enforcement ?? "" },
+        h("option", { value: "" }, "As the configuration says"), h("option", { value: "hard" }, "Hard: never spend more than a limit"), h("option", { value: "soft" }, "Soft: admit calls while less is spent")),
+      { hint: "Hard holds a call back until it surely fits. Soft can pass a limit by what is under way." })),
     h("details", { class: "more", open: Boolean(key?.endpoints?.length) }, h("summary", null, "Endpoints"),
       h("p", { class: "hint" }, "With none chosen the key may call all of them."),
       ENDPOINTS.map(([whose, names]) => h("fieldset", { class: "endpoints" }, h("legend", null, whose),

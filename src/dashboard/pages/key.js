@@ -61,7 +61,7 @@ export const keyPage = {
         ["Models", key.models.length ? h("span", { class: "chips" }, key.models.map((/** @type {string} */ name) => h("code", null, name))) : "All"],
         ["Requests per minute", key.rpm ?? "No limit"], ["Tokens per minute", key.tpm ?? "No limit"], ["At the same time", key.parallel ?? "No limit"],
         ["Endpoints", key.endpoints?.length ? key.endpoints.join(", ") : "All"], ["Networks", key.allow_ips?.length ? key.allow_ips.join(", ") : "Any"],
-        ["Near a limit", { hard: "Hard: never spend more", soft: "Soft: admit while less is spent" }[/** @type {string} */ (key.enforcement)] ?? "As the configuration says"],
+        ["Enforcement", { hard: "Hard: never spend more", soft: "Soft: admit while less is spent" }[/** @type {string} */ (key.enforcement)] ?? "As the configuration says"],
         ...(key.tags?.length ? [/** @type {[string, any]} */ (["Tags", key.tags.map((/** @type {[string, string]} */ [name, value]) => `${name}: ${value}`).join(", ")])] : []),
       ])),
     ];

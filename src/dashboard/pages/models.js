@@ -5,20 +5,22 @@ import { h } from "../dom.js";
 import { compact, count, plural, usd } from "../format.js";
 import { head, ifThere } from "../page.js";
 import { badge, callout, card, empty, table, when } from "../parts.js";
+import { catalogueCard, showRates } from "./prices.js";
 
 /** @type {import("../page.js").Page} */
 export const modelsPage = {
   title: "Providers & models",
   every: 5_000,
   async load() {
-    const [providers, models] = await Promise.all([ifThere(api.providers()), ifThere(api.models())]);
-    return { providers, models };
+    const [providers, models, prices] = await Promise.all([ifThere(api.providers()), ifThere(api.models()), ifThere(api.prices())]);
+    return { providers, models, prices };
   },
-  view({ providers, models }, context) {
+  view({ providers, models, prices }, context) {
     return [
       head("Providers & models", "As the configuration file names them. A change there is in force as soon as it is saved."),
       "missing" in providers ? notThere("Providers") : providerCards(providers),
       "missing" in models ? notThere("Models") : modelTable(models, context),
+      "missing" in prices ? notThere("Price catalogue") : catalogueCard(prices, context.refresh),
     ];
   },
 };
@@ -69,11 +71,13 @@ function priceCell(model) {
   const [input, output] = [rate(target, "input"), rate(target, "output")];
   if (target.state === "priced" && (input || output)) {
     const others = target.rates.length - Number(Boolean(input)) - Number(Boolean(output));
-    const all = target.rates.map((/** @type {any} */ one) => `${one.what.replaceAll("_", " ")}${one.when ? ` (${one.when})` : ""}: $${one.usd} per ${one.per}`).join("\n");
-    return h("span", { title: all }, input ? usd(input) : "–", h("span", { class: "quiet" }, " / "), output ? usd(output) : "–", others > 0 ? h("span", { class: "quiet small" }, ` +${others}`) : null);
+    return h("button", { type: "button", class: "button-link plain", "aria-haspopup": "dialog", title: "Show every rate", onclick: () => showRates(model) },
+      input ? usd(input) : "–", " / ", output ? usd(output) : "–", others > 0 ? ` +${others}` : null);
   }
   const [words, kind] = PRICES[target.state] ?? [String(target.state ?? "–"), "plain"];
-  return badge(words, kind);
+  if (target.state !== "priced") return badge(words, kind);
+  // Neither tokens in nor out: images, audio, calls.
+  return h("button", { type: "button", class: "button-link plain", "aria-haspopup": "dialog", onclick: () => showRates(model) }, plural(target.rates.length, "rate"));
 }
 
 /** @param {any[]} models @param {import("../page.js").Context} context */
@@ -84,7 +88,7 @@ function modelTable(models, context) {
   const search = (query.search ?? "").toLowerCase();
   const shown = models.filter((model) => !search || model.name.toLowerCase().includes(search) || targets(model).toLowerCase().includes(search));
   return [
-    without.length ? callout("warn", `${plural(without.length, "model has", "models have")} no price: ${without.slice(0, 5).map((model) => model.name).join(", ")}${without.length > 5 ? " …" : ""}. Keys with limits cannot call ${without.length === 1 ? "it" : "them"}. Give a price in the configuration file.`) : null,
+    without.length ? callout("warn", `${plural(without.length, "model has", "models have")} no price: ${without.slice(0, 5).map((model) => model.name).join(", ")}${without.length > 5 ? " …" : ""}. Keys with limits cannot call ${without.length === 1 ? "it" : "them"}. Update the price catalogue below, or give a price in the configuration file.`) : null,
     h("section", { class: "card card-table" },
       h("div", { class: "card-head" }, h("h2", null, "Models"), h("input", { type: "search", "aria-label": "Search models", placeholder: "Search models", value: query.search ?? "", oninput: (/** @type {Event} */ e) => context.set({ search: /** @type {HTMLInputElement} */ (e.target).value }) })),
       table({

@@ -67,14 +67,14 @@ function tiles({ days, times }, span) {
   const month = sumSince(days, startOfMonth().getTime());
   const { first_byte_ms: first, total_ms: whole } = times.total;
   const words = SPANS.find(([value]) => value === span)?.[1] ?? span;
-  const within = (/** @type {any} */ of) => (of.calls ? `95 % within ${duration(of.p95)} · ${words}` : `no calls in ${words}`);
+  const within = (/** @type {any} */ of) => (of.calls ? `median · 95 %: ${duration(of.p95)}` : "no calls");
   return h("div", { class: "tiles" },
     tile("Spend today", about(today.cost), plural(today.calls, "call")),
     tile("This week", about(week.cost), plural(week.calls, "call")),
     tile("This month", about(month.cost), plural(month.calls, "call")),
     tile("Errors today", percent(today.calls ? today.failed / today.calls : 0), `${count(today.failed)} of ${plural(today.calls, "call")}`),
-    tile("First byte, median", duration(first.median), within(first)),
-    tile("Whole call, median", duration(whole.median), within(whole)));
+    tile(`First byte, ${words}`, duration(first.median), within(first)),
+    tile(`Whole call, ${words}`, duration(whole.median), within(whole)));
 }
 
 /** How long calls took. @param {{rows: any[], total: any}} times @param {string} span */

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod attacks;
+mod callers;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write as _};
@@ -166,18 +169,27 @@ impl Session {
     }
 }
 
+/// A price list as LiteLLM writes it.
+const PRICE_LIST: &str = r#"{"gpt-4o": {"litellm_provider": "openai", "mode": "chat",
+    "input_cost_per_token": 0.0000025, "output_cost_per_token": 0.00001}}"#;
+
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 #[derive(Debug)]
 struct Answer {
     status: u16,
-    headers: BTreeMap<String, String>,
+    headers: Vec<(String, String)>,
     body: String,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
+    /// The first value of a header.
+    fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     #[track_caller]
@@ -268,6 +280,7 @@ fn good_request(operation: &Operation, running: &Running, number: usize) -> (Str
             let sessions = desk.ledger.store().sessions(clock::now()).unwrap();
             (of("{session}", sessions[0].id.to_string()), json!({}))
         }
+        "updatePrices" => (plain(), json!({"text": PRICE_LIST, "dry_run": true})),
         "explainReceipt" => (of("{id}", receipt(running)), json!({})),
         "listKeys" | "listTeams" | "listReceipts" | "listHolds" | "listAdjustments"
         | "listAudit" | "listProviders" | "listModels" | "listSessions" | "listTokens"
@@ -623,12 +636,14 @@ fn what_is_not_right_is_refused_in_one_form_that_names_the_member() {
         ("GET", "/keys/none", vec![], "", 404, "not_found", None),
         ("GET", "/keys?limit=0", vec![], "", 422, "invalid", Some("limit")),
         ("GET", "/keys?limit=9999", vec![], "", 422, "invalid", Some("limit")),
-        ("GET", "/keys?after=zz", vec![], "", 422, "invalid", Some("after")),
+        ("GET", "/keys?after=zz", vec![], "", 404, "not_found", Some("after")),
+        ("GET", "/keys?after=7b7d", vec![], "", 404, "not_found", Some("after")),
         ("GET", "/keys?all=perhaps", vec![], "", 422, "invalid", Some("all")),
         ("GET", "/keys?all=true&all=true", vec![], "", 422, "invalid", Some("all")),
         ("GET", "/keys?%ff=1", vec![], "", 400, "malformed", None),
-        ("GET", "/usage?by=day&per=hour", vec![], "", 422, "invalid", Some("per")),
-        ("GET", "/receipts/req_1", vec![], "", 422, "invalid", Some("id")),
+        ("GET", "/receipts/req_1", vec![], "", 404, "not_found", Some("id")),
+        ("DELETE", "/sessions/ses_1", vec![], "", 404, "not_found", Some("session")),
+        ("DELETE", "/sessions?session=ses_1", vec![], "", 422, "unknown_member", Some("session")),
     ] {
         let mut headers = headers.clone();
         headers.push(auth);
@@ -752,6 +767,22 @@ fn usage_is_a_table_a_series_or_a_spreadsheet() {
     assert!(series["rows"][0]["day"].is_string() && series["rows"][0]["key_name"].is_string());
     assert_eq!(ask("?by=provider")["rows"][0]["provider"], "echo");
     assert_eq!(ask("?until=2020-01-01")["rows"], json!([]));
+    // A day and an hour make an hour.
+    let finer = ask("?by=day&per=hour");
+    assert!(finer["rows"][0]["hour"].is_string() && finer["rows"][0]["day"].is_null(), "{finer}");
+    // How long calls took, in each row and in all.
+    let days = ask("?by=day&zone=Pacific/Kiritimati");
+    for row in [&days["rows"][0], &days["total"]] {
+        assert_eq!(
+            (&row["first_byte_ms"]["calls"], &row["total_ms"]["calls"]),
+            (&json!(2), &json!(2))
+        );
+        assert!(row["total_ms"]["median"].is_u64() && row["total_ms"]["p95"].is_u64(), "{row}");
+    }
+    // Midnight there is 10 o'clock in the morning of UTC.
+    assert!(days["rows"][0]["day"].as_str().unwrap().ends_with("T10:00:00.000Z"), "{days}");
+    let nowhere = running.ask("GET", "/usage?zone=Nowhere", &[auth], "");
+    assert_eq!((nowhere.status, nowhere.code().as_str()), (404, "not_found"));
     let csv = running.ask("GET", "/usage?by=model", &[auth, ("Accept", "text/csv")], "");
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     assert_eq!(csv.body.lines().count(), 2, "{}", csv.body);
@@ -898,6 +929,34 @@ fn a_store_of_an_earlier_program_opens_and_gets_what_came_later() {
     assert!(store.tokens().unwrap().is_empty(), "{later:?}");
     assert!(store.admin_password().unwrap().is_none());
     assert!(store.sessions(clock::now()).unwrap().is_empty());
+}
+
+/// The file was written by the first program that had an admin API, before totals said how long calls
+/// took: three calls by one key, an adjustment and a password.
+#[test]
+fn a_store_of_the_first_format_opens_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("conduit.redb");
+    fs::write(&path, include_bytes!("../fixtures/store/format-1.redb")).unwrap();
+    fs::write(folder.path().join("conduit.toml"), CONFIG).unwrap();
+    let running = Running::start_in(folder);
+    let admin = running.token("does", Role::Admin);
+    let auth = ("Authorization", admin.as_str());
+    let usage = || running.ask("GET", "/usage?by=key", &[auth], "").json();
+    let before = usage();
+    let row = &before["rows"][0];
+    assert_eq!((&row["key_name"], &row["calls"]), (&json!("old"), &json!(3)));
+    assert_eq!((&row["cost_usd"], &row["credited_usd"]), (&json!("0.000018"), &json!("0.000001")));
+    assert_eq!(row["total_ms"], json!({"calls": 0, "sum": 0, "median": null, "p95": null}));
+    receipt(&running);
+    assert_eq!(usage()["total"]["calls"], 4);
+    assert_eq!(usage()["total"]["total_ms"]["calls"], 1);
+    let verified = running.ask("POST", "/verify", &[auth], "");
+    assert_eq!((verified.status, &verified.json()["agrees"]), (200, &json!(true)), "{verified:?}");
+    let running = running.restart();
+    assert_eq!(running.ask("GET", "/usage", &[auth], "").json()["total"]["calls"], 4);
+    let password = json!({"password": "a password of the first stores"}).to_string();
+    assert_eq!(running.ask("POST", "/session", &[JSON], &password).status, 200);
 }
 
 #[test]
