@@ -22,7 +22,7 @@ from gateway import PASSWORD, TARGET, Gateway
 
 SCREENSHOTS = pathlib.Path(os.environ.get("CONDUIT_SCREENSHOTS", TARGET / "browser-screenshots"))
 # How long something may take to appear on a machine that others are using as well.
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -114,4 +114,4 @@ class BrowserCase(unittest.TestCase):
 
     def screenshot(self, name: str, page: Page | None = None, whole: bool = True) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        (page or self.page).screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
+        (page or self.page).screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole, timeout=3 * PATIENCE_MS)

@@ -182,7 +182,7 @@ class Administration(BrowserCase):
         self.assertEqual(key["endpoints"], ["chat/completions", "messages"])
         self.assertEqual(key["tags"], [["team", "web"], ["cost", "a=b"]])
         self.assertEqual((key["enforcement"], key["models"]), ("soft", ["echo", "gpt-*"]))
-        self.assertEqual(key["allow_ips"], ["127.0.0.0/8", "192.0.2.1"])
+        self.assertEqual(key["allow_ips"], ["127.0.0.0/8", "192.0.2.1/32"])
         self.assertIsNotNone(key["expires_at"])
 
         # The form shows it all again, and what is taken out is cleared.
