@@ -1,5 +1,5 @@
 //! What texts have to look like, as the schemas of the API say it. The checks themselves stand where the
-//! texts are taken; the tests of this file hold the two against each other.
+//! texts are taken; `tests/api` holds the two against each other.
 
 use std::borrow::Cow;
 

@@ -10,6 +10,7 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, dev::ServiceResponse};
 
 use super::*;
+use crate::provider::endpoint::Endpoint;
 
 fn text(file: &File) -> &'static str {
     std::str::from_utf8(file.bytes).unwrap()
@@ -171,5 +172,5 @@ fn the_form_of_a_key_offers_every_endpoint_and_no_other() {
     let words = list.split('"').skip(1).step_by(2);
     let offered: Vec<_> =
         words.filter(|word| !["OpenAI", "Anthropic", "Gemini", "Bedrock"].contains(word)).collect();
-    assert_eq!(offered, crate::provider::endpoint::Endpoint::ALL.map(|endpoint| endpoint.name()));
+    assert_eq!(offered, Endpoint::ALL.map(Endpoint::name));
 }

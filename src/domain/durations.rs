@@ -143,7 +143,9 @@ mod tests {
             percent in 1u64..=100,
         ) {
             let mut durations = Durations::default();
-            values.iter().for_each(|value| durations.record(*value));
+            for value in &values {
+                durations.record(*value);
+            }
             values.sort_unstable();
             let rank = (values.len() as u64 * percent).div_ceil(100).max(1);
             let truth = values[usize::try_from(rank - 1).unwrap()];
@@ -158,7 +160,9 @@ mod tests {
         ) {
             let of = |values: &[u64]| {
                 let mut durations = Durations::default();
-                values.iter().for_each(|value| durations.record(*value));
+                for value in values {
+                    durations.record(*value);
+                }
                 durations
             };
             let mut sum = of(&left);

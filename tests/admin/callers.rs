@@ -150,14 +150,17 @@ enum Expected {
 
 fn expected(surface: &Surface, path: &str, method: &str, caller: Caller) -> Expected {
     Expected::Status(match surface.asks {
-        // The root is a part of its own: what is below it is on no part.
-        Asks::Nobody => match (dashboard::paths().any(|file| file == path), method) {
-            (true, "GET" | "HEAD") => 200,
-            (true, _) => 405,
-            (false, _) if !path.starts_with("/assets/") => 404,
-            (false, "GET" | "HEAD") => 404,
-            (false, _) => 405,
-        },
+        Asks::Nobody => {
+            // The root is a part of its own: what is below it is on no part.
+            let is_on_part = path == "/" || path.starts_with("/assets/");
+            let is_file = dashboard::paths().any(|file| file == path);
+            match method {
+                _ if !is_on_part => 404,
+                "GET" | "HEAD" if is_file => 200,
+                "GET" | "HEAD" => 404,
+                _ => 405,
+            }
+        }
         Asks::Session if caller == Caller::SessionFromElsewhere => 403,
         Asks::Session if caller.lacks_csrf_token() => 403,
         Asks::Session if caller == Caller::Session => return Expected::LetIn,

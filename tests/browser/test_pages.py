@@ -1,6 +1,7 @@
 """Every page, in light, in dark and on a phone: that it fits, that it can be used without seeing it, and a
 screenshot of it to be looked at."""
 
+import json
 import os
 import pathlib
 import unittest
@@ -128,11 +129,57 @@ class FullPages(BrowserCase):
                     shown = "overview" if place == "/" else parts[1] + ("-one" if len(parts) > 2 else "")
                     self.screenshot(f"{shown}-{name}", page)
                     self.assertEqual(problems(page), [])
+
+    def test_each_dialog_in_each_look(self):
+        self.fill()
+        for name, look in LOOKS.items():
+            page = self.sign_in(self.new_page(**look))
+            dialog = page.get_by_role("dialog")
+
+            def seen(what: str) -> None:
+                with self.subTest(what=what, look=name):
+                    self.screenshot(f"{what}-{name}", page, whole=False)
+                    self.assertEqual(problems(page), [])
+
             self.go("/keys", page)
             page.get_by_role("button", name="Create new key").click()
-            expect(page.get_by_role("dialog")).to_be_visible()
-            self.screenshot(f"create-key-{name}", page, whole=False)
-            self.assertEqual(problems(page), [], f"create key {name}")
+            expect(dialog).to_be_visible()
+            seen("create-key")
+            for part in dialog.locator("summary").all():
+                part.click()
+            dialog.get_by_role("button", name="Create key").scroll_into_view_if_needed()
+            dialog.get_by_label("converse", exact=True).focus()
+            seen("create-key-all")
+            dialog.get_by_label("Name").fill(f"Made in {name}")
+            dialog.get_by_label("Daily").fill("five")
+            dialog.get_by_role("button", name="Create key").click()
+            expect(dialog.get_by_text("Write an amount in dollars")).to_be_visible()
+            seen("create-key-wrong")
+            dialog.get_by_label("Daily").fill("5")
+            dialog.get_by_role("button", name="Create key").click()
+            expect(page.get_by_role("textbox", name="Secret")).to_be_visible()
+            seen("secret")
+            page.get_by_label("I have put it in a safe place").check()
+            page.get_by_role("button", name="Done").click()
+            page.get_by_role("button", name=f"Actions for Made in {name}").click()
+            page.get_by_role("button", name="Revoke", exact=True).click()
+            expect(dialog.get_by_text("This cannot be undone.")).to_be_visible()
+            seen("revoke")
+            page.keyboard.press("Escape")
+            self.go("/models", page)
+            page.get_by_role("button", name="$100.00 / $200.00").click()
+            expect(dialog).to_be_visible()
+            seen("rates")
+            page.keyboard.press("Escape")
+            page.get_by_role("button", name="Update prices").click()
+            price = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 0.0000123, "output_cost_per_token": 0.0000456}
+            file = self.gateway.folder / "prices.json"
+            file.write_text(json.dumps({"gpt-4o": price, "gpt-new": price}))
+            seen("update-prices")
+            dialog.get_by_label("Price list").set_input_files(file)
+            dialog.get_by_role("button", name="See what would change").click()
+            expect(page.get_by_role("dialog", name="What would change")).to_be_visible()
+            seen("price-changes")
             page.keyboard.press("Escape")
 
     def test_the_chart_is_read_by_hovering_and_by_the_arrow_keys(self):

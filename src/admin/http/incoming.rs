@@ -19,7 +19,7 @@ use crate::domain::forwarded;
 pub(super) const LONGEST_BODY: usize = 256 * 1024;
 /// How long a body may take, and how long one that may be longer.
 const PATIENCE: Duration = Duration::from_secs(20);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
+const LONGEST_PATIENCE: Duration = Duration::from_mins(5);
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
