@@ -146,7 +146,8 @@ fn check_tags(tags: &[(String, String)]) -> Result<(), AdminError> {
 
 pub(super) fn check_expiry(expires: Option<Timestamp>) -> Result<(), AdminError> {
     if expires.is_some_and(|end| end <= clock::now()) {
-        return Err(AdminError::wrong("expires_at", "it would have expired already"));
+        let message = "`expires_at` has passed: it would have expired already";
+        return Err(AdminError::Conflict(message.to_owned()));
     }
     Ok(())
 }

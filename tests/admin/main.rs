@@ -351,6 +351,8 @@ fn every_operation_answers_those_who_may_ask_it_and_nobody_else() {
             let wrong = ("X-Csrf-Token", "0".repeat(64));
             assert_eq!(status(&[cookie, (wrong.0, &wrong.1)]), 403, "{name}: a wrong CSRF token");
         }
+        let twice = [("Authorization", admin.as_str()), ("Cookie", &other)];
+        assert_eq!(status(&twice), 401, "{name}: a token, and a made-up session");
         let from_elsewhere = ("Sec-Fetch-Site", "cross-site");
         let csrf = ("X-Csrf-Token", session.csrf.as_str());
         assert_eq!(status(&[cookie, csrf, from_elsewhere]), 403, "{name}: another site");
@@ -732,7 +734,7 @@ fn a_request_sent_twice_is_done_once() {
             assert!(!second.body.contains("sk-cdt-") && !second.body.contains("cdt-admin-"));
         }
         let another = ask(&body.replacen('{', "{ ", 1));
-        assert_eq!((another.status, another.code().as_str()), (422, "idempotency_mismatch"));
+        assert_eq!((another.status, another.code().as_str()), (409, "idempotency_mismatch"));
         assert_eq!(running.audit().len(), entries, "nothing was done again");
         let theirs = [("Authorization", other.as_str()), JSON, headers[2]];
         let theirs = running.ask("POST", &path, &theirs, &body);

@@ -65,8 +65,7 @@ class Api(unittest.TestCase):
         command = [
             sys.executable, "-m", "schemathesis.cli", "run", str(file), "--url", f"{self.gateway.admin}/admin/api/v1",
             "--header", f"Authorization: Bearer {self.tokens[role]}", "--checks", "all",
-            # Of the two ways to say who asks, this is the one.
-            "--generation-with-security-parameters", "false", "--generation-database", "none",
+            "--generation-database", "none",
             "--seed", str(SEED), "--max-examples", str(EXAMPLES), "--no-shrink", "--continue-on-failure", "--no-color",
             "--suppress-health-check", "all", *options,
         ]

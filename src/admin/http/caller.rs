@@ -102,8 +102,23 @@ pub(super) fn identify(
         let token = incoming.header(header::AUTHORIZATION).and_then(bearer);
         let token = token.and_then(AdminToken::parse).ok_or_else(Refusal::unauthenticated)?;
         let known = store.use_token(token.hash(), now)?.ok_or_else(Refusal::unauthenticated)?;
+        // Whoever says twice who they are must be right twice.
+        let says_twice = incoming.cookies(cookie_name(is_secure)).next().is_some();
+        if says_twice && session(store, incoming, is_secure, now)?.is_none() {
+            return Err(Refusal::unauthenticated());
+        }
         return Ok(Some(Caller::Token(known)));
     }
+    session(store, incoming, is_secure, now)
+}
+
+/// The session of which a cookie is sent.
+pub(super) fn session(
+    store: &Store,
+    incoming: &Incoming,
+    is_secure: bool,
+    now: Timestamp,
+) -> Result<Option<Caller>, Refusal> {
     for secret in incoming.cookies(cookie_name(is_secure)).filter_map(SessionSecret::parse).take(8)
     {
         if let Some(session) = store.use_session(secret.hash(), now)? {

@@ -12,12 +12,11 @@ use actix_web::web::{self, Data};
 use actix_web::{Error, HttpResponse};
 
 use super::super::config::running;
-use super::caller::{self, Caller, X_CSRF_TOKEN, cookie_name};
+use super::caller::{self, X_CSRF_TOKEN};
 use super::incoming::Incoming;
 use super::refusal::Refusal;
 use super::{Door, respond};
 use crate::clock;
-use crate::domain::access::SessionSecret;
 
 /// Stands before the gateway's routes on this listener.
 pub async fn signed_in(
@@ -52,11 +51,6 @@ fn check(door: &Door, incoming: &Incoming) -> Result<(), Refusal> {
     let is_secure = incoming.is_secure(&config.server.trusted_proxies);
     let store = door.desk.ledger.store();
     // The `Authorization` header is the key's here.
-    for secret in incoming.cookies(cookie_name(is_secure)).filter_map(SessionSecret::parse).take(8)
-    {
-        if let Some(session) = store.use_session(secret.hash(), clock::now())? {
-            return Caller::Session { secret, session }.check_csrf(incoming);
-        }
-    }
-    Err(Refusal::unauthenticated())
+    let caller = caller::session(store, incoming, is_secure, clock::now())?;
+    caller.ok_or_else(Refusal::unauthenticated)?.check_csrf(incoming)
 }

@@ -72,7 +72,7 @@ pub(super) fn once(
 fn again(operation: &Operation, before: Repeat, digest: [u8; 32]) -> Result<Answer, Refusal> {
     if before.digest != digest {
         let message = "this idempotency key was used for another request";
-        let refusal = Refusal::new(422, "idempotency_mismatch", message);
+        let refusal = Refusal::new(409, "idempotency_mismatch", message);
         return Err(refusal.member("Idempotency-Key"));
     }
     let Some(Answered { made, body }) = before.answer else {
