@@ -129,6 +129,7 @@ fn paths(surface: &Surface) -> BTreeSet<String> {
             };
             OPERATIONS.iter().map(filled).collect()
         }
+        Asks::Viewer => BTreeSet::from([surface.path.to_owned()]),
         Asks::Session => {
             let endpoints = Endpoint::ALL.map(Endpoint::name);
             let others = ["models", "models/echo", "key"];
@@ -161,6 +162,13 @@ fn expected(surface: &Surface, path: &str, method: &str, caller: Caller) -> Expe
                 _ => 405,
             }
         }
+        Asks::Viewer => match method {
+            _ if path != surface.path => 404,
+            "GET" | "HEAD" if caller == Caller::SessionFromElsewhere => 403,
+            "GET" | "HEAD" if caller.is_known() => 200,
+            "GET" | "HEAD" => 401,
+            _ => 405,
+        },
         Asks::Session if caller == Caller::SessionFromElsewhere => 403,
         Asks::Session if caller.lacks_csrf_token() => 403,
         Asks::Session if caller == Caller::Session => return Expected::LetIn,

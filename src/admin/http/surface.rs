@@ -2,7 +2,7 @@
 //! of these parts is answered with 404 before any route is looked for, so a part that is not entered here
 //! does not exist; the table of callers in the tests is made from this list.
 
-use super::PREFIX;
+use super::{PREFIX, metrics};
 
 /// Who is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Asks {
     Nobody,
     /// As each operation of the API says.
     ByOperation,
+    /// Whoever may see things there, or more, as the configuration says.
+    Viewer,
     /// Sessions and nobody else, with the token of theirs; what is behind it asks for a key besides.
     Session,
 }
@@ -26,10 +28,11 @@ pub struct Surface {
 }
 
 /// All there is.
-pub const SURFACES: [Surface; 4] = [
+pub const SURFACES: [Surface; 5] = [
     Surface { path: "", asks: Asks::Nobody, is_relayed: false },
     Surface { path: "/assets/", asks: Asks::Nobody, is_relayed: false },
     Surface { path: PREFIX, asks: Asks::ByOperation, is_relayed: false },
+    Surface { path: metrics::PATH, asks: Asks::Viewer, is_relayed: false },
     Surface { path: "/playground/", asks: Asks::Session, is_relayed: true },
 ];
 
@@ -68,7 +71,8 @@ mod tests {
             ("/assets", None),
             ("/v1/models", None),
             ("//", None),
-            ("/metrics", None),
+            ("/metrics", Some("/metrics")),
+            ("/metricsx", None),
         ] {
             assert_eq!(of(path).map(|surface| surface.path), expected, "{path}");
         }
