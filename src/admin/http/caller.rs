@@ -102,11 +102,6 @@ pub(super) fn identify(
         let token = incoming.header(header::AUTHORIZATION).and_then(bearer);
         let token = token.and_then(AdminToken::parse).ok_or_else(Refusal::unauthenticated)?;
         let known = store.use_token(token.hash(), now)?.ok_or_else(Refusal::unauthenticated)?;
-        // Whoever says twice who they are must be right twice.
-        let says_twice = incoming.cookies(cookie_name(is_secure)).next().is_some();
-        if says_twice && session(store, incoming, is_secure, now)?.is_none() {
-            return Err(Refusal::unauthenticated());
-        }
         return Ok(Some(Caller::Token(known)));
     }
     session(store, incoming, is_secure, now)

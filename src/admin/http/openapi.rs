@@ -42,7 +42,8 @@ fn build() -> Value {
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": PREFIX}],
-        "security": [{"session": []}, {"token": []}],
+        // The document is for programs; the session of the dashboard's pages is described beside it.
+        "security": [{"token": []}],
         "tags": tags(),
         "paths": paths,
         "components": {
