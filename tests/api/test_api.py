@@ -5,6 +5,7 @@ can be made up from it finds the API doing anything else.
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,7 @@ class Api(unittest.TestCase):
     def run_as(self, role: str, *options: str) -> None:
         file = self.folder / "openapi.json"
         file.write_text(json.dumps(self.document))
+        shutil.copy(HERE / "schemathesis.toml", self.folder)
         own = [token["id"] for token in self.ask("tokens", "admin")["data"]]
         command = [
             sys.executable, "-m", "schemathesis.cli", "run", str(file), "--url", f"{self.gateway.admin}/admin/api/v1",

@@ -43,7 +43,11 @@ pub(super) fn members(
         if let Some((name, _)) = query(incoming)?.first() {
             return Err(unknown(name));
         }
-        body(incoming)?
+        let numbers = |(name, value): (String, Value)| {
+            let value = whole(value, known.get(&name));
+            (name, value)
+        };
+        body(incoming)?.into_iter().map(numbers).collect()
     } else {
         if !incoming.body()?.is_empty() {
             return Err(Refusal::malformed("this request must not have a body"));
@@ -89,6 +93,15 @@ fn body(incoming: &Incoming) -> Result<Map<String, Value>, Refusal> {
         Ok(_) => Err(Refusal::malformed("the body must be a JSON object")),
         Err(error) => Err(Refusal::malformed(format!("the body is not JSON: {error}"))),
     }
+}
+
+/// A whole number may be written with a point: JSON Schema knows no difference.
+fn whole(value: Value, schema: Option<&Value>) -> Value {
+    let is_whole = schema.is_some_and(|schema| types(schema).contains(&"integer"));
+    let number = value.as_number().filter(|number| is_whole && number.is_f64());
+    let text = number.map(ToString::to_string).unwrap_or_default();
+    let digits = text.strip_suffix(".0").and_then(|digits| digits.parse::<u64>().ok());
+    digits.map_or(value, Value::from)
 }
 
 /// The names and values of the query, in their order.
@@ -313,6 +326,24 @@ mod tests {
         assert_eq!(read_all.unwrap(), expected);
         assert_eq!(read(&[("n", "-5"), ("b", "yes")]).unwrap(), json!({"n": "-5", "b": "yes"}));
         assert!(read(&[("s", "1"), ("s", "2")]).is_err());
+    }
+
+    #[test]
+    fn a_whole_number_is_read_with_a_point_where_one_is_wanted() {
+        let integer = json!({"type": ["integer", "null"]});
+        for (sent, read) in [
+            (json!(5.0), json!(5)),
+            (json!(5), json!(5)),
+            (json!(5.5), json!(5.5)),
+            (json!(-5.0), json!(-5.0)),
+            (json!(1e300), json!(1e300)),
+            (json!("5.0"), json!("5.0")),
+            (json!(null), json!(null)),
+        ] {
+            assert_eq!(whole(sent.clone(), Some(&integer)), read, "{sent}");
+        }
+        assert_eq!(whole(json!(5.0), Some(&json!({"type": "string"}))), json!(5.0));
+        assert_eq!(whole(json!(5.0), None), json!(5.0));
     }
 
     proptest! {

@@ -92,7 +92,7 @@ function changes(title, list) {
     table({
       caption: title, rows, key: (one) => `${one.provider} ${one.model}`, columns: [
         { id: "model", title: "Model", cell: (one) => h("div", { class: "two-lines" }, h("code", { class: "breaks" }, one.model), h("span", { class: "quiet small" }, one.provider)) },
-        { id: "what", title: "What", grow: true, cell: (one) => h("ul", { class: "small" }, one.what.map((/** @type {string} */ what) => h("li", null, what))) },
+        { id: "what", title: "What", grow: true, cell: (one) => h("ul", { class: "small" }, one.what.map((/** @type {string} */ what) => h("li", null, what.replace("->", "→").replaceAll("_", " ")))) },
       ],
     }),
     list.length > SHOWN ? h("p", { class: "hint" }, `and ${count(list.length - SHOWN)} more`) : null);
