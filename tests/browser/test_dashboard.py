@@ -137,7 +137,7 @@ class Administration(BrowserCase):
         kept = page.evaluate("JSON.stringify([localStorage, sessionStorage])")
         self.assertNotIn("sk-cdt", kept)
         self.go("/audit")
-        for verb in ("keys/create", "keys/limits", "keys/rotate", "keys/disable", "keys/revoke"):
+        for verb in ("Create a key", "Change limits", "Rotate a secret", "Disable a key", "Enable a key", "Revoke a key"):
             expect(page.get_by_role("region", name="Audit log")).to_contain_text(verb)
 
     def gone(self, secret: str) -> None:

@@ -12,10 +12,16 @@ const DOORS = { session: "Administrator", token: "Token", socket: "Unix socket",
 const VERBS = {
   "session/create": "Sign in", "session/end": "Sign out", "sessions/end": "End sessions", "password/set": "Change the password",
   "tokens/create": "Create a token", "tokens/revoke": "Revoke a token",
-  "keys/create": "Create a key", "keys/set": "Change a key", "keys/limits": "Change limits", "keys/rotate": "Rotate a secret", "keys/disable": "Disable or enable", "keys/revoke": "Revoke a key",
+  "keys/create": "Create a key", "keys/set": "Change a key", "keys/limits": "Change limits", "keys/rotate": "Rotate a secret", "keys/revoke": "Revoke a key",
   "teams/create": "Create a team", "teams/limits": "Change a team's limits", "teams/delete": "Delete a team",
   "adjustments/create": "Adjust spend", "prices/update": "Update prices", "prices/reset": "Reset prices", backup: "Back up", "backup/beside": "Back up",
 };
+
+/** @param {any} entry */
+function what(entry) {
+  if (entry.verb === "keys/disable") return entry.parameters?.disabled ? "Disable a key" : "Enable a key";
+  return VERBS[/** @type {keyof typeof VERBS} */ (entry.verb)] ?? entry.verb;
+}
 
 /** Whoever signs in is known only afterwards. @param {any} entry */
 const who = (entry) => (entry.by.door === "stranger" && entry.outcome === "done" ? "Administrator" : DOORS[/** @type {keyof typeof DOORS} */ (entry.by.door)] ?? entry.by.door);
@@ -33,7 +39,7 @@ export const auditPage = {
     if ("missing" in entries) return [top, h("div", { class: "card" }, empty("This server keeps no audit log", "It is of an earlier version than this page."))];
     if (entries.length === 0) return [top, h("div", { class: "card" }, empty("Nothing was changed yet", "Keys that are made, limits that are raised and the like appear here."))];
     const search = (context.query.search ?? "").toLowerCase();
-    const shown = entries.filter((/** @type {any} */ entry) => !search || `${JSON.stringify(entry)} ${VERBS[/** @type {keyof typeof VERBS} */ (entry.verb)] ?? ""} ${names.get(entry.target) ?? ""}`.toLowerCase().includes(search));
+    const shown = entries.filter((/** @type {any} */ entry) => !search || `${JSON.stringify(entry)} ${what(entry)} ${names.get(entry.target) ?? ""}`.toLowerCase().includes(search));
     return [top,
       h("div", { class: "filters" }, h("input", { type: "search", "aria-label": "Search the log", placeholder: "Search: a key, a person, an action", value: context.query.search ?? "", oninput: (/** @type {Event} */ e) => context.set({ search: /** @type {HTMLInputElement} */ (e.target).value }) })),
       h("div", { class: "card card-table" }, shown.length === 0 ? empty("Nothing fits", "Change the search.") : table({
@@ -41,7 +47,7 @@ export const auditPage = {
         columns: [
           { id: "at", title: "When", cell: (entry) => h("time", { datetime: entry.at, title: fullTime(entry.at), class: "nowrap num" }, toTheSecond(entry.at)) },
           { id: "who", title: "Who", cell: (entry) => h("div", { class: "two-lines" }, h("span", null, entry.by.name ?? who(entry)), h("span", { class: "quiet small" }, entry.by.name ? DOORS[/** @type {keyof typeof DOORS} */ (entry.by.door)] : "", entry.by.address ? ` ${entry.by.address}` : "")) },
-          { id: "what", title: "What", cell: (entry) => [h("span", { title: entry.verb }, VERBS[/** @type {keyof typeof VERBS} */ (entry.verb)] ?? entry.verb), entry.outcome === "done" ? null : [" ", badge(sentence(entry.outcome), entry.outcome === "begun" ? "plain" : "bad")]] },
+          { id: "what", title: "What", cell: (entry) => [h("span", { title: entry.verb }, what(entry)), entry.outcome === "done" ? null : [" ", badge(sentence(entry.outcome), entry.outcome === "begun" ? "plain" : "bad")]] },
           { id: "target", title: "On", cell: (entry) => target(entry, names) },
           { id: "detail", title: "Details", grow: true, narrow: false, cell: (entry) => h("span", { class: "quiet small breaks" }, entry.reason ? `${sentence(entry.reason)}. ` : "", detail(entry.parameters)) },
         ],
