@@ -17,7 +17,7 @@ use super::health::Watch;
 use super::relay::{self, Gathered, Patience, Relay};
 use super::route::Destination;
 use super::settlement::{Metering, Settlement};
-use super::{Errand, headers, turn};
+use super::{Errand, headers};
 use crate::domain::receipt::Ending;
 use crate::error::UpstreamError;
 use crate::provider::endpoint::Endpoint;
@@ -336,7 +336,6 @@ pub(super) async fn deliver(
     if let Ok(cost) = HeaderValue::try_from(cost.to_string()) {
         response.insert_header((X_CONDUIT_COST, cost));
     }
-    turn::together().await;
     let Some(translated) = translated else { return response.body(bytes) };
     if let Ok(status) = StatusCode::from_u16(translated.status) {
         response.status(status);

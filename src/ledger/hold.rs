@@ -295,21 +295,23 @@ impl Hold {
     }
 
     /// As [`Hold::post`], but returns only when the receipt outlives the machine, where the hold does
-    /// not yet and is not covered: both are written and synced in one go with those of others.
+    /// not yet and is not covered. It is handed over, or synced, in one go with those of others.
     pub async fn post_durably(mut self, receipt: &Receipt) {
         let ledger = Arc::clone(&self.ledger);
         let journal = ledger.store().journal();
-        let position = if self.is_covered || journal.is_durable(self.position) {
-            let position = self.finish(receipt, Haste::Now);
-            if !self.is_covered || journal.is_handed_over(position) {
+        let (is_durable, is_covered) = (journal.is_durable(self.position), self.is_covered);
+        if !is_durable && !is_covered {
+            ledger.cover(&self.account, &Need::from(&self.open));
+        }
+        let position = self.finish(receipt, Haste::Together);
+        drop(self);
+        if is_durable || is_covered {
+            // Those that this worker ends in the same turn are appended first; one write takes all.
+            tokio::task::yield_now().await;
+            if journal.is_handed_over(position) || is_durable {
                 return;
             }
-            position
-        } else {
-            ledger.cover(&self.account, &Need::from(&self.open));
-            self.finish(receipt, Haste::NextSync)
-        };
-        drop(self);
+        }
         journal.durable(position).await;
     }
 

@@ -47,8 +47,8 @@ pub struct Position(u64);
 pub enum Haste {
     /// Before whoever appends it goes on.
     Now,
-    /// With the next sync: whoever appends it waits for that.
-    NextSync,
+    /// Together with others: whoever appends it has it handed over with theirs, or waits for a sync.
+    Together,
 }
 
 /// The first bytes of a segment.
