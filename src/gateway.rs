@@ -27,9 +27,11 @@ mod settlement;
 mod signing;
 mod stopping;
 mod turn;
+mod upload;
 mod upstreams;
 
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -67,6 +69,7 @@ use relay::Patience;
 use route::{Destination, Wish};
 use settlement::{Admitted, Asked, Settlement};
 use stopping::Tally;
+use upload::{Arrived, Upload};
 use upstreams::{Key, Upstream, Upstreams};
 
 /// What a worker of the gateway may touch.
@@ -131,11 +134,15 @@ async fn serve_key(
     }
     let endpoint = entry.endpoint;
     let content_type = body::check_content_type(endpoint, head.headers())?;
-    let body = body::read(head.headers(), payload, config.server.max_body).await?;
+    let (content_type, limit) = (content_type.as_deref(), config.server.max_body);
+    let form = body::arrive(content_type, head.headers(), payload, limit).await?;
     let arrived = Instant::now();
     let named = entry.model.as_deref();
-    let said = request::Head { model: named, content_type: content_type.as_deref() };
-    let call = request::read(endpoint, &said, &body)?;
+    let said = request::Head { model: named, content_type };
+    let (call, body, upload) = match form {
+        Arrived::Whole(body) => (request::read(endpoint, &said, &body)?, body, None),
+        Arrived::Begun(start, upload) => (upload.call(endpoint)?, start, Some(upload)),
+    };
     if named.is_some_and(|model| model != call.model) {
         return Err(RequestError::OtherModel("model").into());
     }
@@ -145,8 +152,17 @@ async fn serve_key(
 
     let model: Arc<str> = Arc::from(call.model.as_str());
     let query = entry.query;
-    let mut errand =
-        Errand { call: &call, body: &body, query, head, id, model: &model, cap: None, began };
+    let mut errand = Errand {
+        call: &call,
+        body: &body,
+        upload,
+        query,
+        head,
+        id,
+        model: &model,
+        cap: None,
+        began,
+    };
     let describe = |target: &Destination| describe(id, &errand, target);
     let floor = config.limits.min_output_tokens;
     let parts = (&call, &body);
@@ -155,7 +171,8 @@ async fn serve_key(
     let ready = arrived + hold.waited();
     let admitted = admitted(&errand, &config.prices, &targets[0]);
     // Boxed, for it is large and goes from hand to hand.
-    let settlement = Settlement::new(admitted, hold, Arc::clone(&edge.stopping));
+    let upload = errand.upload.clone();
+    let settlement = Settlement::new(admitted, hold, upload, Arc::clone(&edge.stopping));
     let mut settlement = Box::new(settlement);
     if edge.stopping.is_stopping() {
         // It stood in line while the order to stop came.
@@ -185,10 +202,12 @@ async fn serve_key(
 }
 
 /// A client's call: what is the same for all of its attempts.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Errand<'a> {
     call: &'a Call,
+    /// All of the body, or the beginning of one that flows.
     body: &'a Bytes,
+    upload: Option<Rc<Upload>>,
     /// What of the client's query goes on.
     query: Option<&'static str>,
     head: &'a HttpRequest,
@@ -224,8 +243,8 @@ fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Destination) -> 
 /// Ends a call that nobody answered.
 fn give_up(failed: Failed, mut settlement: Box<Settlement>) -> ApiError {
     match &failed {
-        // It was not sent.
-        Failed::Unable(_) => settlement.void(),
+        // It was not sent, or not to its end.
+        Failed::Unable(_) | Failed::Body(_) => settlement.void(),
         Failed::Upstream(_) => {
             settlement.end(failed.ending());
         }
@@ -286,7 +305,8 @@ async fn try_targets(
         let outcome = attempt(errand, attempts, (&upstream, key), settlement).await;
         let say = |target: &Destination| carry::can_say(errand, target);
         let Next::Again(turn) = attempts.judge(&outcome, key, end, say) else { return outcome };
-        if edge.stopping.is_stopping() {
+        let is_gone = errand.upload.as_ref().is_some_and(|upload| !upload.is_untouched());
+        if is_gone || edge.stopping.is_stopping() {
             return outcome;
         }
         let ending = outcome.as_ref().map_or_else(Failed::ending, Received::ending);
@@ -326,7 +346,12 @@ async fn attempt(
         let end = Patience::new(&target.timeouts, errand.began).end();
         let (client_headers, timeouts) = (errand.head.headers(), &target.timeouts);
         let sending = Sending { upstream, key, client_headers, timeouts, end };
-        forward::send(&sending, outgoing).await?
+        let sent = forward::send(&sending, outgoing, errand).await;
+        let fault = errand.upload.as_ref().and_then(|upload| upload.take_fault());
+        if let Some(fault) = fault {
+            return Err(Failed::Body(fault));
+        }
+        sent?
     };
     settlement.answered(answer.status.as_u16());
     let back = Back { target, errand, about, patient: attempts.has_others() };

@@ -10,6 +10,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod extension;
+pub mod functions;
 pub mod gemini;
 mod media;
 pub mod messages;
@@ -47,6 +48,8 @@ pub struct About {
     pub model: String,
     /// The client asked for a stream's usage.
     pub wants_usage: bool,
+    /// The client speaks chat with `functions`: see [`functions`].
+    pub has_functions: bool,
     /// What the answer repeats of the call: see [`Frontend::settings`].
     pub settings: Map<String, Value>,
 }
@@ -148,6 +151,17 @@ pub struct Translation {
     pub frontend: Option<&'static dyn Frontend>,
     /// Absent where the provider speaks chat.
     pub backend: Option<&'static dyn Backend>,
+}
+
+impl Translation {
+    /// The same where the call is one of chat with `functions`.
+    #[must_use]
+    pub fn with_functions(self, has_functions: bool) -> Self {
+        match self.frontend {
+            None if has_functions => Self { frontend: Some(&functions::Functions), ..self },
+            _ => self,
+        }
+    }
 }
 
 /// How `endpoint` is carried to a provider that speaks `dialect` but does not have that endpoint; `None`

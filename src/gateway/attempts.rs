@@ -26,6 +26,8 @@ use crate::translate::Untranslatable;
 pub(super) enum Failed {
     /// The target's dialect cannot say what the call says.
     Unable(Untranslatable),
+    /// The client's own body broke off, or turned out not to be what it began as.
+    Body(ApiError),
     Upstream(UpstreamError),
 }
 
@@ -36,6 +38,7 @@ impl Failed {
     pub(super) const fn ending(&self) -> Ending {
         match self {
             Self::Unable(_) | Self::Upstream(UpstreamError::Unreachable) => Ending::UpstreamError,
+            Self::Body(_) => Ending::ClientGone,
             Self::Upstream(UpstreamError::Broken) => Ending::UpstreamCut,
             Self::Upstream(UpstreamError::TimedOut) => Ending::Timeout,
         }
@@ -52,6 +55,7 @@ impl From<Failed> for ApiError {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Unable(what) => Self::Untranslatable(what),
+            Failed::Body(error) => error,
             Failed::Upstream(error) => Self::Upstream(error),
         }
     }
@@ -170,6 +174,10 @@ impl<'a> Attempts<'a> {
                 self.target().health.undecided();
                 self.targets[self.at].is_out = true;
                 return self.next(end, false, say);
+            }
+            Err(Failed::Body(_)) => {
+                self.target().health.undecided();
+                return Next::Show;
             }
             Err(Failed::Upstream(error)) => {
                 let trouble = Trouble { fault: Fault::Moment, wait_ms: None };

@@ -7,12 +7,13 @@ use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
+use super::upload::{self, Arrived};
 use crate::error::ApiError;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::request::multipart;
 
 /// How long a client may be silent in the middle of its body.
-const SILENCE: Duration = Duration::from_mins(1);
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
 
 /// What the body says it is; refused where that is neither JSON nor a form that the endpoint takes.
 pub(super) fn check_content_type(
@@ -33,17 +34,25 @@ pub(super) fn check_content_type(
     if takes { Ok(Some(text)) } else { Err(ApiError::ContentType(text)) }
 }
 
-/// Reads the body whole, up to `limit` bytes.
-pub(super) async fn read(
+/// Reads a body of at most `limit` bytes: all of it, or the beginning of a form that is not to be kept.
+pub(super) async fn arrive(
+    content_type: Option<&str>,
     headers: &HeaderMap,
-    mut payload: Payload,
+    payload: Payload,
     limit: usize,
-) -> Result<Bytes, ApiError> {
+) -> Result<Arrived, ApiError> {
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let announced = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
     if announced > limit {
         return Err(ApiError::BodyTooLarge { limit });
     }
+    match content_type.filter(|text| announced > upload::KEPT && multipart::is_form(text)) {
+        Some(content_type) => upload::arrive(content_type, announced, payload).await,
+        None => read(payload, announced, limit).await.map(Arrived::Whole),
+    }
+}
+
+async fn read(mut payload: Payload, announced: usize, limit: usize) -> Result<Bytes, ApiError> {
     let Some(first) = chunk(&mut payload).await? else { return Ok(Bytes::new()) };
     if first.len() == announced {
         return Ok(first);
@@ -60,7 +69,7 @@ pub(super) async fn read(
     Ok(whole.freeze())
 }
 
-async fn chunk(payload: &mut Payload) -> Result<Option<Bytes>, ApiError> {
+pub(super) async fn chunk(payload: &mut Payload) -> Result<Option<Bytes>, ApiError> {
     let next = tokio::time::timeout(SILENCE, payload.next()).await;
     next.map_err(|_| ApiError::BodyBroken)?.transpose().map_err(|_| ApiError::BodyBroken)
 }

@@ -39,6 +39,8 @@ impl Carriage {
         match (report.error, report.done || report.finished) {
             (true, _) => Ending::UpstreamError,
             (false, true) => Ending::Done,
+            // Nobody read the rest: that it came to its end is all that can be said of it.
+            (false, false) if report.overflow => Ending::Done,
             (false, false) => Ending::UpstreamCut,
         }
     }

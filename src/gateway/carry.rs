@@ -15,7 +15,8 @@ use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::StreamUsage;
 use crate::provider::request::{self, Edits};
 use crate::translate::{
-    About, Brief, Failure, StreamTranslation, Translation, Untranslatable, reshape,
+    About, Backend, Brief, Failure, StreamTranslation, Translation, Untranslatable, functions,
+    reshape,
 };
 
 /// A call as its target is sent it.
@@ -57,19 +58,34 @@ pub(super) fn outgoing(
         return Ok(Outgoing { endpoint, model, query, body, about: None });
     };
     let call = members(errand.body)?;
+    let has_functions = translation.frontend.is_none() && functions::are_in(&call);
+    let translation = translation.with_functions(has_functions);
     let settings = translation.frontend.map(|frontend| frontend.settings(&call));
-    let about = about(errand, settings.unwrap_or_default());
+    let about = About { has_functions, ..about(errand, settings.unwrap_or_default()) };
     let chat = match translation.frontend {
         Some(frontend) => frontend.request(&call)?,
         None => call,
     };
     let translated = match translation.backend {
+        Some(backend) if has_functions => request_one_call(backend, chat, &brief(errand, target))?,
         Some(backend) => backend.request(&chat, &brief(errand, target))?,
         None => chat_for(chat, errand, target),
     };
     let body = Bytes::from(Value::Object(translated).to_string());
     let query = usual_query(endpoint);
     Ok(Outgoing { endpoint, model, query, body, about: Some(about) })
+}
+
+/// Asks for one call of a tool at a time, where the target can be told so.
+fn request_one_call(
+    backend: &dyn Backend,
+    mut chat: Map<String, Value>,
+    brief: &Brief<'_>,
+) -> Result<Map<String, Value>, Untranslatable> {
+    const ONE: &str = "parallel_tool_calls";
+    let usual = backend.request(&chat, brief);
+    chat.insert(ONE.to_owned(), json!(false));
+    backend.request(&chat, brief).or(usual)
 }
 
 /// Whether `target` can be sent the call at all.
@@ -129,13 +145,14 @@ fn about(errand: &Errand<'_>, settings: Map<String, Value>) -> About {
         created: errand.id.began().millis() / 1000,
         model: errand.call.model.clone(),
         wants_usage: errand.call.wants_usage,
+        has_functions: false,
         settings,
     }
 }
 
 /// The way back of an answer that is translated.
 pub(super) struct Way<'a> {
-    pub(super) translation: &'a Translation,
+    pub(super) translation: Translation,
     pub(super) about: &'a About,
     /// The client asked for a stream.
     pub(super) stream: bool,
@@ -163,7 +180,7 @@ pub(super) fn answer(way: &Way<'_>, answer: &[u8]) -> Translated {
 /// The same of what has been made a chat completion before.
 pub(super) fn completed(way: &Way<'_>, completion: &Value) -> Translated {
     if way.stream {
-        let from_chat = Translation { backend: None, ..*way.translation };
+        let from_chat = Translation { backend: None, ..way.translation };
         let mut stream = StreamTranslation::new(&from_chat, way.about);
         let mut body = Vec::new();
         for chunk in reshape::chunks(completion) {

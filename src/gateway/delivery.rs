@@ -72,7 +72,7 @@ impl Back<'_> {
             let hide = asked && !self.errand.call.wants_usage;
             return Carriage::new(StreamMeter::new(kind, endpoint, hide), None, client);
         };
-        let stream = StreamTranslation::new(way.translation, way.about);
+        let stream = StreamTranslation::new(&way.translation, way.about);
         Carriage::new(StreamMeter::new(kind, endpoint, false), Some(stream), client)
     }
 }
@@ -82,7 +82,8 @@ fn way<'a>(
     errand: &Errand<'_>,
     about: Option<&'a About>,
 ) -> Option<Way<'a>> {
-    let (translation, about) = target.translation.as_ref().zip(about)?;
+    let (translation, about) = target.translation.zip(about)?;
+    let translation = translation.with_functions(about.has_functions);
     Some(Way { translation, about, stream: errand.call.stream })
 }
 
@@ -213,7 +214,7 @@ struct Assembler {
 impl Assembler {
     fn new(meter: StreamMeter, way: &Way<'_>) -> Self {
         let about = About { wants_usage: true, ..way.about.clone() };
-        let to_chat = Translation { frontend: None, ..*way.translation };
+        let to_chat = Translation { frontend: None, ..way.translation };
         let stream = StreamTranslation::new(&to_chat, &about);
         Self { meter, stream, assembly: Assembly::default() }
     }

@@ -1,7 +1,8 @@
 //! Sends a call to its provider and takes delivery of the head of the answer. The only place that
 //! knows awc.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::Errand;
 use super::carry::{self, Outgoing};
 use super::headers::goes_upstream;
 use super::route::Destination;
+use super::upload::{FormBody, Upload};
 use super::upstreams::{Key, Upstream};
 use super::{signing, turn};
 use crate::clock;
@@ -148,6 +150,7 @@ pub(super) struct Sending<'a> {
 pub(super) async fn send(
     sending: &Sending<'_>,
     outgoing: Outgoing,
+    errand: &Errand<'_>,
 ) -> Result<Answer, UpstreamError> {
     let Sending { upstream, key, client_headers, timeouts, end } = sending;
     let Outgoing { endpoint, model, query, .. } = &outgoing;
@@ -177,16 +180,45 @@ pub(super) async fn send(
     }
     let patience =
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
-    let patience = patience.min(end.saturating_duration_since(Instant::now()));
     turn::together().await;
-    let sent = request.no_decompress().send_body(outgoing.body);
-    let answer = tokio::time::timeout(patience, sent).await;
-    let answer = answer.map_err(|_| UpstreamError::TimedOut)?.map_err(|e| classify(&e))?;
-    let missing = announced(&answer)?;
+    let request = request.no_decompress();
+    let upload = errand.upload.as_ref();
+    let sent = match upload {
+        Some(upload) => {
+            let upload = Rc::clone(upload);
+            request.send_body(FormBody::new(outgoing.body, errand.body.len(), upload))
+        }
+        None => request.send_body(outgoing.body),
+    };
+    let answer = in_time(sent, patience, *end, upload).await?.map_err(|e| classify(&e))?;
+    let missing = announced(&answer).inspect_err(|_| upstream.taint())?;
     let frames = has_frames(answer.headers()).then(Box::default);
     let (status, body) =
         (answer.status(), UpstreamBody { answer, missing, frames, is_over: false });
     Ok(Answer { status, body: AnswerBody::Upstream(body) })
+}
+
+/// Waits for an answer as long as the provider may be silent. While a form flows, the silence begins anew
+/// with each piece of it, and the client's own is not the provider's.
+async fn in_time<T>(
+    sent: impl Future<Output = T>,
+    patience: Duration,
+    end: Instant,
+    upload: Option<&Rc<Upload>>,
+) -> Result<T, UpstreamError> {
+    let mut sent = pin!(sent);
+    loop {
+        let before = upload.map(|upload| upload.progress());
+        let limit = (Instant::now() + patience).min(end);
+        if let Ok(answer) = tokio::time::timeout_at(limit, sent.as_mut()).await {
+            return Ok(answer);
+        }
+        let now = upload.map(|upload| upload.progress());
+        let goes_on = now != before || now.is_some_and(|(_, waits)| waits);
+        if !goes_on || Instant::now() >= end {
+            return Err(UpstreamError::TimedOut);
+        }
+    }
 }
 
 /// Puts the provider's credentials in, over whatever a client or a usual header said.
@@ -250,9 +282,14 @@ pub(super) fn has_frames(headers: &HeaderMap) -> bool {
 
 /// The length of the body, where its head says it.
 ///
-/// awc takes an HTTP/1.1 answer without a length for an empty one, though its body goes on until the
+/// A provider may send interim answers (1xx) of which nobody asked for one; awc takes the first for the
+/// answer itself, and the one that follows would be the next call's. Neither may happen. And awc takes an HTTP/1.1 answer without a length for an empty one, though its body goes on until the
 /// connection is closed: an answer that was paid for would be shown as nothing.
 fn announced(answer: &ClientResponse) -> Result<Option<u64>, UpstreamError> {
+    if answer.status().is_informational() {
+        tracing::warn!("a provider sent an interim answer that nobody asked for");
+        return Err(UpstreamError::Broken);
+    }
     let headers = answer.headers();
     if headers.contains_key(TRANSFER_ENCODING) {
         return Ok(None);

@@ -4,6 +4,8 @@
 //! A call that is dropped on the way, because its client left or a handler broke, ends here too: in
 //! `Drop`, charged for what it had used by then.
 
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ pub(super) use crate::provider::charge::{Asked, Metering};
 
 use super::Stopping;
 use super::route::Destination;
+use super::upload::Upload;
 
 /// What is known of a call when it has been admitted.
 pub(super) struct Admitted {
@@ -56,11 +59,18 @@ pub(super) struct Settlement {
     sent: Option<Instant>,
     /// How long the first of the answer took from then.
     first_byte: Option<Duration>,
+    /// What the provider must have all of, before it may.
+    upload: Option<Rc<Upload>>,
     metering: Metering,
 }
 
 impl Settlement {
-    pub(super) fn new(call: Admitted, hold: Hold, stopping: Arc<Stopping>) -> Self {
+    pub(super) fn new(
+        call: Admitted,
+        hold: Hold,
+        upload: Option<Rc<Upload>>,
+        stopping: Arc<Stopping>,
+    ) -> Self {
         Self {
             id: hold.id(),
             call,
@@ -73,6 +83,7 @@ impl Settlement {
             first_byte_ms: None,
             sent: None,
             first_byte: None,
+            upload,
             metering: Metering::default(),
         }
     }
@@ -225,21 +236,35 @@ impl Settlement {
         }
     }
 
+    /// What was asked for: of what has flown by, as much as it was.
+    fn asked(&self) -> Cow<'_, Asked> {
+        let asked = &self.call.asked;
+        match self.upload.as_ref().and_then(|upload| upload.measured()) {
+            Some((file_bytes, prompt_bytes)) if asked.audio_bytes > 0 => {
+                Cow::Owned(Asked { audio_bytes: file_bytes, prompt_bytes, ..asked.clone() })
+            }
+            Some((_, prompt_bytes)) => Cow::Owned(Asked { prompt_bytes, ..asked.clone() }),
+            None => Cow::Borrowed(asked),
+        }
+    }
+
     /// What the call used and costs, by the rule of [`charge`].
     fn bill(&self, held: Money, ending: Ending) -> (Bill, Metered) {
         let call = &self.call;
         // A redirect is not followed, so it is no answer either.
         let refused = self.status >= 300 || ending == Ending::UpstreamError;
-        let fate = match (self.sent.is_some(), refused) {
+        let has_flown = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
+        let fate = match (self.sent.is_some() && has_flown, refused) {
             (false, _) => Fate::NotSent,
             (true, true) => Fate::Refused,
             (true, false) => Fate::Answered,
         };
+        let asked = self.asked();
         let other_price = |model: &str| price_of(&call.prices, &call.provider, model);
         let dearest = |class| call.prices.dearest(call.provider.kind.preset().catalogue, class);
         let terms = Terms {
             endpoint: call.endpoint,
-            asked: &call.asked,
+            asked: &asked,
             pricing: &call.pricing,
             other_price: &other_price,
             dearest: &dearest,

@@ -26,6 +26,9 @@ const LIFETIME: Duration = Duration::from_hours(24);
 pub(super) struct Upstream {
     pub(super) provider: Arc<Provider>,
     pub(super) client: Client,
+    /// Something may still come on a connection that awc believes to be at rest, and would be taken for
+    /// the answer to another call: none of them is used again.
+    is_tainted: Cell<bool>,
     /// Configured headers.
     pub(super) headers: HeaderMap,
     /// Headers of a call whose client sent none of that name.
@@ -74,6 +77,11 @@ impl Upstream {
         uri(&self.provider, &self.provider.layout.path(endpoint, model)?, query)
     }
 
+    /// Has the provider's connections given up, because one of them is not what awc takes it for.
+    pub(super) fn taint(&self) {
+        self.is_tainted.set(true);
+    }
+
     /// The address of something else below the provider's.
     pub(super) fn uri_below(&self, path: &str, query: &str) -> Option<Uri> {
         uri(&self.provider, path, Some(query).filter(|query| !query.is_empty()))
@@ -97,17 +105,21 @@ impl Upstreams {
         let earlier = self.known.borrow().get(&provider.name).cloned();
         if let Some(upstream) = &earlier
             && Arc::ptr_eq(&upstream.provider, provider)
+            && !upstream.is_tainted.get()
         {
             return Rc::clone(upstream);
         }
         let client = match earlier {
-            Some(upstream) if connects_alike(&upstream.provider, provider) => {
+            Some(upstream)
+                if !upstream.is_tainted.get() && connects_alike(&upstream.provider, provider) =>
+            {
                 upstream.client.clone()
             }
             _ => self.client(provider),
         };
         let upstream = Rc::new(Upstream {
             client,
+            is_tainted: Cell::new(false),
             headers: own_headers(provider),
             keys: keys(provider),
             turn: Cell::new(0),

@@ -27,7 +27,7 @@ impl StreamTranslation {
             source: translation.backend.map(|backend| backend.source(about)),
             sink: match translation.frontend {
                 Some(frontend) => frontend.sink(about),
-                None => Box::new(ChatSink { wants_usage: about.wants_usage, failed: false }),
+                None => Box::new(ChatSink::new(about.wants_usage)),
             },
             chunks: Vec::new(),
             events: Vec::new(),
@@ -121,10 +121,16 @@ fn read(event: &Event<'_>, source: Option<&mut (dyn Source + 'static)>, chunks: 
 }
 
 /// Chat itself: chunks go out as they are, usage only where it was asked for.
-struct ChatSink {
+pub(super) struct ChatSink {
     wants_usage: bool,
     /// What ends with an error must not look as if it were whole.
     failed: bool,
+}
+
+impl ChatSink {
+    pub(super) const fn new(wants_usage: bool) -> Self {
+        Self { wants_usage, failed: false }
+    }
 }
 
 impl Sink for ChatSink {

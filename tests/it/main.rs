@@ -13,6 +13,7 @@ mod bedrock;
 mod client;
 mod controls;
 mod dialects;
+mod forms;
 mod gateway;
 mod headers;
 mod limits;

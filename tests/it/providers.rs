@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use conduit::domain::receipt::{Ending, Metered};
 use serde_json::json;
 
-use crate::gateway::{Gateway, Setup, body, cost, estimate};
+use crate::gateway::{Gateway, Setup, body, chat, cost, estimate};
 use crate::upstream::{
     COMPLETION_TOKENS, PROMPT_TOKENS, Step, Upstream, chunked, completion, json, millis, send,
 };
@@ -311,4 +311,30 @@ fn connections_to_a_provider_are_used_again_and_a_stale_one_is_no_failure() {
         std::thread::sleep(millis(20));
     }
     assert_eq!(upstream.connections(), 2);
+}
+
+/// What comes late on a connection that looks as if it were at rest must not answer somebody else.
+#[test]
+fn an_answer_that_comes_late_is_never_another_call_s() {
+    let late = |text: &str| completion(1, 1).replace("Hello there", text);
+    for first in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+    ] {
+        let upstream = Upstream::start();
+        let gateway = Setup::to(&upstream).start();
+        let key = gateway.key();
+        let stale = json("200 OK", &[], &late("of another"));
+        upstream.then(vec![send(first), Step::Pause(millis(300)), send(stale)]);
+        // Both come on one connection, so that one worker serves them.
+        let mut client = gateway.client();
+        client.send(&chat(&key, &body("")));
+        assert_eq!(client.answer().status, 502, "{first:?} is no answer");
+        client.send(&chat(&key, &body("")));
+        let answer = client.answer();
+        assert_eq!(answer.status, 200, "{first:?}: {}", answer.text());
+        assert!(answer.text().contains("Hello there"), "{first:?}: {}", answer.text());
+        gateway.receipt(2);
+    }
 }

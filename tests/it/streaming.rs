@@ -468,3 +468,19 @@ fn calls_one_after_the_other_share_a_connection() {
     }
     assert_eq!(upstream.connections(), 1);
 }
+
+/// Nobody can read what comes after an event that is too long, but it comes through all the same.
+#[test]
+fn what_follows_an_event_that_is_too_long_is_not_said_to_be_broken() {
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream).start();
+    let key = gateway.key();
+    let long = format!("data: {{\"x\":\"{}\"}}\n\n", "a".repeat(9 << 20));
+    let whole = [&*long, &words(), DONE].concat();
+    upstream.then([send(STREAM_HEAD), send(chunked(&whole)), send(END)]);
+    let answer = gateway.call(&key, &body(ASKING));
+    assert!(answer.whole && answer.text() == whole, "it came through as it was");
+    let receipt = gateway.receipt(1);
+    assert_eq!((receipt.ending, receipt.metered), (Ending::Done, Metered::Estimated));
+    assert_eq!(receipt.cost, receipt.held, "and nobody knows what it used");
+}

@@ -255,3 +255,50 @@ fn a_call_falls_back_on_a_target_of_another_dialect() {
     assert_eq!(said(&chunks(&answer)), "Hello there");
     assert_eq!(gateway.receipt(2).ending, Ending::Done);
 }
+
+#[test]
+fn a_client_of_the_first_days_calls_functions() {
+    let (upstream, spare) = (Upstream::start(), Upstream::start());
+    let gateway = gateway(&upstream, &spare);
+    let key = gateway.key();
+    let functions = r#","functions":[{"name":"look","parameters":{"type":"object","properties":{}}}],"function_call":"auto""#;
+    let answer = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-real",
+        "content": [{ "type": "tool_use", "id": "toolu_1", "name": "look", "input": { "at": 1 } }],
+        "stop_reason": "tool_use", "stop_sequence": null,
+        "usage": { "input_tokens": 7, "output_tokens": 3 },
+    });
+    upstream.then([send(json("200 OK", &[], &answer.to_string()))]);
+    let completion = gateway.call(&key, &body("claude", functions)).json();
+    let said = &completion["choices"][0]["message"];
+    assert_eq!(said["function_call"], json!({ "name": "look", "arguments": "{\"at\":1}" }));
+    assert!(said.get("tool_calls").is_none());
+    assert_eq!(completion["choices"][0]["finish_reason"], "function_call");
+    let sent = upstream.last().json();
+    assert_eq!(sent["tools"][0]["name"], "look");
+    assert_eq!(sent["tool_choice"], json!({ "type": "auto", "disable_parallel_tool_use": true }));
+
+    upstream.then([send(json("200 OK", &[], &answer.to_string()))]);
+    let answer = gateway.call(&key, &body("claude", &format!("{functions}{STREAM}")));
+    let chunks = chunks(&answer);
+    let all = |path: &str| -> String {
+        chunks.iter().filter_map(|chunk| chunk.pointer(path)?.as_str()).collect()
+    };
+    assert_eq!(all("/choices/0/delta/function_call/name"), "look");
+    assert_eq!(all("/choices/0/delta/function_call/arguments"), "{\"at\":1}");
+    assert_eq!(all("/choices/0/finish_reason"), "function_call");
+
+    let turns = r#"{"model":"claude","messages":[{"role":"user","content":"Look"},
+        {"role":"assistant","content":null,"function_call":{"name":"look","arguments":"{}"}},
+        {"role":"function","name":"look","content":"me"}]}"#;
+    upstream.then([send(json("200 OK", &[], &message()))]);
+    assert_eq!(gateway.call(&key, turns).status, 200);
+    let sent = upstream.last().json();
+    let (call, result) = (&sent["messages"][1]["content"][0], &sent["messages"][2]["content"][0]);
+    assert_eq!((&call["type"], &call["name"]), (&json!("tool_use"), &json!("look")));
+    assert_eq!((&result["type"], &result["tool_use_id"]), (&json!("tool_result"), &call["id"]));
+    let lost = turns.replace(r#""name":"look","content""#, r#""name":"else","content""#);
+    let answer = gateway.call(&key, &lost);
+    assert_eq!((answer.status, answer.code()), (400, json!("unsupported_parameter")));
+    assert_eq!(answer.json()["error"]["param"], "messages[2].name");
+}

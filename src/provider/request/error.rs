@@ -27,6 +27,11 @@ pub enum RequestError {
     ControlCharacter(&'static str),
     #[error("Invalid '{0}': it names another model than the URL.")]
     OtherModel(&'static str),
+    #[error(
+        "Invalid '{0}': in a form as large as this one it must stand before the files, because it \
+         decides what the call costs."
+    )]
+    Late(&'static str),
     /// A key with limits asked for what costs where nobody watches.
     #[error(
         "Unsupported parameter: '{0}' cannot be used with a key that has a spending limit, because \
@@ -54,6 +59,7 @@ impl RequestError {
             | Self::TooLong { param, .. }
             | Self::ControlCharacter(param)
             | Self::OtherModel(param)
+            | Self::Late(param)
             | Self::Unwatched(param)
             | Self::Unpriced { param, .. } => Some(param),
         }
@@ -70,7 +76,8 @@ impl RequestError {
             Self::Empty(_)
             | Self::TooLong { .. }
             | Self::ControlCharacter(_)
-            | Self::OtherModel(_) => Some("invalid_value"),
+            | Self::OtherModel(_)
+            | Self::Late(_) => Some("invalid_value"),
             Self::Unwatched(_) => Some("unsupported_parameter"),
             Self::Unpriced { .. } => Some("parameter_without_price"),
         }
