@@ -66,7 +66,7 @@ class Api(unittest.TestCase):
         own = [token["id"] for token in self.ask("tokens", "admin")["data"]]
         command = [
             sys.executable, "-m", "schemathesis.cli", "run", str(file), "--url", f"{self.gateway.admin}/admin/api/v1",
-            "--header", f"Authorization: Bearer {self.tokens[role]}", "--checks", "all",
+            "--header", f"Authorization: Bearer {self.tokens[role]}",
             "--generation-database", "none",
             "--seed", str(SEED), "--max-examples", str(EXAMPLES), "--no-shrink", "--continue-on-failure", "--no-color",
             "--suppress-health-check", "all", *options,
