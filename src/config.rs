@@ -5,6 +5,7 @@
 //! configuration with a problem must never come into force, not even in part.
 
 mod base_url;
+pub mod certificate;
 mod check;
 mod file;
 pub mod live;
@@ -20,6 +21,7 @@ use std::fs;
 use std::path::Path;
 
 pub use base_url::BaseUrl;
+pub use certificate::Certificate;
 pub use check::{Secrets, check};
 pub use live::Live;
 pub use model::{

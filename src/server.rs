@@ -1,11 +1,16 @@
 //! Puts everything together, runs it until it is told to stop, and takes it down in order: no new
 //! calls, streams to their end or the deadline, everything posted, the store closed.
 
+mod door;
+mod h2;
+mod outlet;
 mod passed;
+mod proxy;
 mod pulse;
 mod sockets;
 mod stop;
 mod supervisor;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::Server as ActixServer;
+use actix_server::Server as ActixServer;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::OptionFuture;
@@ -23,16 +28,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::models::TargetView;
 use crate::admin::{AdminError, Desk, http, password, socket};
 use crate::catalogue::saved;
-use crate::config::{self, Config, Live};
+use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::routes::routes;
-use crate::gateway::{Edge, Health, Offers, Stopping, label, tls};
+use crate::gateway::{self, Edge, Health, Offers, Stopping, label};
 use crate::ledger::{Ledger, Policy};
 use crate::metrics::page::{Kind, Page};
 use crate::metrics::{Metrics, OTHER};
 use crate::store::{Ends, Found, Retention, Store, StoreError};
 use crate::{alerts, clock, dashboard, logging};
 
+use door::Manner;
 pub use passed::{Passed, PassedError};
 use pulse::Pulse;
 use sockets::Sockets;
@@ -40,6 +46,8 @@ use supervisor::Subject;
 
 /// How long a command may have the store open while the server starts.
 const COMMAND_TIME: Duration = Duration::from_secs(3);
+/// How long the admin listener waits for a request, and between two.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a server that stops may take to put everything away, beyond what it gives its calls.
 const CLOSING_TIME: Duration = Duration::from_secs(30);
 
@@ -148,7 +156,7 @@ impl Server {
         let config = &snapshot.config;
         let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
 
-        let tls = Arc::new(tls());
+        let tls = Arc::new(gateway::tls());
         let edge = {
             let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
             let (stopping, health, tls) =
@@ -161,9 +169,9 @@ impl Server {
         };
         let pulse = Arc::new(Pulse::new(supervisor::beat()));
         let loops = config.server.workers * listeners.len();
-        let gateway = serve_calls(&config.server, listeners, edge.clone(), &pulse)?;
+        let gateway = serve_calls(&live, &stopping, listeners, edge.clone(), &pulse)?;
         let api = (!admin_listeners.is_empty())
-            .then(|| serve_admin(&desk, admin_listeners, edge))
+            .then(|| serve_admin(&live, &stopping, &desk, admin_listeners, edge))
             .transpose()?;
         let admin = HttpServer::new(move || {
             let data = web::Data::new(desk.clone());
@@ -176,6 +184,7 @@ impl Server {
         .listen_uds(socket)?
         .run();
 
+        snapshot.warn();
         follow_config(&live, &ledger);
         let retention = delete_what_is_old(&live, &ledger)?;
         let alerts = tell_alerts(&live, &ledger, &tls);
@@ -237,30 +246,37 @@ impl Server {
 
 /// The server of calls.
 fn serve_calls(
-    config: &config::Server,
+    live: &Arc<Live>,
+    stopping: &Arc<Stopping>,
     listeners: Vec<TcpListener>,
     edge: impl Fn() -> Edge + Send + Clone + 'static,
     pulse: &Arc<Pulse>,
 ) -> io::Result<ActixServer> {
+    let snapshot = live.load();
+    let config = &snapshot.config.server;
+    let deadline = Duration::from_millis(config.shutdown_deadline_ms);
+    let manner = Manner {
+        keep_alive: Duration::from_millis(config.keep_alive_ms),
+        header_timeout: Duration::from_millis(config.header_timeout_ms),
+        last_calls: deadline / 2,
+        tls: tls::acceptor(live, tls::Door::Gateway)?,
+        proxy_protocol: config.proxy_protocol,
+        live: Arc::clone(live),
+        stopping: Arc::clone(stopping),
+    };
     let pulse = Arc::clone(pulse);
     let app = move || {
         pulse.follow_worker();
         App::new().app_data(web::Data::new(edge())).configure(routes)
     };
-    let deadline = Duration::from_millis(config.shutdown_deadline_ms);
-    let mut server = HttpServer::new(app)
+    let mut builder = ActixServer::build()
         .workers(config.workers)
-        .keep_alive(Duration::from_millis(config.keep_alive_ms))
-        .client_request_timeout(Duration::from_millis(config.header_timeout_ms))
-        .client_disconnect_timeout(Duration::from_secs(1))
-        // A client that closes its side has left: its call ends, and with it the hold.
-        .h1_allow_half_closed(false)
         .shutdown_timeout(deadline.as_secs().max(1))
         .disable_signals();
     for listener in listeners {
-        server = server.listen(listener)?;
+        builder = door::listen(builder, listener, manner.clone(), app.clone())?;
     }
-    Ok(server.run())
+    Ok(builder.run())
 }
 
 /// Opens the store, and waits where somebody else has it: a service must not fail to start because a
@@ -424,12 +440,23 @@ fn targets_of(health: &Arc<Health>) -> impl Fn() -> Vec<TargetView> + Send + Syn
 
 /// The server of the admin API and the dashboard, which may call the gateway from its playground.
 fn serve_admin(
+    live: &Arc<Live>,
+    stopping: &Arc<Stopping>,
     desk: &Desk,
     listeners: Vec<TcpListener>,
     edge: impl Fn() -> Edge + Send + Clone + 'static,
 ) -> io::Result<ActixServer> {
+    let manner = Manner {
+        keep_alive: ADMIN_PATIENCE,
+        header_timeout: ADMIN_PATIENCE,
+        last_calls: Duration::ZERO,
+        tls: tls::acceptor(live, tls::Door::Admin)?,
+        proxy_protocol: live.load().config.admin.proxy_protocol,
+        live: Arc::clone(live),
+        stopping: Arc::clone(stopping),
+    };
     let door = web::Data::new(http::Door::new(desk.clone()));
-    let mut server = HttpServer::new(move || {
+    let app = move || {
         let gateway = web::scope("/playground").app_data(web::Data::new(edge())).configure(routes);
         App::new()
             .wrap(from_fn(http::guard))
@@ -437,13 +464,10 @@ fn serve_admin(
             .configure(http::routes)
             .configure(dashboard::routes)
             .service(gateway.wrap(from_fn(http::signed_in)))
-    })
-    .workers(1)
-    .h1_allow_half_closed(false)
-    .shutdown_timeout(1)
-    .disable_signals();
+    };
+    let mut builder = ActixServer::build().workers(1).shutdown_timeout(1).disable_signals();
     for listener in listeners {
-        server = server.listen(listener)?;
+        builder = door::listen(builder, listener, manner.clone(), app.clone())?;
     }
-    Ok(server.run())
+    Ok(builder.run())
 }

@@ -121,6 +121,13 @@ fn each_mistake_is_said_in_these_words() {
             "2:10: `server.listen`: `localhost` is not an address and port: write 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080",
         ),
         (
+            "[server]\nproxy_protocol = true",
+            "2:18: `server.proxy_protocol` needs `server.trusted_proxies`",
+        ),
+        ("[server.tls]\ncert = \"a.pem\"", "1:9: `server.tls.key` is missing"),
+        ("[admin.tls]\nkey = \"a.pem\"", "1:8: `admin.tls.cert` is missing"),
+        ("[server.tls]\ncert = \"a\"\nkey = 1", "3:7: `server.tls.key` must be a text in quotes"),
+        (
             "[server]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
             "2:26: `server.listen`: 127.0.0.1:1 is written twice",
         ),
@@ -130,7 +137,7 @@ fn each_mistake_is_said_in_these_words() {
         ),
         (
             "[admin]\nlisten = \"0.0.0.0:8081\"",
-            "2:10: `admin.listen`: 0.0.0.0:8081 is reachable from other machines, and what comes there is not encrypted: put a proxy with TLS before 127.0.0.1, or write `allow_remote = true`",
+            "2:10: `admin.listen`: 0.0.0.0:8081 is reachable from other machines, and what comes there is not encrypted: give it a certificate by [admin.tls], put a proxy with TLS before 127.0.0.1, or write `allow_remote = true`",
         ),
         (
             "[admin]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
@@ -736,7 +743,9 @@ fn every_option_of_the_example_is_valid_and_shows_its_default() {
     let workers = set.server.workers;
     // That it is written is the difference.
     assert!(unset.server.listen_is_default && !set.server.listen_is_default);
-    let written = config::Server { workers, listen_is_default: false, ..unset.server };
+    let tls = set.server.tls.clone();
+    assert!(tls.is_some() && set.admin.tls == tls && unset.server.tls.is_none());
+    let written = config::Server { workers, listen_is_default: false, tls, ..unset.server };
     assert_eq!(set.server, written);
     assert_eq!(set.store, unset.store);
     assert_eq!(set.admin.socket, unset.admin.socket);

@@ -45,6 +45,10 @@ use serde_json::{Map, Value};
 /// Where the API is.
 pub const PREFIX: &str = "/admin/api/v1";
 
+/// Marks a request that came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct OverTls;
+
 /// What the API works with.
 pub struct Door {
     desk: Desk,

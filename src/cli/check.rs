@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{ConfigArg, Exit, Failure, environment, output};
 use crate::catalogue::saved;
+use crate::clock;
 use crate::config::{Config, EXAMPLE, Route, Secrets, load};
 use crate::provider::kind::Kind;
 
@@ -43,7 +44,8 @@ impl Check {
                 change.variable, change.option
             ));
         }
-        for warning in unpriced(&config) {
+        let warnings = config.certificates().filter_map(|one| one.warning(clock::now()));
+        for warning in warnings.chain(unpriced(&config)) {
             output::note(&format!("warning: {warning}"));
         }
         output::answer(&format!(

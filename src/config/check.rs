@@ -11,6 +11,7 @@ mod aws;
 mod provider;
 mod route;
 mod secret;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -215,8 +216,31 @@ fn server(file: &File, context: &Context<'_>, overrides: &mut Vec<Override>) -> 
         shutdown_deadline_ms: written.shutdown_deadline_ms.unwrap_or(120 * MILLIS_PER_SECOND),
         keep_alive_ms: written.keep_alive_ms.unwrap_or(75 * MILLIS_PER_SECOND),
         header_timeout_ms: written.header_timeout_ms.unwrap_or(10 * MILLIS_PER_SECOND),
+        proxy_protocol: proxy_protocol(
+            written.proxy_protocol.as_ref(),
+            "server.proxy_protocol",
+            file,
+            context,
+        ),
+        tls: tls::resolve(written.tls.as_ref(), "server.tls", context),
         trusted_proxies,
     }
+}
+
+/// Whether proxies say who connects. Without proxies that are believed nobody could.
+fn proxy_protocol(
+    written: Option<&At<bool>>,
+    option: &str,
+    file: &File,
+    context: &Context<'_>,
+) -> bool {
+    let Some(written) = written.filter(|written| written.value) else { return false };
+    if file.server.trusted_proxies.is_empty() {
+        let message = format!("`{option}` needs `server.trusted_proxies`");
+        let help = "name the proxies there: nobody else may say where a connection is from";
+        context.report(Problem::at(written.span.clone(), message).help(help));
+    }
+    true
 }
 
 fn size(number: Option<u64>) -> Option<usize> {

@@ -39,6 +39,16 @@ pub(super) struct Server {
     pub(super) keep_alive_ms: Option<u64>,
     pub(super) header_timeout_ms: Option<u64>,
     pub(super) trusted_proxies: Vec<At<String>>,
+    pub(super) proxy_protocol: Option<At<bool>>,
+    pub(super) tls: Option<Tls>,
+}
+
+/// Where a listener's certificate is.
+pub(super) struct Tls {
+    /// The name of the section.
+    pub(super) span: Range<usize>,
+    pub(super) certificate: Written<String>,
+    pub(super) key: Written<String>,
 }
 
 #[derive(Default)]
@@ -57,6 +67,8 @@ pub(super) struct Admin {
     pub(super) password_credential: Option<At<String>>,
     pub(super) audit_keep_ms: Option<u64>,
     pub(super) metrics: Option<MetricsFor>,
+    pub(super) proxy_protocol: Option<At<bool>>,
+    pub(super) tls: Option<Tls>,
 }
 
 #[derive(Default)]
@@ -290,9 +302,21 @@ fn server(mut section: Section<'_>) -> Server {
         keep_alive_ms: section.duration("keep_alive", &("1s"..="1h")),
         header_timeout_ms: section.duration("header_timeout", &("1s"..="10m")),
         trusted_proxies: section.texts("trusted_proxies").unwrap_or_default(),
+        proxy_protocol: section.flag_at("proxy_protocol"),
+        tls: section.section("tls").map(tls),
     };
     section.finish();
     server
+}
+
+fn tls(mut section: Section<'_>) -> Tls {
+    let tls = Tls {
+        span: section.span.clone(),
+        certificate: Written::read(&mut section, "cert", Section::text),
+        key: Written::read(&mut section, "key", Section::text),
+    };
+    section.finish();
+    tls
 }
 
 fn store(mut section: Section<'_>) -> Store {
@@ -320,6 +344,8 @@ fn admin(mut section: Section<'_>) -> Admin {
         password_credential: section.text("password_credential"),
         audit_keep_ms: section.duration("audit_keep", &("1d"..="36500d")),
         metrics: section.choice("metrics", &MetricsFor::WORDS).map(|word| word.value),
+        proxy_protocol: section.flag_at("proxy_protocol"),
+        tls: section.section("tls").map(tls),
     };
     section.finish();
     admin

@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 pub use self::watch::{Watch, WatchError};
+use super::certificate::Certificate;
 use super::check::{Secrets, check};
 use super::model::Config;
-use super::problem::Problems;
+use super::problem::{Problem, Problems};
 use super::read;
 use crate::catalogue::Prices;
 use crate::domain::window::Timestamp;
@@ -31,6 +32,15 @@ pub struct Snapshot {
     pub digest: blake3::Hash,
     /// Options in which the file differs from what is in force until a restart.
     pub needs_restart: Vec<&'static str>,
+}
+
+impl Snapshot {
+    /// Tells the log what administrators should know although it is in force.
+    pub fn warn(&self) {
+        for warning in self.config.certificates().filter_map(|one| one.warning(self.loaded_at)) {
+            tracing::warn!("{warning}");
+        }
+    }
 }
 
 /// Why the file as it is now is not in force.
@@ -203,7 +213,9 @@ impl Live {
         let mut reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = text.as_ref().ok().map(|text| blake3::hash(text.as_bytes()));
         // After a failure the text may be the same and what it names mended.
-        let unchanged = digest.is_some() && digest == reloading.last_digest;
+        let unchanged = digest.is_some()
+            && digest == reloading.last_digest
+            && self.current.load().config.certificates().all(Certificate::is_current);
         if !forced && unchanged && self.failed.load().is_none() {
             return Reload::Unchanged;
         }
@@ -217,6 +229,11 @@ impl Live {
     fn put_in_force(&self, text: Result<String, Problems>, reloading: &Reloading) -> Reload {
         let checked = text.and_then(|text| {
             let config = check(&self.source.path, &text, &*self.source.environment, Secrets::Read)?;
+            let now = (self.source.clock)();
+            if let Some(message) = config.step_back(&self.current.load().config, now) {
+                let name = self.source.path.display().to_string();
+                return Err(Problems::new(name, &text, &[], vec![Problem::nowhere(message)]));
+            }
             Ok((config, blake3::hash(text.as_bytes())))
         });
         match checked {
@@ -246,6 +263,7 @@ impl Live {
         self.failed.store(None);
         let (file, generation) = (self.source.path.display(), snapshot.generation);
         tracing::info!(config.file = %file, config.generation = generation, "config reloaded");
+        snapshot.warn();
         if !snapshot.needs_restart.is_empty() {
             let options = snapshot.needs_restart.join(", ");
             tracing::warn!(

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::base_url::BaseUrl;
+use super::certificate::Certificate;
 use super::routes::{RouteMatch, Routes};
 use crate::catalogue::Prices;
 use crate::domain::budget::Enforcement;
 use crate::domain::cidr::Cidr;
-use crate::domain::window::WindowRule;
+use crate::domain::window::{Timestamp, WindowRule};
 use crate::provider::address::Layout;
 use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
 
@@ -50,6 +51,24 @@ impl Config {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
 
+    /// The certificates of its listeners.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.server.tls.iter().chain(&self.admin.tls)
+    }
+
+    /// What must not come into force in the place of `running`: a certificate that clients refuse, where
+    /// there is one that they take.
+    pub(super) fn step_back(&self, running: &Self, now: Timestamp) -> Option<String> {
+        let doors =
+            [(&self.server.tls, &running.server.tls), (&self.admin.tls, &running.admin.tls)];
+        doors.into_iter().find_map(|(new, old)| {
+            let (new, old) = (new.as_ref()?, old.as_ref()?);
+            let (found, had) = (new.pair.as_ref()?, old.pair.as_ref()?);
+            let is_worse = !found.is_same(had) && had.is_valid(now);
+            new.warning(now).filter(|_| is_worse)
+        })
+    }
+
     /// What is in force stays so until a restart: takes those values from `running` and names the
     /// options in which this file differs.
     pub(super) fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
@@ -60,11 +79,31 @@ impl Config {
         keep("server.keep_alive", &mut new.0.keep_alive_ms, &new.1.keep_alive_ms, &mut differs);
         let (timeout, running_timeout) = (&mut new.0.header_timeout_ms, &new.1.header_timeout_ms);
         keep("server.header_timeout", timeout, running_timeout, &mut differs);
+        let (proxy, running_proxy) = (&mut new.0.proxy_protocol, &new.1.proxy_protocol);
+        keep("server.proxy_protocol", proxy, running_proxy, &mut differs);
+        keep_tls("server.tls", &mut new.0.tls, new.1.tls.as_ref(), &mut differs);
+        let (proxy, running_proxy) =
+            (&mut self.admin.proxy_protocol, &running.admin.proxy_protocol);
+        keep("admin.proxy_protocol", proxy, running_proxy, &mut differs);
+        keep_tls("admin.tls", &mut self.admin.tls, running.admin.tls.as_ref(), &mut differs);
         keep("store.path", &mut self.store.path, &running.store.path, &mut differs);
         keep("admin.socket", &mut self.admin.socket, &running.admin.socket, &mut differs);
         keep("admin.listen", &mut self.admin.listen, &running.admin.listen, &mut differs);
         keep("log.format", &mut self.log.format, &running.log.format, &mut differs);
         differs
+    }
+}
+
+/// Whether a listener speaks TLS stays; its certificate may be another.
+fn keep_tls(
+    name: &'static str,
+    new: &mut Option<Certificate>,
+    running: Option<&Certificate>,
+    differs: &mut Vec<&'static str>,
+) {
+    if new.is_some() != running.is_some() {
+        *new = running.cloned();
+        differs.push(name);
     }
 }
 
@@ -104,6 +143,10 @@ pub struct Server {
     pub header_timeout_ms: u64,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// Connections begin with a header of the PROXY protocol. Changing it needs a restart.
+    pub proxy_protocol: bool,
+    /// The certificate; without one the listeners are plain. To have one at all needs a restart.
+    pub tls: Option<Certificate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +170,9 @@ pub struct Admin {
     pub password: Option<SecretString>,
     pub audit_keep_ms: u64,
     pub metrics: MetricsFor,
+    /// As for the gateway.
+    pub proxy_protocol: bool,
+    pub tls: Option<Certificate>,
 }
 
 /// Who may read the metrics on the admin listener.

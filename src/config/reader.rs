@@ -178,9 +178,13 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.flag_at(key).map(|flag| flag.value)
+    }
+
+    pub(super) fn flag_at(&mut self, key: &'static str) -> Option<At<bool>> {
         let value = self.value(key)?;
         if let DeValue::Boolean(flag) = value.get_ref() {
-            return Some(*flag);
+            return Some(At::new(*flag, value.span()));
         }
         self.wrong_type(&self.path_of(key), value, "true or false");
         None

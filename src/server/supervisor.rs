@@ -5,14 +5,15 @@
 //! record: a gateway that hangs in any of these must look as if it hung.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
 use super::pulse::Pulse;
-use crate::config::Live;
 use crate::config::live::Stage;
+use crate::config::{Live, process_environment};
 use crate::ledger::Ledger;
 
 /// How often the sentence for people is brought up to date.
@@ -22,11 +23,33 @@ const STATUS_EVERY_AT_END: Duration = Duration::from_secs(1);
 /// What putting everything away may take after the last call.
 const CLOSING_TIME: Duration = Duration::from_secs(30);
 
-/// Tells the service manager, if there is one. That it cannot be told must not disturb the service.
+/// Messages that wait for a manager that does not listen just then; what is more is dropped.
+const MOST_WAITING: usize = 32;
+
+/// Tells the service manager, if there is one. That it cannot be told, or does not listen, must not
+/// disturb the service: a thread of its own waits for it.
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!("the service manager was not told: {error}");
+    static MESSENGER: LazyLock<Option<SyncSender<String>>> = LazyLock::new(messenger);
+    let Some(messenger) = &*MESSENGER else { return };
+    let lines: Vec<_> = states.iter().map(ToString::to_string).collect();
+    if messenger.try_send(lines.join("\n")).is_err() {
+        tracing::debug!("the service manager does not listen: it was not told");
     }
+}
+
+/// Starts the thread that speaks with the service manager, if there is one.
+fn messenger() -> Option<SyncSender<String>> {
+    process_environment("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
+    let (sender, messages) = sync_channel::<String>(MOST_WAITING);
+    let speak = move || {
+        for message in messages {
+            if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&message)]) {
+                tracing::debug!("the service manager was not told: {error}");
+            }
+        }
+    };
+    std::thread::Builder::new().name("notify".to_owned()).spawn(speak).ok()?;
+    Some(sender)
 }
 
 /// What the sentence is about.

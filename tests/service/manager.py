@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-PATIENCE = 20
+PATIENCE = 60
 
 # Puts the passed sockets where the protocol wants them, and says who they are for.
 SHIM = """

@@ -82,6 +82,21 @@ class Notify(unittest.TestCase):
             self.assertEqual(late, [])
 
 
+    def test_a_manager_that_does_not_listen_holds_nothing_up(self) -> None:
+        with service('listen = "127.0.0.1:0"') as manager:
+            manager.start()
+            # More than such a socket holds.
+            for generation in range(2, 26):
+                manager.write(f"# {generation}")
+                end = time.monotonic() + 20
+                while f'"config.generation":{generation}' not in manager.log.read_text():
+                    self.assertLess(time.monotonic(), end, generation)
+                    time.sleep(0.05)
+            client = manager.client()
+            client.request("GET", "/healthz")
+            self.assertEqual(client.getresponse().status, 200)
+
+
 class Watchdog(unittest.TestCase):
     """That all is well is said only while it is."""
 

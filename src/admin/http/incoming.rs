@@ -4,14 +4,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::Payload;
+use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
-use super::PREFIX;
 use super::refusal::Refusal;
+use super::{OverTls, PREFIX};
 use crate::domain::cidr::Cidr;
 use crate::domain::forwarded;
 
@@ -32,6 +32,8 @@ pub(super) struct Incoming {
     pub(super) query: String,
     headers: HeaderMap,
     peer: Option<IpAddr>,
+    /// It came over TLS of our own.
+    over_tls: bool,
     body: Result<Bytes, Refusal>,
 }
 
@@ -54,6 +56,7 @@ impl Incoming {
             query: head.uri().query().unwrap_or_default().to_owned(),
             headers: head.headers().clone(),
             peer: head.peer_addr().map(|peer| peer.ip()),
+            over_tls: head.extensions().get::<OverTls>().is_some(),
             body: Ok(Bytes::new()),
         }
     }
@@ -101,10 +104,10 @@ impl Incoming {
         forwarded::caller(self.peer?, &lines.collect::<Vec<_>>(), trusted)
     }
 
-    /// Whether it came over TLS, which a proxy of ours ends.
+    /// Whether it came over TLS, which ends here or at a proxy of ours.
     pub(super) fn is_secure(&self, trusted: &[Cidr]) -> bool {
         let is_ours = self.peer.is_some_and(|peer| forwarded::is_trusted(peer, trusted));
-        is_ours && self.header(X_FORWARDED_PROTO) == Some("https")
+        self.over_tls || is_ours && self.header(X_FORWARDED_PROTO) == Some("https")
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Context, DEFAULT_SOCKET, MILLIS_PER_DAY, Secrets, file_path, listen_address};
+use super::{
+    Context, DEFAULT_SOCKET, MILLIS_PER_DAY, Secrets, file_path, listen_address, proxy_protocol,
+    tls,
+};
 use crate::config::file::File;
 use crate::config::model::{Admin, Override};
 use crate::config::problem::Problem;
@@ -59,20 +62,29 @@ pub(super) fn resolve(file: &File, context: &Context<'_>, overrides: &mut Vec<Ov
         password: password(file, context),
         metrics: written.metrics.unwrap_or_default(),
         audit_keep_ms: written.audit_keep_ms.unwrap_or(400 * MILLIS_PER_DAY),
+        proxy_protocol: proxy_protocol(
+            written.proxy_protocol.as_ref(),
+            "admin.proxy_protocol",
+            file,
+            context,
+        ),
+        tls: tls::resolve(written.tls.as_ref(), "admin.tls", context),
     }
 }
 
 /// An address to answer at; `None` for the word that means nowhere. What other machines reach goes
-/// over the network as it is, password and all, so that has to be meant.
+/// over the network as it is, password and all, so that has to be meant, unless there is TLS.
 fn address(text: &str, file: &File) -> Result<Option<SocketAddr>, String> {
     if text == "off" {
         return Ok(None);
     }
     let address = listen_address(text)?;
-    if !address.ip().is_loopback() && file.admin.allow_remote != Some(true) {
+    let is_meant = file.admin.allow_remote == Some(true) || file.admin.tls.is_some();
+    if !address.ip().is_loopback() && !is_meant {
         return Err(format!(
-            "{address} is reachable from other machines, and what comes there is not encrypted: put \
-             a proxy with TLS before 127.0.0.1, or write `allow_remote = true`"
+            "{address} is reachable from other machines, and what comes there is not encrypted: give \
+             it a certificate by [admin.tls], put a proxy with TLS before 127.0.0.1, or write \
+             `allow_remote = true`"
         ));
     }
     Ok(Some(address))

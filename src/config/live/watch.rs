@@ -1,4 +1,4 @@
-//! The thread that notices when the configuration file has changed.
+//! The thread that notices when the configuration file has changed, or a certificate that it names.
 //!
 //! Folders are watched, never the file: editors, configuration management and mounted config maps
 //! replace it by a rename, and a watch on the file itself would go silent. What is read is compared,
@@ -73,7 +73,7 @@ impl Drop for Watch {
 pub(super) fn start(live: Arc<Live>) -> Result<(Watch, Waker), WatchError> {
     let (wake, woken) = channel();
     let mut folders = Folders::new(live.path(), wake.clone())?;
-    folders.follow()?;
+    folders.follow(&live)?;
     let run = move || follow(&live, &woken, &mut folders);
     let thread = thread::Builder::new().name("conduit-config".to_owned()).spawn(run);
     let thread = thread.map_err(WatchError::Thread)?;
@@ -92,7 +92,7 @@ fn follow(live: &Live, woken: &Receiver<Wake>, folders: &mut Folders) {
     loop {
         let Next::Read { forced } = next else { return };
         // Watched first and read then: whatever happens after the reading is noticed.
-        if let Err(error) = folders.follow() {
+        if let Err(error) = folders.follow(live) {
             tracing::warn!(config.file = %live.path().display(), %error, "config not watched");
         }
         next = match attempt(live, woken, forced) {
@@ -174,8 +174,13 @@ impl Folders {
 
     /// Watches the folders as they are now. Those watched before are watched anew, because a folder
     /// that was replaced by another of its name is no longer watched.
-    fn follow(&mut self) -> Result<(), notify::Error> {
-        let entries = entries_on_the_way(&self.file);
+    fn follow(&mut self, live: &Live) -> Result<(), notify::Error> {
+        let mut entries = entries_on_the_way(&self.file);
+        for certificate in live.load().config.certificates() {
+            for file in [&certificate.certificate_file, &certificate.key_file] {
+                entries.extend(entries_on_the_way(&std::path::absolute(file)?));
+            }
+        }
         let folders: BTreeSet<PathBuf> =
             entries.iter().filter_map(|entry| entry.parent()).map(Path::to_owned).collect();
         *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = entries;

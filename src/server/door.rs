@@ -1,0 +1,221 @@
+//! How a listener turns connections into calls: plain, behind a proxy that says who connects, over TLS, or
+//! both. What it is is decided once, when the server starts: a plain listener has nothing of the rest in
+//! its way.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::body::{BoxBody, MessageBody};
+use actix_http::error::DispatchError;
+use actix_http::{
+    HttpMessage as _, HttpServiceBuilder, Protocol, Request, Response, ServiceConfig,
+};
+use actix_server::{GracefulShutdownSignal, ServerBuilder};
+use actix_service::{IntoService as _, IntoServiceFactory, ServiceFactoryExt as _, map_config};
+use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_factory, fn_service};
+use actix_web::rt::net::TcpStream;
+use futures_util::future::ready;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::proxy::{self, ProxyError};
+use super::{h2, tls};
+use crate::admin::http::OverTls;
+use crate::config::Live;
+use crate::domain::forwarded;
+use crate::gateway::Stopping;
+
+/// How connections of a listener are taken.
+#[derive(Clone)]
+pub(super) struct Manner {
+    pub(super) keep_alive: Duration,
+    pub(super) header_timeout: Duration,
+    /// How long a connection of HTTP/2 may go on with new calls when the server is told to stop.
+    pub(super) last_calls: Duration,
+    pub(super) tls: Option<TlsAcceptor>,
+    /// Proxies say first who connects.
+    pub(super) proxy_protocol: bool,
+    pub(super) live: Arc<Live>,
+    pub(super) stopping: Arc<Stopping>,
+}
+
+impl Manner {
+    fn http<T, S>(&self, over: &GracefulShutdownSignal) -> HttpServiceBuilder<T, S>
+    where
+        S: ServiceFactory<Request, Config = ()>,
+        S::Error: Into<Response<BoxBody>> + 'static,
+        S::InitError: fmt::Debug,
+        <S::Service as Service<Request>>::Future: 'static,
+    {
+        let over = over.clone();
+        HttpServiceBuilder::default()
+            .graceful_shutdown_signal(move || {
+                let over = over.clone();
+                async move { over.notified().await }
+            })
+            .keep_alive(self.keep_alive)
+            .client_request_timeout(self.header_timeout)
+            .client_disconnect_timeout(Duration::from_secs(1))
+            // A client that closes its side has left: its call ends, and with it the hold.
+            .h1_allow_half_closed(false)
+    }
+
+    /// What comes before the first byte of HTTP or TLS: where a connection is from.
+    async fn meet(&self, stream: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyError> {
+        let peer = stream.peer_addr()?;
+        if !self.proxy_protocol {
+            return Ok(Some(peer));
+        }
+        if !forwarded::is_trusted(peer.ip(), &self.live.load().config.server.trusted_proxies) {
+            return Err(ProxyError::Stranger(peer.ip()));
+        }
+        let said = tokio::time::timeout(self.header_timeout, proxy::receive(stream, peer)).await;
+        said.map_err(|_| ProxyError::Slow)?.map(Some)
+    }
+}
+
+/// Has `listener` served by `app`.
+pub(super) fn listen<F, I, S, B>(
+    builder: ServerBuilder,
+    listener: TcpListener,
+    manner: Manner,
+    app: F,
+) -> io::Result<ServerBuilder>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    S::Service: 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let over = builder.graceful_shutdown_signal();
+    let name = listener.local_addr()?.to_string();
+    let plain = move || map_config(app().into_factory(), |()| AppConfig::default());
+    if let Some(tls) = manner.tls.clone() {
+        builder.listen(name, listener, move || secured(plain(), &manner, &tls, &over))
+    } else if manner.proxy_protocol {
+        builder.listen(name, listener, move || {
+            let http = manner.http(&over).finish(plain());
+            let manner = manner.clone();
+            fn_service(move |mut stream: TcpStream| {
+                let manner = manner.clone();
+                async move {
+                    let peer = manner.meet(&mut stream).await.map_err(refused)?;
+                    Ok((stream, Protocol::Http1, peer))
+                }
+            })
+            .and_then(http)
+        })
+    } else {
+        builder.listen(name, listener, move || manner.http(&over).finish(plain()).tcp())
+    }
+}
+
+/// Says why a connection is not served, to whoever looks for that.
+fn refused(error: ProxyError) -> DispatchError {
+    match &error {
+        ProxyError::Io(_) | ProxyError::Slow => tracing::debug!("a connection was closed: {error}"),
+        _ => tracing::warn!("a connection was refused: {error}"),
+    }
+    DispatchError::Io(io::Error::other(error))
+}
+
+/// The service of a TLS listener, made once for each worker.
+fn secured<S, B>(
+    app: S,
+    manner: &Manner,
+    tls: &TlsAcceptor,
+    over: &GracefulShutdownSignal,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<S, B>
+where
+    S: ServiceFactory<Request, Config = ()> + 'static,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    S::Service: 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let (manner, tls, over) = (manner.clone(), tls.clone(), over.clone());
+    fn_factory(move || {
+        let app = app.new_service(());
+        let (manner, tls, over) = (manner.clone(), tls.clone(), over.clone());
+        async move {
+            let app = app.await.map_err(|error| tracing::error!("no service: {error:?}"))?;
+            let app = Rc::new(Secured(app));
+            let shared = Rc::clone(&app);
+            let again = fn_factory(move || ready(Ok::<_, ()>(Rc::clone(&shared))));
+            let h1 = Rc::new(manner.http(&over).finish(again).new_service(()).await?);
+            let clock = Rc::new(ServiceConfig::default());
+            let serve = move |stream: TcpStream| {
+                let (app, h1, clock) = (Rc::clone(&app), Rc::clone(&h1), Rc::clone(&clock));
+                let (manner, tls) = (manner.clone(), tls.clone());
+                async move {
+                    let (stream, peer) = shake_hands(&manner, &tls, stream).await?;
+                    if !tls::wants_h2(&stream) {
+                        let served = h1.call((stream, Protocol::Http1, peer)).await;
+                        return served
+                            .map_err(|error| tracing::debug!("a connection broke: {error}"));
+                    }
+                    let terms = h2::Terms {
+                        patience: manner.header_timeout,
+                        keep_alive: manner.keep_alive,
+                        last_calls: manner.last_calls,
+                        stopping: &manner.stopping,
+                        clock: &clock,
+                    };
+                    let served = h2::serve(stream, peer, &*app, &terms).await;
+                    served.map_err(|error| tracing::debug!("a connection broke: {error}"))
+                }
+            };
+            Ok(serve.into_service())
+        }
+    })
+}
+
+/// Takes a connection as far as its first byte of HTTP.
+async fn shake_hands(
+    manner: &Manner,
+    tls: &TlsAcceptor,
+    mut stream: TcpStream,
+) -> Result<(TlsStream<TcpStream>, Option<SocketAddr>), ()> {
+    let peer = manner.meet(&mut stream).await.map_err(refused).map_err(|_| ())?;
+    // Frames of HTTP/2 are small, and none should wait for another.
+    let _ = stream.set_nodelay(true);
+    let accepted = tokio::time::timeout(manner.header_timeout, tls::accept(tls, stream)).await;
+    let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
+    match accepted.map_err(slow).flatten() {
+        Ok(stream) => Ok((stream, peer)),
+        Err(error) => {
+            tracing::debug!(?peer, "no TLS with a client: {error}");
+            Err(())
+        }
+    }
+}
+
+/// Marks the requests that came over TLS.
+struct Secured<S>(S);
+
+impl<S: Service<Request>> Service<Request> for Secured<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&self, request: Request) -> S::Future {
+        request.extensions_mut().insert(OverTls);
+        self.0.call(request)
+    }
+}

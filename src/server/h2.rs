@@ -1,0 +1,333 @@
+//! HTTP/2 (RFC 9113) on a connection that was agreed on for it: each stream is one call to the same
+//! service as a request of HTTP/1.1.
+//!
+//! It is our own because of two promises: a client that resets a stream has left, and its call ends at
+//! once and with it the hold; and a gateway that stops tells its connections so and lets their streams end.
+//! All calls of a connection live in it, so none outlives it. Streams, headers and what is not yet read
+//! are bounded.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::body::{BodySize, MessageBody};
+use actix_http::error::PayloadError;
+use actix_http::{BoxedPayloadStream, Payload, Request, Response, ServiceConfig};
+use actix_web::dev::Service;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode, Version};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Ping, Reason, RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::outlet::{Backlog, Outlet};
+use crate::gateway::Stopping;
+
+/// Calls of one client at the same time; more wait at the client.
+const MOST_STREAMS: u32 = 256;
+/// As much as HTTP/1.1 takes here.
+const LONGEST_HEADERS: u32 = 128 * 1024;
+/// What a client may send ahead on a stream, and on all of a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The most that is handed to the connection in one piece.
+const PIECE: usize = 16 * 1024;
+
+/// Headers that belong to a connection of HTTP/1.1 (RFC 9113, section 8.2.2).
+const OF_CONNECTION: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// What a connection is held to.
+pub(super) struct Terms<'a> {
+    /// For the handshake.
+    pub(super) patience: Duration,
+    /// How long it may be without a call.
+    pub(super) keep_alive: Duration,
+    /// How long it may go on with calls once the gateway closes its connections, before it is told that
+    /// there will be no more.
+    pub(super) last_calls: Duration,
+    pub(super) stopping: &'a Stopping,
+    /// Knows the date.
+    pub(super) clock: &'a ServiceConfig,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<T, S, B>(
+    io: T,
+    peer: Option<SocketAddr>,
+    app: &S,
+    terms: &Terms<'_>,
+) -> Result<(), h2::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request>,
+    S::Response: Into<Response<B>>,
+    S::Error: Into<Response<actix_http::body::BoxBody>>,
+    B: MessageBody,
+{
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(LONGEST_HEADERS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    let backlog = Backlog::default();
+    let handshake = builder.handshake(Outlet::new(io, backlog.clone()));
+    let Ok(connection) = tokio::time::timeout(terms.patience, handshake).await else {
+        return Ok(());
+    };
+    let mut connection: Connection<Outlet<T>, Bytes> = connection?;
+    let mut pulse = connection.ping_pong();
+    let mut calls = FuturesUnordered::new();
+    let mut closing = pin!(terms.stopping.closing());
+    let mut end = pin!(tokio::time::sleep(Duration::MAX));
+    let mut is_closing = false;
+    let mut is_told = false;
+    let mut tick = tokio::time::interval(terms.keep_alive);
+    tick.reset();
+    let mut is_asked = false;
+    loop {
+        // Between two calls, and not while an answer is on its way: many clients take a word of the end
+        // for the end.
+        let may_leave = is_closing && calls.is_empty();
+        tokio::select! {
+            accepted = next_call(&mut connection, may_leave.then_some(&backlog)) => match accepted {
+                Next::Call(call) => {
+                    let (request, respond) = *call;
+                    is_asked = false;
+                    tick.reset();
+                    calls.push(answer(request, respond, peer, app, terms.clock));
+                }
+                Next::Idle => return leave(connection, terms.patience).await,
+                Next::Over(outcome) => return outcome,
+            },
+            Some(()) = calls.next(), if !calls.is_empty() => tick.reset(),
+            () = &mut closing, if !is_closing => {
+                is_closing = true;
+                end.as_mut().reset(Instant::now() + terms.last_calls);
+            }
+            () = &mut end, if is_closing && !is_told => {
+                is_told = true;
+                connection.graceful_shutdown();
+            }
+            pong = poll_fn(|cx| poll_pong(pulse.as_mut(), cx)), if is_asked => {
+                pong?;
+                is_asked = false;
+            }
+            _ = tick.tick() => {
+                if is_asked {
+                    // Nobody is there any more.
+                    return Ok(());
+                }
+                is_closing |= calls.is_empty();
+                if let Some(pulse) = &mut pulse {
+                    pulse.send_ping(Ping::opaque())?;
+                    is_asked = true;
+                }
+            }
+        }
+    }
+}
+
+/// What comes next on a connection.
+enum Next {
+    Call(Box<(http::Request<RecvStream>, SendResponse<Bytes>)>),
+    /// Nothing for now, and everything has gone out.
+    Idle,
+    Over(Result<(), h2::Error>),
+}
+
+/// Waits for the next call; where a backlog is given, only until that is empty.
+async fn next_call<T>(connection: &mut Connection<T, Bytes>, backlog: Option<&Backlog>) -> Next
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_fn(|cx| match connection.poll_accept(cx) {
+        Poll::Ready(Some(Ok(call))) => Poll::Ready(Next::Call(Box::new(call))),
+        Poll::Ready(Some(Err(error))) => Poll::Ready(Next::Over(Err(error))),
+        Poll::Ready(None) => Poll::Ready(Next::Over(Ok(()))),
+        Poll::Pending if backlog.is_some_and(Backlog::is_empty) => Poll::Ready(Next::Idle),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+/// Says goodbye on a connection on which nothing is under way: what comes from now on was not taken, and
+/// the client may ask somebody else.
+async fn leave<T>(mut connection: Connection<T, Bytes>, patience: Duration) -> Result<(), h2::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    connection.abrupt_shutdown(Reason::NO_ERROR);
+    let closed = poll_fn(|cx| connection.poll_closed(cx));
+    tokio::time::timeout(patience, closed).await.unwrap_or(Ok(()))
+}
+
+fn poll_pong(
+    pulse: Option<&mut h2::PingPong>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), h2::Error>> {
+    match pulse {
+        Some(pulse) => pulse.poll_pong(cx).map(|pong| pong.map(|_| ())),
+        None => Poll::Pending,
+    }
+}
+
+/// Answers one call, unless its client leaves before.
+async fn answer<S, B>(
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    peer: Option<SocketAddr>,
+    app: &S,
+    clock: &ServiceConfig,
+) where
+    S: Service<Request>,
+    S::Response: Into<Response<B>>,
+    S::Error: Into<Response<actix_http::body::BoxBody>>,
+    B: MessageBody,
+{
+    let is_head = request.method() == Method::HEAD;
+    let serving = app.call(converted(request, peer));
+    let served = tokio::select! {
+        served = serving => served,
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+    };
+    match served {
+        Ok(response) => send(response.into(), respond, is_head, clock).await,
+        Err(error) => send(error.into(), respond, is_head, clock).await,
+    }
+}
+
+/// A request as the service knows it from HTTP/1.1.
+fn converted(request: http::Request<RecvStream>, peer: Option<SocketAddr>) -> Request {
+    let (parts, body) = request.into_parts();
+    let body: BoxedPayloadStream = Box::pin(Body(body));
+    let mut request = Request::with_payload(Payload::Stream { payload: body });
+    let head = request.head_mut();
+    head.method = parts.method;
+    head.version = parts.version;
+    head.headers = parts.headers.into();
+    head.peer_addr = peer;
+    if let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        // RFC 9113, section 8.3.1: the authority goes before the header.
+        head.headers.insert(header::HOST, host);
+    }
+    head.uri = parts.uri;
+    request
+}
+
+/// The body of a request.
+struct Body(RecvStream);
+
+impl Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let chunk = std::task::ready!(self.0.poll_data(cx));
+        Poll::Ready(chunk.map(|chunk| {
+            let broken = |error| PayloadError::Io(io::Error::other(error));
+            let chunk = chunk.map_err(broken)?;
+            self.0.flow_control().release_capacity(chunk.len()).map_err(broken)?;
+            Ok(chunk)
+        }))
+    }
+}
+
+/// Sends an answer; what breaks off on the way must not look as if it were whole.
+async fn send<B: MessageBody>(
+    response: Response<B>,
+    mut respond: SendResponse<Bytes>,
+    is_head: bool,
+    clock: &ServiceConfig,
+) {
+    let (response, body) = response.into_parts();
+    let size = body.size();
+    let head = response_head(&response, size, clock);
+    let is_empty = is_head || matches!(size, BodySize::None | BodySize::Sized(0));
+    let Ok(mut stream) = respond.send_response(head, is_empty) else { return };
+    if is_empty {
+        return;
+    }
+    let mut body = pin!(body);
+    loop {
+        let chunk = tokio::select! {
+            chunk = poll_fn(|cx| body.as_mut().poll_next(cx)) => chunk,
+            _ = poll_fn(|cx| stream.poll_reset(cx)) => return,
+        };
+        let sent = match chunk {
+            Some(Ok(chunk)) => send_chunk(&mut stream, chunk).await,
+            Some(Err(_)) => {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                return;
+            }
+            None => {
+                let _ = stream.send_data(Bytes::new(), true);
+                return;
+            }
+        };
+        if sent.is_none() {
+            return;
+        }
+    }
+}
+
+/// Sends a piece of a body as the client takes it; `None` if it does not any more.
+async fn send_chunk(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Option<()> {
+    while !chunk.is_empty() {
+        stream.reserve_capacity(chunk.len().min(PIECE));
+        let capacity = poll_fn(|cx| stream.poll_capacity(cx)).await?.ok()?;
+        let piece = chunk.split_to(chunk.len().min(capacity));
+        stream.send_data(piece, false).ok()?;
+    }
+    Some(())
+}
+
+fn response_head(
+    response: &Response<()>,
+    size: BodySize,
+    clock: &ServiceConfig,
+) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = response.status();
+    *head.version_mut() = Version::HTTP_2;
+    let headers = head.headers_mut();
+    for (name, value) in response.headers() {
+        if !OF_CONNECTION.contains(name) && *name != header::CONTENT_LENGTH {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let has_no_length = response.status() == StatusCode::NO_CONTENT;
+    if let BodySize::Sized(length) = size
+        && !has_no_length
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if !headers.contains_key(header::DATE)
+        && let Some(date) = date(clock)
+    {
+        headers.insert(header::DATE, date);
+    }
+    head
+}
+
+/// The present, as headers have it.
+fn date(clock: &ServiceConfig) -> Option<HeaderValue> {
+    let mut line = BytesMut::new();
+    clock.write_date_header(&mut line, false);
+    let value = line.strip_prefix(b"date: ")?.trim_ascii_end();
+    HeaderValue::from_bytes(value).ok()
+}
