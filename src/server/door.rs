@@ -20,6 +20,7 @@ use actix_service::{IntoService as _, IntoServiceFactory, ServiceFactoryExt as _
 use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_factory, fn_service};
 use actix_web::rt::net::TcpStream;
 use futures_util::future::ready;
+use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -29,6 +30,9 @@ use crate::admin::http::OverTls;
 use crate::config::Live;
 use crate::domain::forwarded;
 use crate::gateway::Stopping;
+
+/// How long a connection is heard out at most.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How connections of a listener are taken.
 #[derive(Clone)]
@@ -160,7 +164,7 @@ where
                 let (app, h1, clock) = (Rc::clone(&app), Rc::clone(&h1), Rc::clone(&clock));
                 let (manner, tls) = (manner.clone(), tls.clone());
                 async move {
-                    let (stream, peer) = shake_hands(&manner, &tls, stream).await?;
+                    let (mut stream, peer) = shake_hands(&manner, &tls, stream).await?;
                     if !tls::wants_h2(&stream) {
                         let served = h1.call((stream, Protocol::Http1, peer)).await;
                         return served
@@ -173,13 +177,22 @@ where
                         stopping: &manner.stopping,
                         clock: &clock,
                     };
-                    let served = h2::serve(stream, peer, &*app, &terms).await;
+                    let served = h2::serve(&mut stream, peer, &*app, &terms).await;
+                    linger(&mut stream).await;
                     served.map_err(|error| tracing::debug!("a connection broke: {error}"))
                 }
             };
             Ok(serve.into_service())
         }
     })
+}
+
+/// Hears a client out to whom goodbye was said. One that asks something in that moment would find the
+/// connection broken if it were closed at once, and never read that it may ask somebody else.
+async fn linger(stream: &mut TlsStream<TcpStream>) {
+    let mut unheard = [0; 4096];
+    let heard_out = async { while stream.read(&mut unheard).await.is_ok_and(|count| count > 0) {} };
+    let _ = tokio::time::timeout(LINGER, heard_out).await;
 }
 
 /// Takes a connection as far as its first byte of HTTP.
