@@ -126,7 +126,10 @@ fn each_mistake_is_said_in_these_words() {
         ),
         ("[server.tls]\ncert = \"a.pem\"", "1:9: `server.tls.key` is missing"),
         ("[admin.tls]\nkey = \"a.pem\"", "1:8: `admin.tls.cert` is missing"),
-        ("[server.tls]\ncert = \"a\"\nkey = 1", "3:7: `server.tls.key` must be a text in quotes"),
+        (
+            "[server.tls]\ncert = \"a\"\nkey = 1",
+            "3:7: `server.tls.key` must be a text in quotes (this is a whole number)",
+        ),
         (
             "[server]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
             "2:26: `server.listen`: 127.0.0.1:1 is written twice",
