@@ -145,6 +145,8 @@ impl From<StoreError> for AdminError {
             | StoreError::Exists(_)
             | StoreError::Itself(_) => Self::Conflict(error.to_string()),
             StoreError::Newer { .. }
+            | StoreError::NoCopy { .. }
+            | StoreError::Unclean(_)
             | StoreError::Foreign { .. }
             | StoreError::Unusable { .. }
             | StoreError::DoesNotAddUp { .. }

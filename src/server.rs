@@ -105,6 +105,9 @@ impl Server {
         if found.is_new {
             tracing::info!(store = %config.store.path.display(), "a new store was made");
         }
+        if let Some(migrated) = &found.migrated {
+            tracing::warn!("{migrated}");
+        }
         live.set_prices(saved::prices(&config.store.path));
         let metrics = metrics(&live);
         let (store, policy, now) = (Arc::new(store), policy(config), clock::now());

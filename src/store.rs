@@ -12,6 +12,7 @@ pub mod disk;
 mod error;
 pub mod journal;
 mod keys;
+mod migration;
 mod receipts;
 pub mod record;
 mod recovery;
@@ -37,18 +38,21 @@ use redb::{
 pub use audit::AuditFilter;
 pub use backup::{BackedUp, Restored, restore};
 pub use error::StoreError;
+pub use migration::Migrated;
 pub use receipts::{Pruned, ReceiptFilter, Statuses};
 pub use repeats::{Answered, Repeat};
 pub use report::{Grouping, Step, UsageFilter, UsageRow};
 pub use retention::{Ends, Retention};
+pub use schema::FORMAT;
 pub use totals::Totals;
-pub use verify::{Books, Difference, verify_file};
+pub use verify::{Books, Difference, Seen, look_at, verify_file};
 pub use windows::Move;
 
 use crate::domain::budget::Remembered;
 use crate::domain::key::KeyId;
 use disk::{Disk, Folder};
 use journal::Journal;
+use migration::Keep;
 use record::OpenHold;
 use recovery::Cabinet;
 use vault::Vault;
@@ -66,6 +70,13 @@ pub struct Store {
     boot: Option<Arc<str>>,
 }
 
+/// The sizes of a store's files, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub tables: u64,
+    pub journal: u64,
+}
+
 /// What was found when the store was opened.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -73,15 +84,21 @@ pub struct Found {
     pub is_new: bool,
     /// Holds of calls that were under way when the process died.
     pub open: Vec<OpenHold>,
+    /// It was of an earlier format.
+    pub migrated: Option<Migrated>,
 }
 
 impl Store {
     /// Opens the store at `path`, making it and its folder if they are not there, and brings it up to
-    /// date from its journal.
+    /// date from its journal. One of an earlier format is copied and migrated first.
     ///
     /// # Errors
     /// [`StoreError`] says what is in the way and what to do.
     pub fn open(path: &Path) -> Result<(Self, Found), StoreError> {
+        Self::open_keeping(path, Keep::Copy)
+    }
+
+    fn open_keeping(path: &Path, keep: Keep) -> Result<(Self, Found), StoreError> {
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             make_private_folder(folder).map_err(|e| StoreError::unusable(folder, e))?;
         }
@@ -95,7 +112,7 @@ impl Store {
         let unusable = |e| StoreError::unusable(path, e);
         let journal = Folder::beside(path).map_err(unusable)?;
         sync_folder_of(path).map_err(unusable)?;
-        Self::start(vault, Arc::new(journal), path, is_new)
+        Self::start(vault, Arc::new(journal), path, is_new, keep)
     }
 
     /// Opens a store in memory or on a disk made for a test. `backend` is asked for once more each
@@ -112,7 +129,7 @@ impl Store {
             Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend())
         };
         let vault = Vault::open(open).map_err(|e| StoreError::opening(path, e))?;
-        Self::start(vault, disk, path, false)
+        Self::start(vault, disk, path, false, Keep::Nothing)
     }
 
     fn start(
@@ -120,14 +137,18 @@ impl Store {
         disk: Arc<dyn Disk>,
         path: &Path,
         is_new: bool,
+        keep: Keep,
     ) -> Result<(Self, Found), StoreError> {
-        schema::prepare(&vault, path)?;
+        let earlier = schema::prepare(&vault, path)?;
+        let migrate = |from| migration::migrate(&vault, &*disk, path, from, keep);
+        let migrated = earlier.map(migrate).transpose()?;
         let vault = Arc::new(vault);
         let mut cabinet = Cabinet::new(Arc::clone(&vault), Arc::clone(&disk));
         let (last, open) = cabinet.recover()?;
         let boot = disk.boot();
         let journal = Journal::start(disk, last + 1, cabinet)?;
-        Ok((Self { journal, vault, path: path.to_owned(), boot }, Found { is_new, open }))
+        let found = Found { is_new, open, migrated };
+        Ok((Self { journal, vault, path: path.to_owned(), boot }, found))
     }
 
     /// Which start of the machine this is, if that can be known.
@@ -141,6 +162,12 @@ impl Store {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How large its files are.
+    pub fn size(&self) -> Size {
+        let tables = fs::metadata(&self.path).map_or(0, |file| file.len());
+        Size { tables, journal: disk::bytes_beside(&self.path) }
     }
 
     /// All tables as they are at this instant, whatever is written meanwhile.

@@ -239,7 +239,8 @@ impl Adjustment {
             if is_credit { Correction::Credit(amount) } else { Correction::Charge(amount) };
         let (why, by) = (input.text()?.to_owned(), input.text()?.to_owned());
         let (starts, counted) = decode_windows(&mut input)?;
-        let team = if input.flag()? {
+        // The first ones end here: there were no teams.
+        let team = if !input.is_empty() && input.flag()? {
             let team = TeamId::from_bits(u64::from_be_bytes(input.fixed()?));
             let (starts, counted) = decode_windows(&mut input)?;
             Some(TeamPart { team, starts, counted })

@@ -3,7 +3,7 @@
 
 use redb::{ReadTransaction, ReadableTable, Table};
 
-use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, TEAM_ACCOUNTS};
+use super::schema::{ACCOUNTS, ADJUSTMENTS, Account, TEAM_ACCOUNTS, has};
 use super::{Store, StoreError};
 use crate::domain::adjustment::{Adjustment, AdjustmentId};
 use crate::domain::key::KeyId;
@@ -67,6 +67,9 @@ fn correct(
 /// All adjustments in the order they were made: a few, because people make them.
 pub(super) fn adjustments(read: &ReadTransaction) -> Result<Vec<Adjustment>, StoreError> {
     let mut all = Vec::new();
+    if !has(read, ADJUSTMENTS)? {
+        return Ok(all);
+    }
     for row in read.open_table(ADJUSTMENTS)?.iter()? {
         all.push(Adjustment::decode(row?.1.value())?);
     }

@@ -1,7 +1,8 @@
 //! A copy of the store in a file of its own, made while calls go on, and its way back.
 //!
 //! A backup holds what was put away at one instant: every table, no journal. Calls that were under way
-//! are in it as open holds, which a restored store posts like those of a crash. Restoring never lets the
+//! are in it as open holds, which a restored store posts like those of a crash. What is restored may
+//! also be a store that was kept as it was, of any format and with its journal. Restoring never lets the
 //! journal of one store reach the tables of another, and never throws a store away.
 
 use std::fs::{self, File, OpenOptions};
@@ -14,9 +15,10 @@ use redb::{
 };
 
 use super::disk::{Disk, Folder, journal_of};
+use super::migration::{self, Keep};
 use super::schema::{
-    ACCOUNTS, ADJUSTMENTS, AUDIT, HOURS, KEYS, META, OPEN, PASSWORDS, PRUNED, RECEIPTS, STORED_KEY,
-    TEAM_ACCOUNTS, TEAM_HOURS, TEAMS, TOKENS,
+    self, ACCOUNTS, ADJUSTMENTS, AUDIT, FORMAT, HOURS, KEYS, META, OPEN, PASSWORDS, PRUNED,
+    RECEIPTS, STORED_KEY, TEAM_ACCOUNTS, TEAM_HOURS, TEAMS, TOKENS,
 };
 use super::verify::{Books, audit_file};
 use super::{Store, StoreError, make_private_folder};
@@ -136,6 +138,7 @@ fn copy_checked(backup: &Path, incoming: &Path, force: bool) -> Result<Books, St
     let mut to = create_private(incoming)?;
     io::copy(&mut from, &mut to)?;
     drop(to);
+    bring_up_to_date(backup, incoming)?;
     let db = Database::builder().set_cache_size(CACHE_BYTES).open(incoming);
     let db = db.map_err(|error| StoreError::opening(backup, error))?;
     let books = audit_file(&db.begin_read()?, backup)?;
@@ -144,6 +147,30 @@ fn copy_checked(backup: &Path, incoming: &Path, force: bool) -> Result<Books, St
         return Err(StoreError::DoesNotAddUp { path: backup.to_owned(), differences });
     }
     Ok(books)
+}
+
+/// Brings the copy of a backup to today's format, and takes in the journal that a store has beside it
+/// which was kept as it was.
+fn bring_up_to_date(backup: &Path, incoming: &Path) -> Result<(), StoreError> {
+    let journal = journal_of(incoming);
+    if journal.exists() {
+        // Left behind by a restore that was cut off.
+        fs::remove_dir_all(&journal)?;
+    }
+    let has_journal = migration::copy_journal(backup, incoming)?;
+    if !has_journal && !is_earlier(backup, incoming)? {
+        return Ok(());
+    }
+    let (store, _) = Store::open_keeping(incoming, Keep::Nothing)?;
+    store.close();
+    fs::remove_dir_all(&journal)?;
+    Ok(())
+}
+
+fn is_earlier(backup: &Path, incoming: &Path) -> Result<bool, StoreError> {
+    let db = Database::builder().set_cache_size(CACHE_BYTES).open(incoming);
+    let db = db.map_err(|error| StoreError::opening(backup, error))?;
+    Ok(schema::check(&db.begin_read()?, backup)?.is_some_and(|format| format < FORMAT))
 }
 
 /// Counts the segments of the journal that is there as put away, should one be left behind.

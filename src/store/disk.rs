@@ -57,6 +57,12 @@ pub(super) fn journal_of(store: &Path) -> PathBuf {
     PathBuf::from(path)
 }
 
+/// How many bytes the segments of the journal have of the store at `store`.
+pub(super) fn bytes_beside(store: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(journal_of(store)) else { return 0 };
+    entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+}
+
 impl Disk for Folder {
     fn create(&self, number: u64) -> io::Result<Arc<dyn Segment>> {
         let mut options = OpenOptions::new();

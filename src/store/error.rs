@@ -16,11 +16,19 @@ pub enum StoreError {
     InUse(PathBuf),
     #[error(
         "{path} was written by a newer conduit (store format {found}, this one reads up to \
-         {known}): install that version or a later one"
+         {known}): install that version or a later one, or go back to a copy from before, such as \
+         {path}.format-{known}"
     )]
     Newer { path: PathBuf, found: u64, known: u64 },
+    #[error(
+        "{path} has store format {format} and must be copied before it is migrated, but {to} cannot \
+         be written: {reason}; nothing was changed"
+    )]
+    NoCopy { path: PathBuf, format: u64, to: PathBuf, reason: io::Error },
     #[error("{path} is not a conduit store: {reason}")]
     Foreign { path: PathBuf, reason: String },
+    #[error("{0} was not closed in order, and only opening it for good can mend that")]
+    Unclean(PathBuf),
     #[error("{path} cannot be used: {reason}")]
     Unusable { path: PathBuf, reason: io::Error },
     #[error("a name is taken: there is a key called `{0}` already")]
@@ -72,6 +80,7 @@ impl StoreError {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
                 Self::InUse(path.to_owned())
             }
+            DatabaseError::RepairAborted => Self::Unclean(path.to_owned()),
             DatabaseError::Storage(StorageError::Io(error))
                 if error.kind() != io::ErrorKind::InvalidData =>
             {

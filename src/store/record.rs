@@ -148,7 +148,7 @@ fn encode_starts(starts: &Starts, out: &mut Encoder) {
     }
 }
 
-fn decode_starts(input: &mut Decoder<'_>) -> Result<Starts, DecodeError> {
+pub(super) fn decode_starts(input: &mut Decoder<'_>) -> Result<Starts, DecodeError> {
     let mut starts = Starts::default();
     for start in &mut starts {
         *start = Timestamp::from_millis(input.number()?);
@@ -161,7 +161,7 @@ fn encode_share(share: &Share, out: &mut Encoder) {
     encode_starts(&share.starts, out);
 }
 
-fn decode_share(input: &mut Decoder<'_>) -> Result<Share, DecodeError> {
+pub(super) fn decode_share(input: &mut Decoder<'_>) -> Result<Share, DecodeError> {
     let team = TeamId::from_bits(u64::from_be_bytes(input.fixed()?));
     Ok(Share { team, starts: decode_starts(input)? })
 }
@@ -214,12 +214,12 @@ impl OpenHold {
         }
     }
 
-    fn decode_shared(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode_shared(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let hold = Self::decode(input)?;
         Ok(Self { share: Some(decode_share(input)?), ..hold })
     }
 
-    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let id = RequestId::from_bits(u128::from_be_bytes(input.fixed()?));
         let key = KeyId::from_bits(u64::from_be_bytes(input.fixed()?));
         let amount = Money::from_nano(input.number()?);

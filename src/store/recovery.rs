@@ -42,7 +42,7 @@ pub(super) struct Cabinet {
 
 /// What some segments say.
 #[derive(Default)]
-struct Digest<'a> {
+pub(super) struct Digest<'a> {
     /// As they are written: most of them have ended.
     holds: HashMap<RequestId, &'a [u8]>,
     ended: HashSet<RequestId>,
@@ -73,12 +73,7 @@ impl Cabinet {
 
     fn write(&self, digest: &Digest<'_>, last: u64) -> Result<(), StoreError> {
         let write = self.vault.begin_write()?;
-        write.open_table(META)?.insert(STORED_KEY, last)?;
-        write_receipts(&write, &digest.posts, last)?;
-        write_hours(&write, &digest.posts)?;
-        write_accounts(&write, &digest.posts)?;
-        write_teams(&write, &digest.shares)?;
-        write_open(&write, digest)?;
+        digest.write(&write, last)?;
         write.commit()?;
         Ok(())
     }
@@ -131,26 +126,45 @@ impl PutAway for Cabinet {
 impl<'a> Digest<'a> {
     fn read(&mut self, segment: &'a [u8], texts: &mut Texts) -> Result<(), StoreError> {
         for record in frames(records_of(segment).unwrap_or_default()) {
-            if let Some(id) = id_of_hold(record) {
-                self.holds.insert(id, record);
-                continue;
-            }
-            match Record::decode_sharing(&mut Decoder::new(record), texts)? {
-                // Has been seen to.
-                Record::Hold(_) => {}
-                Record::Void(id) => {
-                    self.ended.insert(id);
-                }
-                Record::Post { starts, share, receipt } => {
-                    if self.ended.insert(receipt.id) {
-                        let hour = receipt.at.hour().millis();
-                        self.shares.extend(share.map(|share| (share, hour, receipt.cost)));
-                        self.posts.push((starts, receipt));
-                    }
-                }
+            match id_of_hold(record) {
+                Some(id) => self.hold(id, record),
+                None => self.take(Record::decode_sharing(&mut Decoder::new(record), texts)?),
             }
         }
         Ok(())
+    }
+
+    /// Takes a hold as it is written.
+    pub(super) fn hold(&mut self, id: RequestId, record: &'a [u8]) {
+        self.holds.insert(id, record);
+    }
+
+    /// Takes an ending.
+    pub(super) fn take(&mut self, record: Record) {
+        match record {
+            // Those are taken as they are written.
+            Record::Hold(_) => {}
+            Record::Void(id) => {
+                self.ended.insert(id);
+            }
+            Record::Post { starts, share, receipt } => {
+                if self.ended.insert(receipt.id) {
+                    let hour = receipt.at.hour().millis();
+                    self.shares.extend(share.map(|share| (share, hour, receipt.cost)));
+                    self.posts.push((starts, receipt));
+                }
+            }
+        }
+    }
+
+    /// Enters what it holds, from segments up to `last`.
+    pub(super) fn write(&self, write: &WriteTransaction, last: u64) -> Result<(), StoreError> {
+        write.open_table(META)?.insert(STORED_KEY, last)?;
+        write_receipts(write, &self.posts, last)?;
+        write_hours(write, &self.posts)?;
+        write_accounts(write, &self.posts)?;
+        write_teams(write, &self.shares)?;
+        write_open(write, self)
     }
 }
 

@@ -15,10 +15,9 @@ use crate::domain::codec::{DecodeError, Decoder, Encoder};
 use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
 
-/// The format this program writes. Raised whenever an older program could not read a newer file, or
-/// could misread it. Format 1, whose totals did not say how long calls took, is read as well: what it
-/// has stays as it is, and the file is of format 2 from its first opening on.
-pub(super) const FORMAT: u64 = 2;
+/// The format this program writes. Raised whenever an older program could misread a newer file, and
+/// whenever something has to be done to an older file: then [`super::migration`] gets a step.
+pub const FORMAT: u64 = 4;
 
 /// Names and numbers of the store itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -72,14 +71,26 @@ pub(super) const PRUNED_KEY: &str = "pruned_through";
 pub(super) const RULE_KEY: &str = "window_rule";
 
 /// Checks that the file is ours and of a format this program knows, and makes the tables of a new one.
-pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
-    let read = vault.begin_read()?;
-    if let Some(found) = check(&read, path)? {
-        return bring_up_to_date(vault, &read, found);
+/// Returns the format of one that has to be migrated first.
+pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<Option<u64>, StoreError> {
+    if let Some(found) = check(&vault.begin_read()?, path)? {
+        return Ok((found < FORMAT).then_some(found));
     }
-    drop(read);
     let write = vault.begin_write()?;
     write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    open_tables(&write)?;
+    write.commit()?;
+    Ok(None)
+}
+
+/// Says that all is laid out as [`FORMAT`] has it.
+pub(super) fn mark_current(write: &WriteTransaction) -> Result<(), StoreError> {
+    write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    Ok(())
+}
+
+/// Makes the tables that are not there.
+pub(super) fn open_tables(write: &WriteTransaction) -> Result<(), StoreError> {
     write.open_table(KEYS)?;
     write.open_table(ACCOUNTS)?;
     write.open_table(RECEIPTS)?;
@@ -90,31 +101,6 @@ pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<(), StoreError> {
     write.open_table(TEAMS)?;
     write.open_table(TEAM_ACCOUNTS)?;
     write.open_table(TEAM_HOURS)?;
-    open_later_tables(&write)?;
-    write.commit()?;
-    Ok(())
-}
-
-/// Says that the file is of this format from now on, and makes those tables that came to the format
-/// later, which programs before them do not look at.
-fn bring_up_to_date(vault: &Vault, read: &ReadTransaction, found: u64) -> Result<(), StoreError> {
-    let has_all = found == FORMAT
-        && has(read, AUDIT)?
-        && has(read, SESSIONS)?
-        && has(read, TOKENS)?
-        && has(read, PASSWORDS)?
-        && has(read, REPEATS)?;
-    if has_all {
-        return Ok(());
-    }
-    let write = vault.begin_write()?;
-    write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
-    open_later_tables(&write)?;
-    write.commit()?;
-    Ok(())
-}
-
-fn open_later_tables(write: &WriteTransaction) -> Result<(), StoreError> {
     write.open_table(AUDIT)?;
     write.open_table(SESSIONS)?;
     write.open_table(TOKENS)?;
@@ -123,7 +109,7 @@ fn open_later_tables(write: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether a file has a table: a backup made by an earlier program may not.
+/// Whether a file has a table: one of an earlier format may not.
 pub(super) fn has<K: redb::Key + 'static, V: redb::Value + 'static>(
     read: &ReadTransaction,
     table: TableDefinition<'_, K, V>,
@@ -163,7 +149,9 @@ pub(super) struct Account {
     pub(super) windows: Remembered,
 }
 
-const ACCOUNT_VERSION: u64 = 1;
+/// The first stores wrote 1 before there were adjustments, and some with them wrote it as well: what is
+/// there tells.
+const ACCOUNT_VERSION: u64 = 2;
 
 impl Account {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -196,6 +184,10 @@ impl Account {
             *start = Timestamp::from_millis(input.number()?);
             *posted = Money::from_nano(input.number()?);
         }
+        // The first stores knew no adjustments.
+        if input.is_empty() {
+            return Ok(account);
+        }
         account.corrected.charged = Money::from_nano(input.number()?);
         account.corrected.credited = Money::from_nano(input.number()?);
         for (credited, replaced) in windows.credited.iter_mut().zip(&mut windows.replaced) {
@@ -221,5 +213,17 @@ mod tests {
         account.windows.credited = [nano(2), nano(1), nano(0)];
         account.windows.replaced = [None, Some(Timestamp::from_millis(0)), None];
         assert_eq!(Account::decode(&account.encode()), Ok(account));
+    }
+
+    #[test]
+    fn an_account_from_before_adjustments_is_read() {
+        let mut account = Account { calls: 3, ..Account::default() };
+        account.windows.total = Money::from_nano(70);
+        account.windows.posted = [Money::from_nano(60); 3];
+        // Two sums and, for each window, a credit and no replacement: all zero, a byte each.
+        let whole = account.encode();
+        let first = &whole[..whole.len() - 8];
+        assert_eq!(Account::decode(first), Ok(account));
+        assert_eq!(Account::decode(&first[..first.len() - 1]), Err(DecodeError::Truncated));
     }
 }

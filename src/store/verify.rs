@@ -10,9 +10,10 @@ use std::path::Path;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::adjust::adjustments;
+use super::recovery::open_holds;
 use super::schema::{
-    self, ACCOUNTS, Account, HOURS, KEYS, META, PRUNED, PRUNED_KEY, RECEIPTS, TEAM_ACCOUNTS,
-    TEAM_HOURS,
+    self, ACCOUNTS, Account, FORMAT, HOURS, KEYS, META, OPEN, PRUNED, PRUNED_KEY, RECEIPTS,
+    TEAM_ACCOUNTS, TEAM_HOURS,
 };
 use super::{CACHE_BYTES, Store, StoreError, Totals};
 use crate::domain::adjustment::{Adjustment, Corrected, Correction};
@@ -63,6 +64,39 @@ pub fn verify_file(path: &Path) -> Result<Books, StoreError> {
     let db = Database::builder().set_cache_size(CACHE_BYTES).open_read_only(path);
     let db = db.map_err(|error| StoreError::opening(path, error))?;
     audit_file(&db.begin_read()?, path)
+}
+
+/// What a file that no process has open says of itself.
+#[derive(Debug)]
+pub struct Seen {
+    pub format: u64,
+    /// The format that opening it would bring it to.
+    pub newest_format: u64,
+    pub books: Books,
+    /// Calls that were under way when it was closed.
+    pub open_holds: usize,
+    /// What opening it would enter.
+    pub journal_bytes: u64,
+    pub last_receipt: Option<Timestamp>,
+}
+
+/// Looks at the store in a file that no process has open, without changing it.
+pub fn look_at(path: &Path) -> Result<Seen, StoreError> {
+    let db = Database::builder().set_cache_size(CACHE_BYTES).open_read_only(path);
+    let db = db.map_err(|error| StoreError::opening(path, error))?;
+    let read = db.begin_read()?;
+    let books = audit_file(&read, path)?;
+    let has_holds = schema::has(&read, OPEN)?;
+    let open_holds = if has_holds { open_holds(&read)?.len() } else { 0 };
+    let last = read.open_table(RECEIPTS)?.last()?.map(|(place, _)| place.value().0);
+    Ok(Seen {
+        format: schema::check(&read, path)?.unwrap_or_default(),
+        newest_format: FORMAT,
+        books,
+        open_holds,
+        journal_bytes: super::disk::bytes_beside(path),
+        last_receipt: last.map(Timestamp::from_millis),
+    })
 }
 
 /// As [`audit`], of a file that may be anything.
@@ -199,6 +233,9 @@ impl Audit {
     }
 
     fn read_pruned(&mut self, read: &ReadTransaction) -> Result<(), StoreError> {
+        if !schema::has(read, PRUNED)? {
+            return Ok(());
+        }
         for row in read.open_table(PRUNED)?.iter()? {
             let (key, totals) = row?;
             let totals = Totals::decode(totals.value())?;
@@ -276,6 +313,9 @@ impl Audit {
     }
 
     fn read_teams(&mut self, read: &ReadTransaction) -> Result<(), StoreError> {
+        if !schema::has(read, TEAM_ACCOUNTS)? {
+            return Ok(());
+        }
         for row in read.open_table(TEAM_ACCOUNTS)?.iter()? {
             let (team, account) = row?;
             let account = Account::decode(account.value())?;
