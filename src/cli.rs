@@ -2,12 +2,17 @@
 
 mod admin;
 mod check;
+mod config;
+mod doctor;
+mod import;
 mod init;
+mod manual;
 mod output;
 mod quickstart;
 mod serve;
 mod session;
 mod starter;
+mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,11 +22,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::admin::{AdminError, csv};
 use crate::config::{Environment, process_environment};
 use crate::logging;
+use crate::version::{VERSION, line};
 
 /// A gateway between your programs and LLM providers: API keys of its own, spending limits that hold,
 /// an exact bill.
 #[derive(Debug, Parser)]
-#[command(name = "conduit", version, max_term_width = 100)]
+#[command(name = "conduit", version = VERSION, long_version = line(), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,12 +44,28 @@ enum Command {
     /// Check a configuration without putting it in force
     #[command(visible_alias = "validate")]
     Check(check::Check),
+    /// The configuration file: check it, print an example or its JSON Schema
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Make a configuration and keys of what another gateway has
+    #[command(subcommand)]
+    Import(import::Import),
+    /// Look at everything the gateway needs, and say what to do where something is not well
+    Doctor(doctor::Doctor),
     /// Manage keys, read and check the bill, back up, see how the server is doing
     #[command(subcommand)]
     Admin(admin::Admin),
     /// Manage keys: the same as `conduit admin keys`
     #[command(subcommand, visible_alias = "key")]
     Keys(admin::keys::Keys),
+    /// Say what this program was built from
+    Version(version::ShowVersion),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions(manual::Completions),
+    /// Write the pages of the manual
+    #[command(hide = true)]
+    Man(manual::Man),
 }
 
 /// Which configuration a command is about.
@@ -137,6 +159,12 @@ pub fn run() -> ExitCode {
         Command::Init(init) => init.run(),
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Config(config) => config.run(),
+        Command::Import(import) => import.run(),
+        Command::Version(version) => version.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Admin(admin) => admin.run(),
         Command::Keys(keys) => keys.run(),
     };

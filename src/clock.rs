@@ -11,7 +11,12 @@ use crate::domain::window::Timestamp;
 /// The present instant; the epoch itself if the clock stands before it.
 #[expect(clippy::disallowed_methods, reason = "this is the one reader of the wall clock")]
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    told(SystemTime::now())
+}
+
+/// An instant that somebody else's clock tells.
+pub fn told(time: impl Into<SystemTime>) -> Timestamp {
+    let since = time.into().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 

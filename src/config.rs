@@ -15,7 +15,9 @@ mod price;
 mod problem;
 mod reader;
 mod routes;
+pub mod schema;
 mod secrets;
+mod shape;
 
 use std::fs;
 use std::path::Path;

@@ -19,6 +19,7 @@ mod info;
 mod label;
 mod models;
 mod offers;
+pub mod probe;
 mod rates;
 mod relay;
 mod route;

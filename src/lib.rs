@@ -12,11 +12,13 @@
 //! - [`gateway`]: the life of a call; [`error`] makes its failures HTTP.
 //! - [`alerts`]: tells people that a key or a team comes near its limits.
 //! - [`admin`]: what an administrator can do, as verbs for the socket and the command line.
+//! - [`import`]: what other gateways' files say, as ours; no I/O.
 //! - [`dashboard`]: the pages for a browser, files of the program.
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
-//! [`clock`], [`logging`] and [`metrics`] are leaves that any layer above `domain` and `provider` may use.
+//! [`clock`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
+//! `provider` may use.
 //!
 //! # What must never happen
 //!
@@ -46,6 +48,8 @@ pub mod alerts;
 pub mod admin;
 pub mod dashboard;
 
+pub mod import;
+
 pub mod server;
 
 pub mod cli;
@@ -53,3 +57,4 @@ pub mod cli;
 pub mod clock;
 pub mod logging;
 pub mod metrics;
+pub mod version;

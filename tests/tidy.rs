@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Crates and parts of the standard library that belong to some files only: a path is allowed if it
 /// begins with one of these.
-const BELONGS: [(&str, &[&str]); 26] = [
+const BELONGS: [(&str, &[&str]); 27] = [
     ("redb", &["src/store"]),
     ("awc", &["src/gateway/forward.rs", "src/gateway/upstreams.rs", "src/alerts.rs"]),
     ("aws_credential_types", &["src/gateway/signing.rs"]),
@@ -30,11 +30,12 @@ const BELONGS: [(&str, &[&str]); 26] = [
     ("h2", &["src/server"]),
     ("tokio_rustls", &["src/server"]),
     ("argon2", &["src/admin/password.rs"]),
-    ("rustix", &["src/cli/admin/password.rs"]),
+    ("rustix", &["src/cli/admin/password.rs", "src/cli/doctor"]),
     (
         "rustls",
         &[
             "src/gateway.rs",
+            "src/gateway/probe.rs",
             "src/gateway/upstreams.rs",
             "src/server",
             "src/alerts.rs",
@@ -43,6 +44,7 @@ const BELONGS: [(&str, &[&str]); 26] = [
         ],
     ),
     ("notify", &["src/config"]),
+    ("serde_saphyr", &["src/import"]),
     ("toml", &["src/config"]),
     ("clap", &["src/cli"]),
     ("comfy_table", &["src/cli"]),
@@ -79,7 +81,7 @@ const OUTSIDE: [&str; 15] = [
 const PURE: [&str; 3] = ["src/domain", "src/provider", "src/translate"];
 
 /// The layers that each layer may name. What is not listed here may name all.
-const BELOW: [(&str, &[&str]); 12] = [
+const BELOW: [(&str, &[&str]); 13] = [
     ("domain", &["domain"]),
     ("provider", &["domain", "provider"]),
     ("translate", &["domain", "provider", "translate"]),
@@ -106,6 +108,7 @@ const BELOW: [(&str, &[&str]); 12] = [
         ],
     ),
     ("dashboard", &["dashboard"]),
+    ("import", &["domain", "import"]),
     (
         "admin",
         &[
@@ -118,6 +121,7 @@ const BELOW: [(&str, &[&str]); 12] = [
             "admin",
             "clock",
             "metrics",
+            "version",
         ],
     ),
 ];

@@ -4,9 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminError, Desk, Verb};
+use crate::clock;
 use crate::config::Live;
 use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
+use crate::store::FORMAT;
+use crate::version::{VERSION, line};
 
 /// Asks how the server is doing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +19,9 @@ pub struct ReportStatus {}
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
+    /// What it was built from, as `conduit --version` says it.
+    #[serde(default)]
+    pub build: String,
     /// Whether a server answered; `false` when the store was opened by the command itself.
     pub running: bool,
     pub store: String,
@@ -24,6 +30,29 @@ pub struct Status {
     pub listen: Vec<String>,
     pub keys: usize,
     pub held_usd: Money,
+    /// Absent where no server runs.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    #[serde(default)]
+    pub uptime_ms: Option<u64>,
+    /// Calls whose money is on hold.
+    #[serde(default)]
+    pub calls_under_way: u64,
+    /// Calls that wait for money which others have on hold.
+    #[serde(default)]
+    pub calls_waiting: u64,
+    #[serde(default)]
+    pub teams: usize,
+    #[serde(default)]
+    pub store_format: u64,
+    #[serde(default)]
+    pub store_bytes: u64,
+    /// Of the journal, which is entered in the store every few seconds.
+    #[serde(default)]
+    pub journal_bytes: u64,
+    /// Targets of calls that fare badly now.
+    #[serde(default)]
+    pub cooling: Vec<String>,
     /// Why spending cannot be recorded, while it cannot.
     pub trouble: Option<String>,
     pub config: Option<ConfigStatus>,
@@ -49,8 +78,22 @@ impl Verb for ReportStatus {
 
     fn run(self, desk: &Desk) -> Result<Status, AdminError> {
         let ledger = &desk.ledger;
+        let now = clock::now();
+        let started_at = desk.live.as_deref().map(Live::opened_at);
+        let size = ledger.store().size();
+        let (calls_under_way, calls_waiting) = in_flight(desk);
         Ok(Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
+            build: line().to_owned(),
+            started_at,
+            uptime_ms: started_at.map(|start| now.millis_since(start)),
+            calls_under_way,
+            calls_waiting,
+            teams: ledger.teams().len(),
+            store_format: FORMAT,
+            store_bytes: size.tables,
+            journal_bytes: size.journal,
+            cooling: cooling(desk),
             running: desk.live.is_some(),
             store: ledger.store().path().display().to_string(),
             listen: desk.live.as_deref().map(listen).unwrap_or_default(),
@@ -60,6 +103,26 @@ impl Verb for ReportStatus {
             config: desk.live.as_deref().map(config_status),
         })
     }
+}
+
+/// Calls under way and those that stand in line, of keys and of teams.
+fn in_flight(desk: &Desk) -> (u64, u64) {
+    let (mut open, mut waiting) = (0, 0);
+    for account in desk.ledger.directory().all() {
+        let (calls, line) = account.in_flight();
+        open += calls;
+        waiting += line as u64;
+    }
+    for team in desk.ledger.teams() {
+        waiting += team.in_flight().1 as u64;
+    }
+    (open, waiting)
+}
+
+fn cooling(desk: &Desk) -> Vec<String> {
+    let targets = desk.targets.as_ref().map(|targets| targets()).unwrap_or_default();
+    let cooling = targets.into_iter().filter(|target| target.cooling_until.is_some());
+    cooling.map(|target| format!("{} {}", target.provider, target.model)).collect()
 }
 
 fn listen(live: &Live) -> Vec<String> {

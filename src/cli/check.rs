@@ -63,7 +63,7 @@ fn count(number: usize, what: &str) -> String {
 }
 
 /// The names that lead to a model without a price, with what follows from that.
-fn unpriced(config: &Config) -> Vec<String> {
+pub(super) fn unpriced(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for route in config.routes.list() {
         for target in &route.targets {

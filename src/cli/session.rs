@@ -38,6 +38,9 @@ impl Session {
         if found.is_new {
             output::note(&format!("a new store was made: {}", paths.store.display()));
         }
+        if let Some(migrated) = &found.migrated {
+            output::note(&migrated.to_string());
+        }
         // Windows and their zone are the configuration's to say; the rest of it may be unfinished.
         let policy = load(&file, environment(), Secrets::Skip)
             .map_or_else(|_| Policy::default(), |config| server::policy(&config));
@@ -115,6 +118,8 @@ impl From<StoreError> for Failure {
             | StoreError::NoSuchToken
             | StoreError::NoSuchSession => Exit::NotFound,
             StoreError::Unusable { .. }
+            | StoreError::NoCopy { .. }
+            | StoreError::Unclean(_)
             | StoreError::DoesNotAddUp { .. }
             | StoreError::Troubled(_)
             | StoreError::Io(_)

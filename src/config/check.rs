@@ -13,6 +13,7 @@ mod route;
 mod secret;
 mod tls;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,11 +58,22 @@ struct Context<'a> {
     environment: &'a Environment<'a>,
     secrets: Secrets,
     findings: &'a Findings,
+    secret_files: RefCell<Vec<PathBuf>>,
 }
 
 impl Context<'_> {
     fn report(&self, problem: Problem) {
         self.findings.report(problem);
+    }
+
+    /// Where a file with a secret is, which is remembered.
+    fn secret_file(&self, path: &str) -> PathBuf {
+        let path = self.folder.join(path);
+        let mut files = self.secret_files.borrow_mut();
+        if !files.contains(&path) {
+            files.push(path.clone());
+        }
+        path
     }
 
     /// A variable that is set and not empty.
@@ -89,7 +101,10 @@ pub fn check(
     let findings = Findings::default();
     let file = file::read(root.get_ref(), &findings);
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut config = resolve(&file, &Context { folder, environment, secrets, findings: &findings });
+    let secret_files = RefCell::default();
+    let context = Context { folder, environment, secrets, findings: &findings, secret_files };
+    let mut config = resolve(&file, &context);
+    config.secret_files = context.secret_files.take();
     config.price_lines = price_lines(&file, text);
     let (problems, masks) = findings.into_parts();
     if problems.is_empty() { Ok(config) } else { Err(Problems::new(name, text, &masks, problems)) }
@@ -158,6 +173,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
         routes: Routes::new(routes, default_provider),
         routing: route::routing(file, context),
         overrides,
+        secret_files: Vec::new(),
         price_lines: HashMap::new(),
         prices: Prices::embedded(),
     }

@@ -4,12 +4,14 @@
 //! absent or wrong is `None`; that it was wrong has been reported by then.
 
 use std::ops::{Range, RangeInclusive};
+use std::rc::Rc;
 
 use toml::de::DeTable;
 
 use super::model::{ClientGone, ENFORCEMENTS, LogFormat, MetricsFor};
 use super::price;
 use super::reader::{At, Findings, Section};
+use super::shape::Outline;
 use crate::domain::price::Pricing;
 use crate::provider::kind::StreamUsage;
 
@@ -260,7 +262,18 @@ pub(super) struct Routing {
 }
 
 pub(super) fn read(root: &DeTable<'_>, findings: &Findings) -> File {
-    let mut top = Section::root(root, findings);
+    read_from(Section::root(root, findings), findings)
+}
+
+/// Everything that may be written.
+pub(super) fn outline() -> Rc<Outline> {
+    let (nothing, findings) = (DeTable::new(), Findings::default());
+    let outline = Rc::new(Outline::default());
+    read_from(Section::outlined(&nothing, &findings, Rc::clone(&outline)), &findings);
+    outline
+}
+
+fn read_from(mut top: Section<'_>, findings: &Findings) -> File {
     let before = findings.count();
     let providers: Vec<Provider> =
         entries(top.section("providers"), "a table such as [providers.openai]")
@@ -478,7 +491,7 @@ fn model(name: At<String>, mut section: Section<'_>) -> Model {
         fallbacks: section.texts("fallbacks").unwrap_or_default(),
         aliases: section.texts("aliases").unwrap_or_default(),
         max_output_tokens: section.integer("max_output_tokens", &MAX_OUTPUT),
-        price_at: price::place(&mut section),
+        price_at: price::place(&section),
         price: price::read(&mut section),
     };
     section.finish();

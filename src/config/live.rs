@@ -88,6 +88,7 @@ type Observer = Box<dyn Fn(Stage) + Send>;
 /// The configuration in force.
 pub struct Live {
     source: Source,
+    opened_at: Timestamp,
     current: ArcSwap<Snapshot>,
     failed: ArcSwapOption<FailedReload>,
     /// One reload at a time.
@@ -128,6 +129,7 @@ impl Live {
             needs_restart: Vec::new(),
         };
         Ok(Arc::new(Self {
+            opened_at: snapshot.loaded_at,
             source,
             current: ArcSwap::from_pointee(snapshot),
             failed: ArcSwapOption::empty(),
@@ -152,6 +154,11 @@ impl Live {
     /// Why the file as it is now is not in force; `None` if it is.
     pub fn failed(&self) -> Option<Arc<FailedReload>> {
         self.failed.load_full()
+    }
+
+    /// When the file was read for the first time: the start of the program.
+    pub const fn opened_at(&self) -> Timestamp {
+        self.opened_at
     }
 
     pub fn path(&self) -> &Path {

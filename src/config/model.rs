@@ -34,6 +34,8 @@ pub struct Config {
     pub routing: Routing,
     /// Environment variables that took the place of an option, with its name: shown by `check`.
     pub overrides: Vec<Override>,
+    /// The files that it names for secrets.
+    pub secret_files: Vec<PathBuf>,
     /// By the name of a model that has a `price` in the file: the line it is on, from 1.
     pub price_lines: HashMap<String, usize>,
     /// What models cost where the file does not say. It is not of the file: who puts the configuration

@@ -5,10 +5,12 @@ use toml::de::DeValue;
 
 use super::problem::Problem;
 use super::reader::{At, Section, found};
+use super::shape::Shape;
 use crate::domain::money::{Money, MoneyError, Rate};
 use crate::domain::price::{Overlay, Price, Pricing, Rates, Variant};
 use crate::domain::usage::{Class, ServiceTier};
 
+const FREE: &str = "free";
 const EXPECTED: &str = "\"free\", or a table such as { input = 2.50, output = 10 }";
 
 /// What a price in the file is for.
@@ -55,16 +57,19 @@ const VARIANTS: [(&str, Class, &str); 3] = [
 ];
 
 /// The byte at which the `price` of a model begins.
-pub(super) fn place(model: &mut Section<'_>) -> Option<usize> {
-    model.any("price").map(|value| value.span().start)
+pub(super) fn place(model: &Section<'_>) -> Option<usize> {
+    model.place_of("price").map(|span| span.start)
 }
 
 /// Reads `price` of a model; `None` where there is none or it is wrong.
 pub(super) fn read(model: &mut Section<'_>) -> Option<Pricing> {
-    let value = model.any("price")?;
+    if let Some(section) = model.outlined_word_or_table("price", FREE) {
+        return price(section).map(Pricing::Priced);
+    }
+    let value = model.any("price", Shape::Amount)?;
     let path = model.path_of("price");
     if let Some(word) = value.get_ref().as_str() {
-        if word == "free" {
+        if word == FREE {
             return Some(Pricing::Free);
         }
         let problem = Problem::at(value.span(), format!("`{path}` must be {EXPECTED}"));
@@ -115,6 +120,7 @@ fn variants(section: &mut Section<'_>) -> Vec<Variant> {
     let mut variants: Vec<Variant> = Vec::new();
     for (key, class, expected) in VARIANTS {
         let Some(table) = section.section(key) else { continue };
+        table.named_are(Shape::Amount);
         for (name, value) in table.entries() {
             let Some(rate) = rate(&table, &name.value, value, Unit::Each) else { continue };
             let read = Variant::new(class, &name.value, rate);
@@ -167,7 +173,7 @@ fn tokens(name: &str) -> Option<u64> {
 fn rates(section: &mut Section<'_>) -> Rates {
     let mut rates = Rates::default();
     for (key, class, unit) in KEYS {
-        if let Some(value) = section.any(key)
+        if let Some(value) = section.any(key, Shape::Amount)
             && let Some(rate) = rate(section, key, value, unit)
         {
             rates.set(class, rate);

@@ -7,11 +7,13 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
+use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, sounds_secret};
+use super::shape::{Outline, Shape};
 use crate::domain::window::parse_duration_ms;
 
 /// A value and its place in the file.
@@ -65,6 +67,8 @@ pub(super) struct Section<'t> {
     /// Keys that have been dealt with although they are not to be suggested.
     handled: Vec<&'static str>,
     findings: &'t Findings,
+    /// Where it is noted what may be written here, in place of reading it.
+    outline: Option<Rc<Outline>>,
 }
 
 type Value<'t> = Spanned<DeValue<'t>>;
@@ -72,7 +76,34 @@ type Value<'t> = Spanned<DeValue<'t>>;
 impl<'t> Section<'t> {
     pub(super) fn root(entries: &'t DeTable<'t>, findings: &'t Findings) -> Self {
         let (known, handled) = (Vec::new(), Vec::new());
-        Self { path: String::new(), span: 0..0, entries, known, handled, findings }
+        Self { path: String::new(), span: 0..0, entries, known, handled, findings, outline: None }
+    }
+
+    /// One that notes what is asked for: every table is there, and nothing in any.
+    pub(super) fn outlined(
+        nothing: &'t DeTable<'t>,
+        findings: &'t Findings,
+        outline: Rc<Outline>,
+    ) -> Self {
+        Self { outline: Some(outline), ..Self::root(nothing, findings) }
+    }
+
+    /// The table inside this one that is noted in place of being read, if that is what is done.
+    fn outlined_inner(&self, key: &str, shape: impl FnOnce(Rc<Outline>) -> Shape) -> Option<Self> {
+        let outline = self.outline.as_ref()?;
+        let inner = Rc::new(Outline::default());
+        outline.note(key, shape(Rc::clone(&inner)));
+        let path = self.path_of(key);
+        Some(Self { path, ..Self::outlined(self.entries, self.findings, inner) })
+    }
+
+    /// The same for one with a name of the user's, which begins with `prefix`.
+    fn outlined_named(&self, prefix: &'static str) -> Option<Self> {
+        let outline = self.outline.as_ref()?;
+        let inner = Rc::new(Outline::default());
+        outline.note_named(prefix, Shape::Table(Rc::clone(&inner)));
+        let path = self.path_of(prefix);
+        Some(Self { path, ..Self::outlined(self.entries, self.findings, inner) })
     }
 
     fn inner(
@@ -87,7 +118,8 @@ impl<'t> Section<'t> {
             return None;
         };
         let (known, handled) = (Vec::new(), Vec::new());
-        Some(Self { path, span, entries, known, handled, findings: self.findings })
+        let findings = self.findings;
+        Some(Self { path, span, entries, known, handled, findings, outline: None })
     }
 
     pub(super) const fn findings(&self) -> &'t Findings {
@@ -109,14 +141,29 @@ impl<'t> Section<'t> {
         self.entries.contains_key(key)
     }
 
-    fn value(&mut self, key: &'static str) -> Option<&'t Value<'t>> {
+    fn value(&mut self, key: &'static str, shape: impl FnOnce() -> Shape) -> Option<&'t Value<'t>> {
+        if let Some(outline) = &self.outline {
+            outline.note(key, shape());
+        }
         self.known.push(Cow::Borrowed(key));
         self.entries.get(key)
     }
 
-    /// A value of any type, for a reader that takes more than one.
-    pub(super) fn any(&mut self, key: &'static str) -> Option<&'t Value<'t>> {
-        self.value(key)
+    /// The place of a value that is read elsewhere.
+    pub(super) fn place_of(&self, key: &str) -> Option<Range<usize>> {
+        self.entries.get(key).map(Spanned::span)
+    }
+
+    /// A value for a reader that knows its types itself.
+    pub(super) fn any(&mut self, key: &'static str, shape: Shape) -> Option<&'t Value<'t>> {
+        self.value(key, || shape)
+    }
+
+    /// Says that the entries of this table, whose names are the user's, have this shape.
+    pub(super) fn named_are(&self, shape: Shape) {
+        if let Some(outline) = &self.outline {
+            outline.note_named("", shape);
+        }
     }
 
     /// Reports a key that people write but that must not be here; its value is never shown.
@@ -140,7 +187,7 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<At<String>> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::Text)?;
         self.read_text(&self.path_of(key), value, "a text in quotes")
     }
 
@@ -154,13 +201,13 @@ impl<'t> Section<'t> {
 
     /// A list of texts.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::Texts)?;
         self.read_texts(key, value, "a list of texts")
     }
 
     /// A text, or a list of texts.
     pub(super) fn text_or_texts(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::TextOrTexts)?;
         if let DeValue::String(text) = value.get_ref() {
             return Some(vec![At::new(text.clone().into_owned(), value.span())]);
         }
@@ -182,7 +229,7 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn flag_at(&mut self, key: &'static str) -> Option<At<bool>> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::Flag)?;
         if let DeValue::Boolean(flag) = value.get_ref() {
             return Some(At::new(*flag, value.span()));
         }
@@ -195,7 +242,7 @@ impl<'t> Section<'t> {
         key: &'static str,
         range: &RangeInclusive<u64>,
     ) -> Option<u64> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::Integer(range.clone()))?;
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         self.read_integer(key, value, range, &expected)
     }
@@ -206,7 +253,7 @@ impl<'t> Section<'t> {
         key: &'static str,
         range: &RangeInclusive<u64>,
     ) -> Option<Vec<u64>> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::Integers(range.clone()))?;
         let (from, to) = (range.start(), range.end());
         let expected = format!("a list of whole numbers from {from} to {to}");
         let Some(list) = value.get_ref().as_array() else {
@@ -238,7 +285,8 @@ impl<'t> Section<'t> {
         key: &'static str,
         words: &[(&'static str, T)],
     ) -> Option<At<T>> {
-        let value = self.value(key)?;
+        let value =
+            self.value(key, || Shape::Choice(words.iter().map(|(name, _)| *name).collect()))?;
         let names = words.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>();
         let expected = either(&names);
         let text = self.read_text(&self.path_of(key), value, &expected)?;
@@ -257,7 +305,7 @@ impl<'t> Section<'t> {
         key: &'static str,
         range: &RangeInclusive<&'static str>,
     ) -> Option<u64> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::Duration(range.clone()))?;
         let expected =
             format!("a length of time from \"{}\" to \"{}\"", range.start(), range.end());
         let text = self.read_text(&self.path_of(key), value, &expected)?;
@@ -278,7 +326,7 @@ impl<'t> Section<'t> {
         key: &'static str,
         range: &RangeInclusive<&'static str>,
     ) -> Option<u64> {
-        let value = self.value(key)?;
+        let value = self.value(key, || Shape::Size(range.clone()))?;
         let expected = format!("a size from \"{}\" to \"{}\"", range.start(), range.end());
         let bound = |text| parse_size(text).unwrap_or_default();
         let bounds = bound(range.start())..=bound(range.end());
@@ -314,6 +362,9 @@ impl<'t> Section<'t> {
 
     /// A table inside this one.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Self> {
+        if let Some(inner) = self.outlined_inner(key, Shape::Table) {
+            return Some(inner);
+        }
         self.known.push(Cow::Borrowed(key));
         let (name, value) = self.entries.get_key_value(key)?;
         self.inner(self.path_of(key), name.span(), value, "a table")
@@ -321,6 +372,9 @@ impl<'t> Section<'t> {
 
     /// All entries of this table, each a table with a name of the user's, in the order of the file.
     pub(super) fn named_sections(&self, expected: &str) -> Vec<(At<String>, Self)> {
+        if let Some(inner) = self.outlined_named("") {
+            return vec![(At::new(String::new(), 0..0), inner)];
+        }
         let mut sections = Vec::new();
         for (name, value) in self.entries {
             let path = self.path_of(name.get_ref());
@@ -338,7 +392,10 @@ impl<'t> Section<'t> {
         key: &'static str,
         expected: &str,
     ) -> Option<At<Vec<Self>>> {
-        let value = self.value(key)?;
+        if let Some(inner) = self.outlined_inner(key, Shape::Tables) {
+            return Some(At::new(vec![inner], 0..0));
+        }
+        let value = self.value(key, || Shape::Tables(Rc::default()))?;
         let path = self.path_of(key);
         let Some(list) = value.get_ref().as_array() else {
             self.wrong_type(&path, value, expected);
@@ -364,6 +421,7 @@ impl<'t> Section<'t> {
 
     /// All entries of this table as texts, in the order of the file. The texts are never shown.
     pub(super) fn secret_texts(&self) -> Vec<(At<String>, At<String>)> {
+        self.named_are(Shape::Text);
         let mut texts = Vec::new();
         for (name, value) in self.entries {
             self.findings.mask(value.span());
@@ -377,7 +435,10 @@ impl<'t> Section<'t> {
     }
 
     /// Tables inside this one whose names begin with `prefix`, which then are known names.
-    pub(super) fn sections_named_like(&mut self, prefix: &str) -> Vec<(At<String>, Self)> {
+    pub(super) fn sections_named_like(&mut self, prefix: &'static str) -> Vec<(At<String>, Self)> {
+        if let Some(inner) = self.outlined_named(prefix) {
+            return vec![(At::new(prefix.to_owned(), 0..0), inner)];
+        }
         let mut sections = Vec::new();
         for (name, value) in self.entries {
             if !name.get_ref().starts_with(prefix) {
@@ -390,6 +451,11 @@ impl<'t> Section<'t> {
             }
         }
         sections
+    }
+
+    /// The table at `key` where what is asked for is noted and where it may also be a word.
+    pub(super) fn outlined_word_or_table(&self, key: &str, word: &'static str) -> Option<Self> {
+        self.outlined_inner(key, |inner| Shape::WordOrTable(word, inner))
     }
 
     /// This table's value at `key` read as a table, where it may also be something else.

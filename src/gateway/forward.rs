@@ -1,6 +1,7 @@
 //! Sends a call to its provider and takes delivery of the head of the answer. The only place that
 //! knows awc.
 
+use std::fmt::Display;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -253,25 +254,50 @@ fn signature(
     })
 }
 
+/// What a provider said to something of our own.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
 /// Asks a provider something of our own, and reads at most `limit` bytes of its answer.
 pub(super) async fn get(
     upstream: &Upstream,
     uri: Uri,
     limit: usize,
 ) -> Result<Bytes, UpstreamError> {
+    let key = upstream.key(|_| true);
+    let reply = ask(upstream, key, uri, limit).await.map_err(|no_reply| no_reply.error)?;
+    if reply.status.is_success() { Ok(reply.body) } else { Err(UpstreamError::Broken) }
+}
+
+/// Why nothing came, for the gateway and for people.
+pub(super) struct NoReply {
+    pub(super) error: UpstreamError,
+    pub(super) reason: String,
+}
+
+/// Asks with one of the provider's keys.
+pub(super) async fn ask(
+    upstream: &Upstream,
+    key: Option<&Key>,
+    uri: Uri,
+    limit: usize,
+) -> Result<Reply, NoReply> {
     let mut request = upstream.client.get(uri);
     let headers = request.headers_mut();
     for (name, value) in &upstream.usual_headers {
         headers.insert(name.clone(), value.clone());
     }
-    authorize(upstream, upstream.key(|_| true), headers);
+    authorize(upstream, key, headers);
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let answer = request.no_decompress().send().await;
-    let mut answer = answer.map_err(|error| classify(&error))?;
-    if !answer.status().is_success() {
-        return Err(UpstreamError::Broken);
-    }
-    answer.body().limit(limit).await.map_err(|_| UpstreamError::Broken)
+    let sent = request.no_decompress().send().await;
+    let no_reply = |error, reason: &dyn Display| NoReply { error, reason: reason.to_string() };
+    let mut answer = sent.map_err(|error| no_reply(classify(&error), &error))?;
+    let body = answer.body().limit(limit).await;
+    let body = body.map_err(|error| no_reply(UpstreamError::Broken, &error))?;
+    Ok(Reply { status: answer.status(), headers: answer.headers().clone(), body })
 }
 
 /// Whether an answer is a stream of events in AWS's binary frames.

@@ -21,16 +21,53 @@ impl ShowStatus {
     }
 }
 
+/// Days and hours, hours and minutes, or what is less.
+fn length(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes / 1024),
+        _ => format!("{} MiB", bytes / 1_048_576),
+    }
+}
+
 fn describe(status: &Status) -> String {
     let running =
         if status.running { "running" } else { "not running: the store was opened for this" };
     let mut lines = vec![
         format!("server    {running}"),
-        format!("version   {}", status.version),
-        format!("store     {}", status.store),
+        format!("version   {}", status.build),
+        format!(
+            "store     {}, format {}, {} and {} of journal",
+            status.store,
+            status.store_format,
+            size(status.store_bytes),
+            size(status.journal_bytes)
+        ),
         format!("keys      {}", status.keys),
+        format!("teams     {}", status.teams),
+        format!("calls     {} under way, {} waiting", status.calls_under_way, status.calls_waiting),
         format!("on hold   {} USD", status.held_usd),
     ];
+    if let (Some(since), Some(uptime)) = (status.started_at, status.uptime_ms) {
+        lines.insert(1, format!("up        {}, since {since}", length(uptime)));
+    }
+    if !status.listen.is_empty() {
+        lines.insert(2, format!("listens   {}", status.listen.join(", ")));
+    }
+    if !status.cooling.is_empty() {
+        lines.push(format!("cooling   {}", status.cooling.join(", ")));
+    }
     if let Some(trouble) = &status.trouble {
         lines.push(format!("trouble   {trouble}"));
     }

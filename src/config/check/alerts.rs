@@ -1,7 +1,5 @@
 //! Checks where warnings about limits go, and takes in the secret that signs them.
 
-use std::path::Path;
-
 use secrecy::SecretString;
 
 use super::{Context, Secrets};
@@ -39,9 +37,7 @@ fn secret(file: &File, context: &Context<'_>) -> Option<SecretString> {
         (Some(variable), None) => {
             (variable, secrets::from_variable(&variable.value, context.environment))
         }
-        (None, Some(path)) => {
-            (path, secrets::from_file(&context.folder.join(Path::new(&path.value))))
-        }
+        (None, Some(path)) => (path, secrets::from_file(&context.secret_file(&path.value))),
         (Some(first), Some(second)) => {
             let message = "`alerts` has two places for its secret";
             let problem = Problem::at(second.span.clone(), message).label("only one of them");

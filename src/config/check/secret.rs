@@ -1,8 +1,6 @@
 //! Where a secret is to be found: the name of a variable, a path or the name of a credential, and never
 //! the secret itself, which is pasted there more often than not.
 
-use std::path::Path;
-
 use secrecy::SecretString;
 
 use super::Context;
@@ -26,6 +24,10 @@ impl<'a> Source<'a> {
         text: &'a At<String>,
         context: &Context<'_>,
     ) -> Option<Self> {
+        if which == 1 {
+            // Also where it is not read now.
+            context.secret_file(&text.value);
+        }
         let place = match which {
             0 => is_variable_name(&text.value).then_some(Self::Variable(&text.value)),
             1 => is_file_name(&text.value).then_some(Self::File(&text.value)),
@@ -50,7 +52,7 @@ impl<'a> Source<'a> {
     pub(super) fn fetch(&self, context: &Context<'_>) -> Result<SecretString, String> {
         match self {
             Self::Variable(name) => secrets::from_variable(name, context.environment),
-            Self::File(path) => secrets::from_file(&context.folder.join(Path::new(path))),
+            Self::File(path) => secrets::from_file(&context.secret_file(path)),
             Self::Credential(name) => secrets::from_credential(name, context.environment),
         }
     }
