@@ -11,6 +11,10 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// `[0] EXPLICIT`: the version.
 const VERSION: u8 = 0xa0;
 
+/// What stands for no end at all (RFC 5280, section 4.1.2.5), which is later than calendars here go.
+const NO_END: &str = "99991231235959";
+const END_OF_TIME: Timestamp = Timestamp::from_millis(253_402_300_799_000);
+
 /// The span in which a certificate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Validity {
@@ -62,6 +66,9 @@ fn time(rest: &mut &[u8]) -> Option<Timestamp> {
         (GENERALIZED_TIME, 14) => text.to_owned(),
         _ => return None,
     };
+    if text == NO_END {
+        return Some(END_OF_TIME);
+    }
     text.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
     let part = |from: usize, to: usize| &text[from..to];
     let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
