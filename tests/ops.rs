@@ -364,6 +364,24 @@ fn holds_are_listed_while_they_are_open() {
 }
 
 #[test]
+fn a_backup_has_the_calls_under_way_but_no_cover() {
+    let (folder, store) = folder();
+    let copy = folder.path().join("copy.redb");
+    let books = open(&store, Policy::default());
+    let key = books.key("a");
+    let hold = books.hold(&key, "one", clock::now());
+    // It has to wait for the disk, so the calls after it are covered.
+    assert!(books.runtime.block_on(hold.promise().is_durable()));
+    let store = books.desk.ledger.store();
+    store.journal().put_away_now();
+    store.back_up(&copy, false).unwrap();
+    let (_, found) = Store::open(&copy).unwrap();
+    let open: Vec<_> = found.open.iter().map(|hold| hold.id).collect();
+    assert_eq!(open, [hold.id()]);
+    hold.void();
+}
+
+#[test]
 fn what_a_crash_broke_off_is_listed_as_recovered() {
     let (folder, store) = folder();
     let copy = folder.path().join("copy.redb");

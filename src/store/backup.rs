@@ -16,12 +16,14 @@ use redb::{
 
 use super::disk::{Disk, Folder, journal_of};
 use super::migration::{self, Keep};
+use super::record::Record;
 use super::schema::{
     self, ACCOUNTS, ADJUSTMENTS, AUDIT, FORMAT, HOURS, KEYS, META, OPEN, PASSWORDS, PRUNED,
     RECEIPTS, STORED_KEY, TEAM_ACCOUNTS, TEAM_HOURS, TEAMS, TOKENS,
 };
 use super::verify::{Books, audit_file};
 use super::{Store, StoreError, make_private_folder};
+use crate::domain::codec::Decoder;
 use crate::domain::window::Timestamp;
 
 /// Memory for the pages of a file that is written or read through once.
@@ -223,7 +225,7 @@ fn copy_tables(read: &ReadTransaction, to: &Path) -> Result<(), StoreError> {
     copy(read, &write, ACCOUNTS)?;
     copy(read, &write, RECEIPTS)?;
     copy(read, &write, HOURS)?;
-    copy(read, &write, OPEN)?;
+    copy_open_calls(read, &write)?;
     copy(read, &write, ADJUSTMENTS)?;
     copy(read, &write, PRUNED)?;
     copy(read, &write, TEAMS)?;
@@ -246,6 +248,19 @@ fn copy<K: Key + 'static, V: Value + 'static>(
     for row in read.open_table(definition)?.iter()? {
         let (place, value) = row?;
         to.insert(place.value(), value.value())?;
+    }
+    Ok(())
+}
+
+/// Copies the holds of calls under way, without cover: what that stands for is in the copy itself.
+fn copy_open_calls(read: &ReadTransaction, write: &WriteTransaction) -> Result<(), StoreError> {
+    let mut to = write.open_table(OPEN)?;
+    for row in read.open_table(OPEN)?.iter()? {
+        let (id, record) = row?;
+        let decoded = Record::decode(&mut Decoder::new(record.value()))?;
+        if !matches!(decoded, Record::Hold(hold) if hold.is_cover()) {
+            to.insert(id.value(), record.value())?;
+        }
     }
     Ok(())
 }
