@@ -111,7 +111,9 @@ async fn serve(
     let config = &snapshot.config;
     let account = identify::identify(&edge.ledger, config, head, id.began())?;
     let endpoint = entry.endpoint;
-    let served = serve_key(edge, config, &account, &entry, (id, began), head, payload).await;
+    // Boxed where it is made: as a part of all that waits for it, it would be copied with each of them.
+    let serving = serve_key(edge, config, &account, &entry, (id, began), head, payload);
+    let served = Box::pin(serving).await;
     if !account.record().controls.has_rates() {
         return served;
     }
