@@ -70,14 +70,15 @@ pub(super) const PRUNED_KEY: &str = "pruned_through";
 /// A mark of the rule that the accounts' windows follow.
 pub(super) const RULE_KEY: &str = "window_rule";
 
-/// Checks that the file is ours and of a format this program knows, and makes the tables of a new one.
-/// Returns the format of one that has to be migrated first.
+/// Checks that the file is ours and of a format this program knows, and makes the tables that are not
+/// there: a backup has no sessions. Returns the format of one that has to be migrated first.
 pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<Option<u64>, StoreError> {
-    if let Some(found) = check(&vault.begin_read()?, path)? {
-        return Ok((found < FORMAT).then_some(found));
+    let found = check(&vault.begin_read()?, path)?;
+    if let Some(found) = found.filter(|found| *found < FORMAT) {
+        return Ok(Some(found));
     }
     let write = vault.begin_write()?;
-    write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    mark_current(&write)?;
     open_tables(&write)?;
     write.commit()?;
     Ok(None)
