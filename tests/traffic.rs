@@ -20,9 +20,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use conduit::catalogue::Catalogue;
+use conduit::catalogue::{Catalogue, Prices};
 use conduit::domain::money::{Money, Rate};
-use conduit::domain::price::{Overlay, Price, Pricing, Rates};
+use conduit::domain::price::{Overlay, Price, Pricing, Rates, Variant, Wanted};
 use conduit::domain::receipt::Metered;
 use conduit::domain::usage::{Class, ServiceTier, Usage};
 use conduit::provider::bounds::{Model, bounds};
@@ -705,13 +705,56 @@ fn rate(price: &Price, class: Class, service: ServiceTier, input: u64) -> u128 {
 }
 
 /// What a call comes to by hand, in billionths of a millionth of a dollar.
-fn by_hand(pricing: &Pricing, usage: &Usage, service: ServiceTier) -> u128 {
+fn by_hand(
+    kind: Kind,
+    pricing: &Pricing,
+    (usage, wanted): (&Usage, &Wanted),
+    service: ServiceTier,
+) -> u128 {
     let Pricing::Priced(price) = pricing else { return 0 };
     let input: u64 = (0..8).filter_map(Class::from_index).map(|class| usage.get(class)).sum();
+    let like_it = |variant: &&Variant| {
+        let (size, quality) = (&wanted.image_size, &wanted.image_quality);
+        variant.class == Class::Image && (&variant.size, &variant.quality) == (size, quality)
+    };
+    let known = |class| match rate(price, class, service, input) {
+        _ if class == Class::Image && price.variants.iter().any(|v| like_it(&v)) => {
+            let exact = price.variants.iter().find(like_it);
+            u128::from(exact.map_or(0, |variant| variant.rate.nano_per_million()))
+        }
+        0 if !class.is_token() && rates_of(price, class).next().is_none() => stand_in(kind, class),
+        rate => rate,
+    };
     let counted = Class::ALL
         .into_iter()
-        .map(|class| u128::from(usage.get(class)) * rate(price, class, service, input));
+        .filter(|class| usage.get(*class) > 0)
+        .map(|class| u128::from(usage.get(class)) * known(class));
     counted.sum::<u128>() + rate(price, Class::Call, service, input)
+}
+
+/// Every rate that a list has for a class.
+fn rates_of(price: &Price, class: Class) -> impl Iterator<Item = u64> {
+    let overlays = price.overlays.iter().filter_map(move |overlay| overlay.rates.get(class));
+    let variants = price.variants.iter().filter(move |variant| variant.class == class);
+    let variants = variants.map(|variant| variant.rate);
+    let all = price.base.get(class).into_iter().chain(overlays).chain(variants);
+    all.map(Rate::nano_per_million)
+}
+
+/// What is charged for a piece that a model's list has no price for: the dearest that its provider sells
+/// it at with another model, or else anybody.
+fn stand_in(kind: Kind, class: Class) -> u128 {
+    let dearest = |is_meant: &dyn Fn(&str) -> bool| {
+        let entries = Catalogue::embedded().entries().iter();
+        let meant = entries.filter(|entry| is_meant(&entry.provider));
+        let rates = meant.filter_map(|entry| match &*entry.pricing {
+            Pricing::Priced(price) => rates_of(price, class).max(),
+            Pricing::Free | Pricing::Unknown => None,
+        });
+        rates.max().filter(|rate| *rate > 0)
+    };
+    let own = dearest(&|provider| Some(provider) == kind.preset().catalogue);
+    u128::from(own.or_else(|| dearest(&|_| true)).unwrap_or(0))
 }
 
 /// What the catalogue has for a model of the provider of a recording.
@@ -724,6 +767,7 @@ fn listed(kind: Kind, model: &str) -> Option<Arc<Pricing>> {
 fn costs_are_what_they_come_to_by_hand_to_the_nano_dollar() {
     let Some(recordings) = recordings() else { return };
     let (mut by_catalogue, mut reported) = (0, 0);
+    let prices = Prices::embedded();
     for recording in &recordings {
         let id = &recording.cassette.id;
         let model = recording.cassette.model.as_deref().unwrap_or_default();
@@ -739,7 +783,7 @@ fn costs_are_what_they_come_to_by_hand_to_the_nano_dollar() {
                 asked: &Asked::default(),
                 pricing: &pricing,
                 other_price: &other,
-                dearest: &|_| None,
+                dearest: &|class| prices.dearest(recording.kind.preset().catalogue, class),
                 prefer_provider_cost: false,
                 held: Money::MAX,
             };
@@ -748,11 +792,21 @@ fn costs_are_what_they_come_to_by_hand_to_the_nano_dollar() {
             let service = service.unwrap_or_default();
             let served_by = recording.served_by();
             let own = served_by.and_then(|model| listed(recording.kind, &model));
-            let mut sum = by_hand(own.as_ref().unwrap_or(&pricing), &usage, service);
+            let mut sum = by_hand(
+                recording.kind,
+                own.as_ref().unwrap_or(&pricing),
+                (&usage, &Wanted::default()),
+                service,
+            );
             for part in &extra {
                 let model = part.model.as_deref();
                 let own = model.and_then(|model| listed(recording.kind, model));
-                sum += by_hand(own.as_ref().unwrap_or(&pricing), &part.usage, service);
+                sum += by_hand(
+                    recording.kind,
+                    own.as_ref().unwrap_or(&pricing),
+                    (&part.usage, &part.wanted),
+                    service,
+                );
             }
             let nano = u64::try_from(sum.div_ceil(1_000_000)).expect("a sum of money");
             assert_eq!(bill.cost.nano(), nano, "{id}: {model}");
