@@ -28,7 +28,7 @@ pub use check::{Secrets, check};
 pub use live::Live;
 pub use model::{
     Admin, Alerts, Aws, ClientGone, Config, Credentials, ExtraHeader, Limits, Log, LogFormat,
-    MetricsFor, Override, Provider, Routing, Server, Sticky, Store, Timeouts, Webhook,
+    MetricsFor, Override, Provider, Routing, Server, Sticky, Store, Timeouts, Tracing, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};

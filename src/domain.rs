@@ -23,5 +23,6 @@ pub mod receipt;
 pub mod request_id;
 pub mod schema;
 pub mod team;
+pub mod trace;
 pub mod usage;
 pub mod window;

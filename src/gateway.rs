@@ -27,21 +27,25 @@ pub mod routes;
 mod settlement;
 mod signing;
 mod stopping;
+mod trace;
 mod turn;
 mod upload;
 mod upstreams;
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use actix_web::http::ConnectionType;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tracing::field::display;
 
 pub use health::{Health, TargetStanding};
 pub use label::label;
@@ -57,10 +61,12 @@ use crate::domain::request_id::RequestId;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Ledger};
+use crate::logging::ACCESS;
 use crate::provider::charge::wanted;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::Kind;
 use crate::provider::request::{self, Call, RequestError};
+use crate::traces::Tracer;
 use admit::Admission;
 use attempts::{Attempts, Failed, Next, Outcome};
 use delivery::{Back, Received};
@@ -70,6 +76,7 @@ use relay::Patience;
 use route::{Destination, Wish};
 use settlement::{Admitted, Asked, Settlement};
 use stopping::Tally;
+use trace::Trace;
 use upload::{Arrived, Upload};
 use upstreams::{Key, Upstream, Upstreams};
 
@@ -81,6 +88,7 @@ pub struct Edge {
     health: Arc<Health>,
     offers: Arc<Offers>,
     upstreams: Upstreams,
+    tracer: Tracer,
     tally: Arc<Tally>,
 }
 
@@ -92,9 +100,10 @@ impl Edge {
         health: Arc<Health>,
         offers: Arc<Offers>,
         tls: Arc<rustls::ClientConfig>,
+        tracer: Tracer,
     ) -> Self {
         let (upstreams, tally) = (Upstreams::new(tls), stopping.worker());
-        Self { live, ledger, stopping, health, offers, upstreams, tally }
+        Self { live, ledger, stopping, health, offers, upstreams, tracer, tally }
     }
 }
 
@@ -109,11 +118,19 @@ async fn serve(
     let began = Instant::now();
     let snapshot = edge.live.snapshot();
     let config = &snapshot.config;
-    let account = identify::identify(&edge.ledger, config, head, id.began())?;
+    let trace = Trace::begin(&edge.tracer, config, head, id);
+    let identified = identify::identify(&edge.ledger, config, head, id.began());
+    let account = identified.inspect_err(|error| answered(trace.as_deref(), error.status()))?;
+    if let Some(trace) = &trace {
+        trace.identified(account.id());
+    }
     let endpoint = entry.endpoint;
     // Boxed where it is made: as a part of all that waits for it, it would be copied with each of them.
-    let serving = serve_key(edge, config, &account, &entry, (id, began), head, payload);
+    let call = (id, began, trace.as_ref());
+    let serving = serve_key(edge, config, &account, &entry, call, head, payload);
     let served = Box::pin(serving).await;
+    let status = served.as_ref().map_or_else(ApiError::status, HttpResponse::status);
+    answered(trace.as_deref(), status);
     if !account.record().controls.has_rates() {
         return served;
     }
@@ -122,13 +139,20 @@ async fn serve(
     Ok(response)
 }
 
+/// Notes in the trace of a request, if there is one, what it is answered.
+fn answered(trace: Option<&Trace>, status: StatusCode) {
+    if let Some(trace) = trace {
+        trace.answered(status.as_u16());
+    }
+}
+
 /// Serves a call of a key that may call.
 async fn serve_key(
     edge: &Edge,
     config: &Config,
     account: &Arc<Account>,
     entry: &Entry,
-    (id, began): (RequestId, Instant),
+    (id, began, trace): (RequestId, Instant, Option<&Rc<Trace>>),
     head: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
@@ -155,27 +179,20 @@ async fn serve_key(
 
     let model: Arc<str> = Arc::from(call.model.as_str());
     let query = entry.query;
-    let mut errand = Errand {
-        call: &call,
-        body: &body,
-        upload,
-        query,
-        head,
-        id,
-        model: &model,
-        cap: None,
-        began,
-    };
+    let client = identify::address(head, config);
+    let (call, body, model) = (&call, &body, &model);
+    let cap = None;
+    let mut errand = Errand { call, body, upload, query, head, id, client, model, cap, began };
     let describe = |target: &Destination| describe(id, &errand, target);
     let floor = config.limits.min_output_tokens;
-    let parts = (&call, &body);
+    let parts = (call, body);
     let Admission { hold, targets, cap } =
         admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
     let ready = arrived + hold.waited();
     let admitted = admitted(&errand, &config.prices, &targets[0]);
     // Boxed, for it is large and goes from hand to hand.
-    let upload = errand.upload.clone();
-    let settlement = Settlement::new(admitted, hold, upload, Arc::clone(&edge.stopping));
+    let (upload, stopping) = (errand.upload.clone(), Arc::clone(&edge.stopping));
+    let settlement = Settlement::new(admitted, hold, upload, stopping, trace.cloned());
     let mut settlement = Box::new(settlement);
     if edge.stopping.is_stopping() {
         // It stood in line while the order to stop came.
@@ -215,6 +232,8 @@ struct Errand<'a> {
     query: Option<&'static str>,
     head: &'a HttpRequest,
     id: RequestId,
+    /// Where the call came from, as far as that is known.
+    client: Option<IpAddr>,
     model: &'a Arc<str>,
     /// A lower output cap than the client's own, to make the call affordable.
     cap: Option<u64>,
@@ -226,6 +245,7 @@ fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Destination) -> 
     let call = errand.call;
     Admitted {
         description: describe(errand.id, errand, target),
+        client: errand.client,
         provider: Arc::clone(&target.provider),
         pricing: Arc::clone(&target.pricing),
         prices: Arc::clone(prices),
@@ -348,7 +368,8 @@ async fn attempt(
     } else {
         let end = Patience::new(&target.timeouts, errand.began).end();
         let (client_headers, timeouts) = (errand.head.headers(), &target.timeouts);
-        let sending = Sending { upstream, key, client_headers, timeouts, end };
+        let traceparent = settlement.traceparent();
+        let sending = Sending { upstream, key, client_headers, timeouts, end, traceparent };
         let sent = forward::send(&sending, outgoing, errand).await;
         let fault = errand.upload.as_ref().and_then(|upload| upload.take_fault());
         if let Some(fault) = fault {
@@ -411,7 +432,16 @@ fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
     if let Some((edge, reason)) = edge.zip(error.reason()) {
         edge.ledger.metrics().refused(reason);
     }
-    tracing::debug!(request.id = %id, path = head.path(), status = error.status().as_u16(), "{error}");
+    let (path, status) = (head.path(), error.status().as_u16());
+    if let Some(reason) = error.reason() {
+        let peer = head.peer_addr().map(|peer| display(peer.ip()));
+        tracing::info!(
+            target: ACCESS,
+            { request.id = %id, client.address = peer, method = head.method().as_str(), path, status, reason },
+            "refused"
+        );
+    }
+    tracing::debug!(request.id = %id, path, status, "{error}");
     error.response(entry::dialect(head), Some(id))
 }
 

@@ -10,6 +10,7 @@
 //! - [`store`]: what outlives the process; the only layer that knows redb.
 //! - [`ledger`]: the authority on spend: holds, posts, the waiting line.
 //! - [`gateway`]: the life of a call; [`error`] makes its failures HTTP.
+//! - [`traces`]: sends what calls took to a collector of traces.
 //! - [`alerts`]: tells people that a key or a team comes near its limits.
 //! - [`admin`]: what an administrator can do, as verbs for the socket and the command line.
 //! - [`import`]: what other gateways' files say, as ours; no I/O.
@@ -44,6 +45,7 @@ pub mod error;
 pub mod gateway;
 
 pub mod alerts;
+pub mod traces;
 
 pub mod admin;
 pub mod dashboard;

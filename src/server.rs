@@ -36,6 +36,7 @@ use crate::ledger::{Ledger, Policy};
 use crate::metrics::page::{Kind, Page};
 use crate::metrics::{Metrics, OTHER};
 use crate::store::{Ends, Found, Retention, Store, StoreError};
+use crate::traces::{self, Spans, Tracer};
 use crate::{alerts, clock, dashboard, logging};
 
 use door::Manner;
@@ -153,23 +154,14 @@ impl Server {
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
         desk.targets = Some(Arc::new(targets_of(&health)));
-        desk.counts = Some(Arc::new(counts_of(&health, &ledger)));
-        let offers = Arc::new(Offers::default());
+        let (tracer, spans) = traces::queue();
+        desk.counts = Some(Arc::new(counts_of(&health, &ledger, &tracer)));
         let snapshot = live.snapshot();
         let config = &snapshot.config;
         let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
 
         let tls = Arc::new(gateway::tls());
-        let edge = {
-            let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
-            let (stopping, health, tls) =
-                (Arc::clone(&stopping), Arc::clone(&health), Arc::clone(&tls));
-            move || {
-                let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
-                let (stopping, health) = (Arc::clone(&stopping), Arc::clone(&health));
-                Edge::new(live, ledger, stopping, health, Arc::clone(&offers), Arc::clone(&tls))
-            }
-        };
+        let edge = edges(&live, &ledger, &stopping, &health, &tls, &tracer);
         let pulse = Arc::new(Pulse::new(supervisor::beat()));
         let loops = config.server.workers * listeners.len();
         let gateway = serve_calls(&live, &stopping, listeners, edge.clone(), &pulse)?;
@@ -191,6 +183,7 @@ impl Server {
         follow_config(&live, &ledger);
         let retention = delete_what_is_old(&live, &ledger)?;
         let alerts = tell_alerts(&live, &ledger, &tls);
+        let spans = send_spans(spans, &live, &tls);
         let cover = retire_cover(&ledger);
         let watch = live.watch();
         if let Err(error) = &watch {
@@ -237,6 +230,8 @@ impl Server {
         };
         drop((watch, retention));
         alerts.abort();
+        tracer.finish().await;
+        spans.abort();
         cover.abort();
         if !passed.socket {
             let _ = std::fs::remove_file(&config.admin.socket);
@@ -245,6 +240,36 @@ impl Server {
         tracing::info!("conduit has stopped");
         served.and(administered).and(answered.unwrap_or(Ok(()))).map_err(ServeError::from)
     }
+}
+
+/// Makes what each worker of the gateway works with.
+fn edges(
+    live: &Arc<Live>,
+    ledger: &Arc<Ledger>,
+    stopping: &Arc<Stopping>,
+    health: &Arc<Health>,
+    tls: &Arc<rustls::ClientConfig>,
+    tracer: &Tracer,
+) -> impl Fn() -> Edge + Send + Clone + use<> {
+    let (live, ledger, stopping) = (Arc::clone(live), Arc::clone(ledger), Arc::clone(stopping));
+    let (health, tls, tracer) = (Arc::clone(health), Arc::clone(tls), tracer.clone());
+    let offers = Arc::new(Offers::default());
+    move || {
+        let (live, ledger) = (Arc::clone(&live), Arc::clone(&ledger));
+        let (stopping, health) = (Arc::clone(&stopping), Arc::clone(&health));
+        let (offers, tls) = (Arc::clone(&offers), Arc::clone(&tls));
+        Edge::new(live, ledger, stopping, health, offers, tls, tracer.clone())
+    }
+}
+
+/// Sends what is traced for as long as the server runs.
+fn send_spans(
+    spans: Spans,
+    live: &Arc<Live>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> actix_web::rt::task::JoinHandle<()> {
+    let (live, tls) = (Arc::clone(live), Arc::clone(tls));
+    actix_web::rt::spawn(async move { spans.deliver(&live, tls).await })
 }
 
 /// The server of calls.
@@ -309,7 +334,7 @@ fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
         if let Err(error) = password::follow(&desk, &snapshot.config) {
             tracing::error!("the admin password stays what it was: {error}");
         }
-        logging::set_filter(&snapshot.config.log.filter);
+        logging::follow(&snapshot.config.log);
         ledger.metrics().rename();
         if let Err(error) = ledger.set_policy(policy(&snapshot.config)) {
             tracing::error!("the accounts keep the windows they had: {error}");
@@ -347,13 +372,17 @@ impl Signals {
         })
     }
 
-    /// Returns at SIGTERM or SIGINT; a SIGHUP reads the configuration again.
+    /// Returns at SIGTERM or SIGINT; a SIGHUP opens the files of logs anew and reads the configuration
+    /// again.
     async fn told_to_stop(mut self, live: Arc<Live>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => reload(&live),
+                _ = self.hangup.recv() => {
+                    logging::reopen();
+                    reload(&live);
+                }
             }
         }
     }
@@ -405,8 +434,9 @@ fn metrics(live: &Arc<Live>) -> Metrics {
 fn counts_of(
     health: &Arc<Health>,
     ledger: &Arc<Ledger>,
+    tracer: &Tracer,
 ) -> impl Fn(&mut Page) + Send + Sync + use<> {
-    let (health, ledger) = (Arc::clone(health), Arc::clone(ledger));
+    let (health, ledger, tracer) = (Arc::clone(health), Arc::clone(ledger), tracer.clone());
     move |page| {
         let mut cooling = BTreeMap::<String, u64>::new();
         for target in health.snapshot() {
@@ -420,6 +450,18 @@ fn counts_of(
         }
         let help = "Alerts that wait for the webhook.";
         page.single("conduit_alerts_waiting", Kind::Gauge, help, ledger.alerts_waiting());
+        let help = "Lines of logs that could not be written.";
+        page.family("conduit_log_lines_dropped_total", Kind::Counter, help);
+        for (log, count) in logging::dropped() {
+            page.sample(&[("log", log)], count);
+        }
+        let (waiting, sent, dropped) = tracer.counts();
+        let help = "Spans that wait to be sent to the collector of traces.";
+        page.single("conduit_spans_waiting", Kind::Gauge, help, waiting);
+        let help = "Spans that the collector of traces took.";
+        page.single("conduit_spans_sent_total", Kind::Counter, help, sent);
+        let help = "Spans that did not fit into the queue or were not taken.";
+        page.single("conduit_spans_dropped_total", Kind::Counter, help, dropped);
     }
 }
 

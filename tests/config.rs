@@ -755,7 +755,11 @@ fn every_option_of_the_example_is_valid_and_shows_its_default() {
     assert_eq!(set.admin.listen, unset.admin.listen);
     assert_eq!(set.admin.audit_keep_ms, unset.admin.audit_keep_ms);
     assert_eq!((set.admin.hosts.len(), unset.admin.hosts.len()), (1, 0));
-    assert_eq!(set.log, unset.log);
+    // The files are examples; by default there are none.
+    assert!(set.log.access.is_some() && set.log.audit.is_some());
+    let log = config::Log { access: None, audit: None, ..set.log.clone() };
+    assert_eq!(log, unset.log);
+    assert!(unset.tracing.is_none() && set.tracing.is_some());
     assert_eq!(set.limits, config::Limits { windows: set.limits.windows.clone(), ..unset.limits });
     let sticky = config::Sticky::Header("x-conduit-session".to_owned());
     assert_eq!(set.routing, config::Routing { sticky, ..unset.routing });

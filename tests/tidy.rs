@@ -10,7 +10,10 @@ use std::path::Path;
 /// begins with one of these.
 const BELONGS: [(&str, &[&str]); 27] = [
     ("redb", &["src/store"]),
-    ("awc", &["src/gateway/forward.rs", "src/gateway/upstreams.rs", "src/alerts.rs"]),
+    (
+        "awc",
+        &["src/gateway/forward.rs", "src/gateway/upstreams.rs", "src/alerts.rs", "src/traces.rs"],
+    ),
     ("aws_credential_types", &["src/gateway/signing.rs"]),
     ("aws_sigv4", &["src/gateway/signing.rs"]),
     (
@@ -39,6 +42,7 @@ const BELONGS: [(&str, &[&str]); 27] = [
             "src/gateway/upstreams.rs",
             "src/server",
             "src/alerts.rs",
+            "src/traces.rs",
             "src/cli.rs",
             "src/config/certificate.rs",
         ],
@@ -91,6 +95,7 @@ const BELOW: [(&str, &[&str]); 13] = [
     ("store", &["domain", "store", "clock", "metrics"]),
     ("ledger", &["domain", "store", "alerts", "ledger", "clock", "metrics"]),
     ("alerts", &["domain", "config", "alerts"]),
+    ("traces", &["domain", "config", "traces"]),
     (
         "gateway",
         &[
@@ -104,7 +109,9 @@ const BELOW: [(&str, &[&str]); 13] = [
             "error",
             "gateway",
             "clock",
+            "logging",
             "metrics",
+            "traces",
         ],
     ),
     ("dashboard", &["dashboard"]),
@@ -120,6 +127,7 @@ const BELOW: [(&str, &[&str]); 13] = [
             "ledger",
             "admin",
             "clock",
+            "logging",
             "metrics",
             "version",
         ],

@@ -9,6 +9,7 @@ use super::{AdminError, Desk, Verb};
 use crate::clock;
 use crate::domain::audit::{Actor, AuditId, AuditRecord, Outcome, without_secrets};
 use crate::domain::window::Timestamp;
+use crate::logging::AUDIT;
 use crate::store::AuditFilter;
 
 /// Parameters that are longer are not kept.
@@ -60,6 +61,7 @@ impl Entry {
     }
 
     fn end(self, desk: &Desk) {
+        log(&self.0);
         if let Err(error) = desk.ledger.store().add_audit(&self.0) {
             // The entry stays, without an outcome.
             tracing::warn!(
@@ -74,6 +76,7 @@ impl Entry {
 pub(super) fn refused(desk: &Desk, by: &Actor, verb: &str, reason: &str) -> Result<(), AdminError> {
     let mut entry = record(by, verb, &json!({}), Outcome::Refused)?;
     entry.reason = Some(reason.to_owned());
+    log(&entry);
     Ok(desk.ledger.store().add_audit(&entry)?)
 }
 
@@ -85,6 +88,27 @@ fn hide_secrets(value: &mut Value) {
         Value::Object(members) => members.values_mut().for_each(hide_secrets),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// One line for each change that was tried, and for what was refused at the door.
+fn log(entry: &AuditRecord) {
+    let by = &entry.by;
+    tracing::info!(
+        target: AUDIT,
+        {
+        audit.id = %entry.id,
+        door = by.door.name(),
+        by.id = by.id,
+        by.name = by.name,
+        client.address = by.address,
+        verb = entry.verb,
+        target.id = entry.target,
+        parameters = entry.parameters,
+        outcome = entry.outcome.name(),
+        reason = entry.reason
+        },
+        "change"
+    );
 }
 
 fn record(

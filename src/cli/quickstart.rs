@@ -43,7 +43,7 @@ impl Quickstart {
             Failure::new(Exit::Config, problems.render(output::is_error_terminal()))
         })?;
         let snapshot = live.snapshot();
-        logging::start(&snapshot.config.log.filter, snapshot.config.log.format);
+        logging::start(&snapshot.config.log);
         let server = Server::bind(live).map_err(|error| hint(error.into()))?;
         let address = server.addresses().first().map(ToString::to_string).unwrap_or_default();
         if is_new {

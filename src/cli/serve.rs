@@ -24,7 +24,7 @@ impl Serve {
             Failure::new(Exit::Config, problems.render(output::is_error_terminal()))
         })?;
         let snapshot = live.snapshot();
-        logging::start(&snapshot.config.log.filter, snapshot.config.log.format);
+        logging::start(&snapshot.config.log);
         let server = Server::bind_beside(live, passed)?;
         first_password(&server)?;
         server.run(std::future::pending())?;

@@ -12,6 +12,7 @@ mod provider;
 mod route;
 mod secret;
 mod tls;
+mod tracing;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -155,6 +156,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
     let log = log(file, context, &mut overrides);
     let limits = limits(file, context);
     let alerts = alerts::resolve(file, context);
+    let tracing = tracing::resolve(file, context, &mut overrides);
     let providers = provider::resolve(file, context);
     let default_provider = file
         .routing
@@ -169,6 +171,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
         log,
         limits,
         alerts,
+        tracing,
         providers: providers.into_list(),
         routes: Routes::new(routes, default_provider),
         routing: route::routing(file, context),
@@ -327,7 +330,17 @@ fn log(file: &File, context: &Context<'_>, overrides: &mut Vec<Override>) -> Log
             context.report(Problem::nowhere(message));
         }
     }
-    Log { filter, format }
+    let place = |written: &Option<At<String>>, option| {
+        let written = written.as_ref();
+        written.map(|_| file_path(written, option, "", context))
+    };
+    let access = place(&file.log.access, "log.access");
+    let audit = place(&file.log.audit, "log.audit");
+    if let Some(text) = file.log.audit.as_ref().filter(|_| access.is_some() && access == audit) {
+        let message = "`log.access` and `log.audit` are the same file";
+        context.report(Problem::at(text.span.clone(), message));
+    }
+    Log { filter, format, access, audit }
 }
 
 /// A word alone that is no level would be taken for the name of a module, and everything else

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) log: Log,
     pub(super) limits: Limits,
     pub(super) alerts: Alerts,
+    pub(super) tracing: Tracing,
     pub(super) defaults: Transport,
     pub(super) providers: Vec<Provider>,
     /// None is written, not even a wrong one.
@@ -77,6 +78,8 @@ pub(super) struct Admin {
 pub(super) struct Log {
     pub(super) level: Option<At<String>>,
     pub(super) format: Option<LogFormat>,
+    pub(super) access: Option<At<String>>,
+    pub(super) audit: Option<At<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,13 @@ pub(super) struct Alerts {
     pub(super) webhook: Option<At<String>>,
     pub(super) secret_env: Option<At<String>>,
     pub(super) secret_file: Option<At<String>>,
+}
+
+#[derive(Default)]
+pub(super) struct Tracing {
+    pub(super) endpoint: Option<At<String>>,
+    pub(super) service_name: Option<At<String>>,
+    pub(super) percent: Option<u64>,
 }
 
 /// How calls travel to a provider; written per provider, or once under `[defaults]`.
@@ -287,6 +297,7 @@ fn read_from(mut top: Section<'_>, findings: &Findings) -> File {
         log: top.section("log").map(log).unwrap_or_default(),
         limits: top.section("limits").map(limits).unwrap_or_default(),
         alerts: top.section("alerts").map(alerts).unwrap_or_default(),
+        tracing: top.section("tracing").map(tracing).unwrap_or_default(),
         defaults: top.section("defaults").map(defaults).unwrap_or_default(),
         providers,
         no_provider,
@@ -368,9 +379,21 @@ fn log(mut section: Section<'_>) -> Log {
     let log = Log {
         level: section.text("level"),
         format: section.choice("format", &LogFormat::WORDS).map(|format| format.value),
+        access: section.text("access"),
+        audit: section.text("audit"),
     };
     section.finish();
     log
+}
+
+fn tracing(mut section: Section<'_>) -> Tracing {
+    let tracing = Tracing {
+        endpoint: section.text("endpoint"),
+        service_name: section.text("service_name"),
+        percent: section.integer("percent", &(0..=100)),
+    };
+    section.finish();
+    tracing
 }
 
 fn limits(mut section: Section<'_>) -> Limits {

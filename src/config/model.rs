@@ -16,6 +16,7 @@ use super::routes::{RouteMatch, Routes};
 use crate::catalogue::Prices;
 use crate::domain::budget::Enforcement;
 use crate::domain::cidr::Cidr;
+use crate::domain::trace::Sampler;
 use crate::domain::window::{Timestamp, WindowRule};
 use crate::provider::address::Layout;
 use crate::provider::kind::{KeyHeader, Kind, StreamUsage};
@@ -28,6 +29,8 @@ pub struct Config {
     pub log: Log,
     pub limits: Limits,
     pub alerts: Alerts,
+    /// Where traces of calls are sent; nowhere without.
+    pub tracing: Option<Tracing>,
     /// In the order of the file.
     pub providers: Vec<Arc<Provider>>,
     pub routes: Routes,
@@ -91,7 +94,6 @@ impl Config {
         keep("store.path", &mut self.store.path, &running.store.path, &mut differs);
         keep("admin.socket", &mut self.admin.socket, &running.admin.socket, &mut differs);
         keep("admin.listen", &mut self.admin.listen, &running.admin.listen, &mut differs);
-        keep("log.format", &mut self.log.format, &running.log.format, &mut differs);
         differs
     }
 }
@@ -198,8 +200,11 @@ impl MetricsFor {
 pub struct Log {
     /// What is logged, in the syntax of `EnvFilter`.
     pub filter: String,
-    /// Changing it needs a restart.
     pub format: LogFormat,
+    /// The file for the lines of calls; they are among all others without.
+    pub access: Option<PathBuf>,
+    /// The file for the lines of changes by administrators.
+    pub audit: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -267,6 +272,20 @@ pub struct Webhook {
     pub url: String,
     /// What the messages are signed with.
     pub secret: Option<SecretString>,
+}
+
+/// Where traces of calls are sent, and which.
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// The whole address.
+    pub url: String,
+    pub headers: Vec<ExtraHeader>,
+    pub timeout_ms: u64,
+    /// How long spans gather before they are sent.
+    pub delay_ms: u64,
+    /// Who sends them.
+    pub resource: Vec<(String, String)>,
+    pub sampler: Sampler,
 }
 
 /// The words for [`Enforcement`].

@@ -23,6 +23,7 @@ use super::Errand;
 use super::carry::{self, Outgoing};
 use super::headers::goes_upstream;
 use super::route::Destination;
+use super::trace::TRACEPARENT;
 use super::upload::{FormBody, Upload};
 use super::upstreams::{Key, Upstream};
 use super::{signing, turn};
@@ -143,6 +144,8 @@ pub(super) struct Sending<'a> {
     pub(super) timeouts: &'a Timeouts,
     /// When the whole call must have ended.
     pub(super) end: Instant,
+    /// Our span, where the call is traced: the provider's is inside it.
+    pub(super) traceparent: Option<String>,
 }
 
 /// Sends a call and waits for the head of the answer, for as long as the provider may be silent.
@@ -153,7 +156,7 @@ pub(super) async fn send(
     outgoing: Outgoing,
     errand: &Errand<'_>,
 ) -> Result<Answer, UpstreamError> {
-    let Sending { upstream, key, client_headers, timeouts, end } = sending;
+    let Sending { upstream, key, client_headers, timeouts, end, traceparent } = sending;
     let Outgoing { endpoint, model, query, .. } = &outgoing;
     let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
     let signature = signature(upstream, &uri, &outgoing.body)?;
@@ -175,6 +178,9 @@ pub(super) async fn send(
     }
     // The meter reads what comes, and a compressed stream would not flow.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(value) = traceparent.as_ref().and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(TRACEPARENT, value);
+    }
     authorize(upstream, *key, headers);
     for (name, value) in signature {
         headers.insert(name, value);

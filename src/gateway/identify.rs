@@ -50,14 +50,17 @@ pub(super) fn identify(
     if key.controls.allow_ips.is_empty() {
         return Ok(account);
     }
-    let peer = head.peer_addr().map(|peer| peer.ip());
-    let address =
-        peer.and_then(|peer| caller(peer, head.headers(), &config.server.trusted_proxies));
+    let address = address(head, config);
     if key.may_come_from(address) {
         return Ok(account);
     }
     tracing::debug!(key.id = %key.id, ?address, "the key may not be used from this address");
     Err(ApiError::InvalidKey)
+}
+
+/// Where a call really comes from, as far as that is known.
+pub(super) fn address(head: &HttpRequest, config: &Config) -> Option<IpAddr> {
+    caller(head.peer_addr()?.ip(), head.headers(), &config.server.trusted_proxies)
 }
 
 /// Where a call really comes from.

@@ -5,6 +5,7 @@
 //! `Drop`, charged for what it had used by then.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::ledger::{Description, Hold, Pass, Promise};
+use crate::logging::ACCESS;
 use crate::provider::charge::{Fate, Terms, charge};
 use crate::provider::endpoint::Endpoint;
 
@@ -24,11 +26,14 @@ pub(super) use crate::provider::charge::{Asked, Metering};
 
 use super::Stopping;
 use super::route::Destination;
+use super::trace::{Attempt, Made, Trace};
 use super::upload::Upload;
 
 /// What is known of a call when it has been admitted.
 pub(super) struct Admitted {
     pub(super) description: Description,
+    /// Where the call came from.
+    pub(super) client: Option<IpAddr>,
     pub(super) provider: Arc<Provider>,
     pub(super) pricing: Arc<Pricing>,
     pub(super) client_endpoint: Endpoint,
@@ -53,6 +58,9 @@ pub(super) struct Settlement {
     spent: Money,
     promise: Promise,
     stopping: Arc<Stopping>,
+    trace: Option<Rc<Trace>>,
+    /// The span of the present attempt.
+    attempt: Option<Attempt>,
     status: u16,
     first_byte_ms: Option<u64>,
     /// When the request went out: from here on the provider may charge for it.
@@ -70,6 +78,7 @@ impl Settlement {
         hold: Hold,
         upload: Option<Rc<Upload>>,
         stopping: Arc<Stopping>,
+        trace: Option<Rc<Trace>>,
     ) -> Self {
         Self {
             id: hold.id(),
@@ -79,6 +88,8 @@ impl Settlement {
             pass: None,
             spent: Money::ZERO,
             stopping,
+            trace,
+            attempt: None,
             status: 0,
             first_byte_ms: None,
             sent: None,
@@ -100,6 +111,12 @@ impl Settlement {
     /// The request is on its way: from here on the provider may charge for it.
     pub(super) fn sent(&mut self) {
         self.sent = Some(Instant::now());
+        self.attempt = self.trace.as_ref().and_then(Trace::attempt);
+    }
+
+    /// What the provider is told of the span of the present attempt.
+    pub(super) fn traceparent(&self) -> Option<String> {
+        self.attempt.as_ref().map(|attempt| attempt.context().to_string())
     }
 
     /// When the request of the present attempt went out.
@@ -158,6 +175,7 @@ impl Settlement {
 
     /// Points the call to another target; what the last attempt was like is forgotten.
     pub(super) fn redirect(&mut self, description: Description, target: &Destination) {
+        self.end_span(None);
         self.call.endpoint = target.endpoint(self.call.client_endpoint, self.call.streamed);
         if let Some(hold) = &mut self.hold {
             hold.redirect(&description);
@@ -227,8 +245,9 @@ impl Settlement {
     }
 
     /// Says that an attempt has ended, to those who read the log and to those who measure.
-    fn record(&self, receipt: &Receipt) {
-        log(receipt);
+    fn record(&mut self, receipt: &Receipt) {
+        log(receipt, self.call.client);
+        self.end_span(Some(receipt));
         let whole = self.sent.filter(|_| receipt.ending == Ending::Done);
         if whole.is_some() || self.first_byte.is_some() {
             let whole = whole.map(|sent| sent.elapsed());
@@ -246,6 +265,19 @@ impl Settlement {
             Some((_, prompt_bytes)) => Cow::Owned(Asked { prompt_bytes, ..asked.clone() }),
             None => Cow::Borrowed(asked),
         }
+    }
+
+    /// Ends the span of the present attempt, if there is one.
+    fn end_span(&mut self, receipt: Option<&Receipt>) {
+        let Some(attempt) = self.attempt.take() else { return };
+        attempt.end(&Made {
+            provider: &self.call.provider,
+            endpoint: self.call.endpoint,
+            model: &self.call.description.upstream_model,
+            status: self.status,
+            streamed: self.call.streamed,
+            receipt,
+        });
     }
 
     /// What the call used and costs, by the rule of [`charge`].
@@ -315,11 +347,14 @@ fn millis(since: Instant) -> u64 {
 }
 
 /// One line for each call; never a secret, a prompt or an answer.
-fn log(receipt: &Receipt) {
+fn log(receipt: &Receipt, client: Option<IpAddr>) {
     let usage = receipt.usage();
     tracing::info!(
+        target: ACCESS,
+        {
         request.id = %receipt.id,
         key.id = %receipt.key,
+        client.address = client.map(display),
         model = &*receipt.model,
         provider = &*receipt.provider,
         upstream.model = &*receipt.upstream_model,
@@ -332,7 +367,8 @@ fn log(receipt: &Receipt) {
         tokens.output = usage.output_tokens(),
         cost_usd = %receipt.cost,
         first_byte_ms = receipt.first_byte_ms,
-        duration_ms = receipt.total_ms,
+        duration_ms = receipt.total_ms
+        },
         "call"
     );
 }
