@@ -32,6 +32,7 @@ mod turn;
 mod upload;
 mod upstreams;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -56,6 +57,7 @@ pub use upstreams::tls;
 use crate::catalogue::Prices;
 use crate::clock;
 use crate::config::{Config, Live, Routing, Sticky};
+use crate::domain::audit::without_secrets;
 use crate::domain::choice;
 use crate::domain::request_id::RequestId;
 use crate::error::ApiError;
@@ -334,6 +336,7 @@ async fn try_targets(
         }
         let ending = outcome.as_ref().map_or_else(Failed::ending, Received::ending);
         if settlement.is_free(ending) {
+            settlement.end_span(ending, None);
             attempts.turn_to(turn);
             settlement.redirect(describe(errand.id, errand, attempts.target()), attempts.target());
             tokio::time::sleep(turn.pause).await;
@@ -432,17 +435,32 @@ fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
     if let Some((edge, reason)) = edge.zip(error.reason()) {
         edge.ledger.metrics().refused(reason);
     }
-    let (path, status) = (head.path(), error.status().as_u16());
+    let status = error.status().as_u16();
     if let Some(reason) = error.reason() {
-        let peer = head.peer_addr().map(|peer| display(peer.ip()));
+        let client = edge.and_then(|edge| identify::address(head, &edge.live.load().config));
+        let (client, path) = (client.map(display), shown(head.path()));
         tracing::info!(
             target: ACCESS,
-            { request.id = %id, client.address = peer, method = head.method().as_str(), path, status, reason },
+            {
+            request.id = %id,
+            client.address = client,
+            method = head.method().as_str(),
+            path = &*path,
+            status,
+            reason
+            },
             "refused"
         );
     }
-    tracing::debug!(request.id = %id, path, status, "{error}");
+    tracing::debug!(request.id = %id, path = head.path(), status, "{error}");
     error.response(entry::dialect(head), Some(id))
+}
+
+/// What a client wrote into the head of a request, as logs and traces may have it: of bounded length, and
+/// without what looks like a secret.
+fn shown(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 256;
+    without_secrets(&text[..text.floor_char_boundary(LONGEST)])
 }
 
 /// The client's own id for the request is kept where it is a sensible one.

@@ -102,12 +102,9 @@ fn turn_to(place: &ArcSwapOption<Buffer>, path: Option<&Path>) {
 
 /// Goes on in new files of the same names: for a signal that says that the old ones were renamed.
 pub fn reopen() {
-    for (kind, place) in &FILES {
-        if let Some(Err(error)) = place.load().as_ref().map(|file| file.reopen()) {
-            tracing::error!(
-                log = *kind,
-                "a log's file cannot be opened anew, the old one is kept: {error}"
-            );
+    for (_, place) in &FILES {
+        if let Some(file) = &*place.load() {
+            file.reopen();
         }
     }
 }
@@ -125,11 +122,11 @@ pub fn dropped() -> [(&'static str, u64); 3] {
 /// Writes what has not been written yet: before the process ends.
 pub fn finish() {
     if let Some(buffer) = BUFFER.get() {
-        buffer.flush_now();
+        let _ = buffer.flush_now();
     }
     for (_, place) in &FILES {
         if let Some(file) = &*place.load() {
-            file.flush_now();
+            let _ = file.flush_now();
         }
     }
 }

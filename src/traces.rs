@@ -24,6 +24,8 @@ const QUEUE: usize = 2_048;
 const BATCH: usize = 512;
 /// The pauses between tries.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+/// How long nothing is said again of a collector that does not take spans.
+const SILENCE: Duration = Duration::from_mins(1);
 /// How long the end of the process waits for the last spans to be taken.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -79,6 +81,8 @@ pub struct Spans {
     waiting: Receiver<Span>,
     flush: Receiver<oneshot::Sender<()>>,
     counts: Arc<Counts>,
+    /// When it was last said that the collector does not take spans.
+    complained: Option<Instant>,
 }
 
 /// A queue for spans.
@@ -87,7 +91,7 @@ pub fn queue() -> (Tracer, Spans) {
     let (flush, asked) = channel(1);
     let counts = Arc::<Counts>::default();
     let tracer = Tracer { spans, flush, counts: Arc::clone(&counts) };
-    (tracer, Spans { waiting, flush: asked, counts })
+    (tracer, Spans { waiting, flush: asked, counts, complained: None })
 }
 
 impl Tracer {
@@ -130,13 +134,20 @@ impl Spans {
         loop {
             let delay = live.load().config.tracing.as_ref().map_or(0, |tracing| tracing.delay_ms);
             let next = self.gather(&mut batch, Duration::from_millis(delay)).await;
-            while let Ok(span) = self.waiting.try_recv() {
-                batch.push(span);
-            }
-            while !batch.is_empty() {
-                let rest = batch.split_off(batch.len().min(BATCH));
-                let tracing = live.load().config.tracing.clone();
-                self.send(&client, tracing.as_ref(), std::mem::replace(&mut batch, rest)).await;
+            let must_empty = !matches!(next, Next::Send);
+            loop {
+                while batch.len() < BATCH
+                    && let Ok(span) = self.waiting.try_recv()
+                {
+                    batch.push(span);
+                }
+                if !batch.is_empty() {
+                    let tracing = live.load().config.tracing.clone();
+                    self.send(&client, tracing.as_ref(), std::mem::take(&mut batch)).await;
+                }
+                if !must_empty || self.waiting.is_empty() {
+                    break;
+                }
             }
             match next {
                 Next::Send => {}
@@ -174,7 +185,7 @@ impl Spans {
     }
 
     /// Sends a batch until it is taken or patience is at its end.
-    async fn send(&self, client: &Client, tracing: Option<&Tracing>, batch: Vec<Span>) {
+    async fn send(&mut self, client: &Client, tracing: Option<&Tracing>, batch: Vec<Span>) {
         let count = batch.len() as u64;
         let Some(tracing) = tracing else {
             // Turned off meanwhile.
@@ -195,14 +206,23 @@ impl Spans {
                 continue;
             }
             self.counts.dropped.fetch_add(count, Ordering::Relaxed);
-            tracing::warn!(
-                endpoint = tracing.url,
-                spans = count,
-                "the collector of traces did not take spans: {}",
-                trouble.why
-            );
+            self.complain(tracing, &trouble);
             return;
         }
+    }
+
+    /// Says that spans were dropped, now and then: all of them are counted.
+    fn complain(&mut self, tracing: &Tracing, trouble: &Trouble) {
+        if self.complained.is_some_and(|before| before.elapsed() < SILENCE) {
+            return;
+        }
+        self.complained = Some(Instant::now());
+        tracing::warn!(
+            endpoint = tracing.url,
+            dropped = self.counts.dropped.load(Ordering::Relaxed),
+            "the collector of traces does not take spans: {}",
+            trouble.why
+        );
     }
 }
 

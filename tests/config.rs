@@ -155,6 +155,32 @@ fn each_mistake_is_said_in_these_words() {
             "2:11: `admin.metrics` must be \"token\", \"local\" or \"open\" (did you mean `local`?)",
         ),
         ("[store]\npath = \"\"", "2:8: `store.path` must be a path"),
+        ("[log]\naccess = \"\"", "2:10: `log.access` must be a path"),
+        (
+            "[log]\naccess = \"a.log\"\naudit = \"a.log\"",
+            "3:9: `log.access` and `log.audit` are the same file",
+        ),
+        (
+            "[tracing]\nendpont = \"http://127.0.0.1:4318\"",
+            "2:1: unknown key `endpont` in `tracing` (did you mean `endpoint`?)",
+        ),
+        (
+            "[tracing]\nendpoint = \"127.0.0.1:4318\"",
+            "2:12: `tracing.endpoint` is no address for traces: it must begin with https:// (or http://)",
+        ),
+        (
+            "[tracing]\nendpoint = \"https://user:password@collector\"",
+            "2:12: `tracing.endpoint` is no address for traces: it must have no user or password in it",
+        ),
+        (
+            "[tracing]\npercent = 101",
+            "2:11: `tracing.percent` must be a whole number from 0 to 100 (out of range)",
+        ),
+        (
+            "[tracing]\npercent = 0.5",
+            "2:11: `tracing.percent` must be a whole number from 0 to 100 (this is a number with a point or an exponent)",
+        ),
+        ("[tracing]\nservice_name = \"\"", "2:16: `tracing.service_name` must be a name"),
         (
             "[log]\nlevel = \"inof\"",
             "2:9: `log.level`: `inof` is not a level: error, warn, info, debug, trace or off; did you mean `info`?",
@@ -404,6 +430,31 @@ fn each_mistake_is_said_in_these_words() {
     ] {
         assert_eq!(mistakes(text), [format!("conduit.toml:{expected}")], "{text}");
     }
+}
+
+#[test]
+fn mistakes_in_the_variables_of_opentelemetry_name_the_variable() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/");
+    for (name, value, expected) in [
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s", "a number of milliseconds is wanted"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "-1", "a number of milliseconds is wanted"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "sk-secret", "what stands there must be like name=value"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=c", "`a b` is not a header"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%0d%0ac: d", "`a` is not a header"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "plain", "what stands there must be like name=value"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "`grpc` is not spoken here: http/protobuf"),
+    ] {
+        let problems = check_with(ECHO, &[endpoint, (name, value)]).unwrap_err();
+        let lines: Vec<_> = problems.lines().collect();
+        assert_eq!(lines, [format!("conduit.toml: {name}: {expected}")]);
+    }
+    let set = check_with(ECHO, &[endpoint]).unwrap().tracing.unwrap();
+    assert_eq!(set.url, "http://127.0.0.1:4318/v1/traces");
+    let whole = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/otlp");
+    assert_eq!(check_with(ECHO, &[endpoint, whole]).unwrap().tracing.unwrap().url, whole.1);
+    // What is turned off needs no protocol that is spoken here.
+    let (off, grpc) = (("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"));
+    assert!(check_with(ECHO, &[endpoint, off, grpc]).unwrap().tracing.is_none());
 }
 
 #[test]

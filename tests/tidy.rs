@@ -85,7 +85,7 @@ const OUTSIDE: [&str; 15] = [
 const PURE: [&str; 3] = ["src/domain", "src/provider", "src/translate"];
 
 /// The layers that each layer may name. What is not listed here may name all.
-const BELOW: [(&str, &[&str]); 13] = [
+const BELOW: [(&str, &[&str]); 14] = [
     ("domain", &["domain"]),
     ("provider", &["domain", "provider"]),
     ("translate", &["domain", "provider", "translate"]),

@@ -75,7 +75,7 @@ impl Entry {
 /// Enters what was refused at the door.
 pub(super) fn refused(desk: &Desk, by: &Actor, verb: &str, reason: &str) -> Result<(), AdminError> {
     let mut entry = record(by, verb, &json!({}), Outcome::Refused)?;
-    entry.reason = Some(reason.to_owned());
+    entry.reason = Some(without_secrets(reason).into_owned());
     log(&entry);
     Ok(desk.ledger.store().add_audit(&entry)?)
 }

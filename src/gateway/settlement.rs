@@ -175,7 +175,6 @@ impl Settlement {
 
     /// Points the call to another target; what the last attempt was like is forgotten.
     pub(super) fn redirect(&mut self, description: Description, target: &Destination) {
-        self.end_span(None);
         self.call.endpoint = target.endpoint(self.call.client_endpoint, self.call.streamed);
         if let Some(hold) = &mut self.hold {
             hold.redirect(&description);
@@ -212,6 +211,7 @@ impl Settlement {
 
     /// Ends a call that was never sent, as if it had not been made.
     pub(super) fn void(&mut self) {
+        self.end_span(Ending::ClientGone, None);
         if let Some(hold) = self.hold.take() {
             hold.void();
         }
@@ -247,7 +247,7 @@ impl Settlement {
     /// Says that an attempt has ended, to those who read the log and to those who measure.
     fn record(&mut self, receipt: &Receipt) {
         log(receipt, self.call.client);
-        self.end_span(Some(receipt));
+        self.end_span(receipt.ending, Some(receipt));
         let whole = self.sent.filter(|_| receipt.ending == Ending::Done);
         if whole.is_some() || self.first_byte.is_some() {
             let whole = whole.map(|sent| sent.elapsed());
@@ -267,8 +267,9 @@ impl Settlement {
         }
     }
 
-    /// Ends the span of the present attempt, if there is one.
-    fn end_span(&mut self, receipt: Option<&Receipt>) {
+    /// Ends the span of the present attempt, if there is one: without a receipt where the attempt was not
+    /// billed by itself.
+    pub(super) fn end_span(&mut self, ending: Ending, receipt: Option<&Receipt>) {
         let Some(attempt) = self.attempt.take() else { return };
         attempt.end(&Made {
             provider: &self.call.provider,
@@ -276,6 +277,7 @@ impl Settlement {
             model: &self.call.description.upstream_model,
             status: self.status,
             streamed: self.call.streamed,
+            ending,
             receipt,
         });
     }

@@ -22,6 +22,8 @@ use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
 use crate::traces::{Span, SpanKind, Tracer, Value};
 
+use super::shown;
+
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A call that is traced. Its span ends when the last who holds it lets go: the answer's body, or else
@@ -50,6 +52,7 @@ pub(super) struct Made<'a> {
     /// What the provider answered; 0 for nothing.
     pub(super) status: u16,
     pub(super) streamed: bool,
+    pub(super) ending: Ending,
     /// Absent for one that was not billed by itself.
     pub(super) receipt: Option<&'a Receipt>,
 }
@@ -75,19 +78,21 @@ impl Trace {
         let text = |text: &str| Value::Text(text.to_owned());
         let mut attributes = vec![
             ("http.request.method", text(head.method().as_str())),
-            ("url.path", text(head.path())),
-            ("url.scheme", text("http")),
+            ("url.path", text(&shown(head.path()))),
+            ("url.scheme", text(if config.server.tls.is_some() { "https" } else { "http" })),
             ("conduit.request.id", Value::Text(id.to_string())),
         ];
         if let Some(peer) = head.peer_addr() {
             attributes.push(("network.peer.address", Value::Text(peer.ip().to_string())));
         }
         let agent = head.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
-        attributes.extend(agent.map(|agent| ("user_agent.original", text(agent))));
-        // The pattern, which has an end, where there is one.
-        let route = head.match_pattern().unwrap_or_else(|| head.path().to_owned());
-        let name = format!("{} {route}", head.method());
-        attributes.push(("http.route", Value::Text(route)));
+        attributes.extend(agent.map(|agent| ("user_agent.original", text(&shown(agent)))));
+        // Never the path, of which there is no end.
+        let mut name = head.method().to_string();
+        if let Some(route) = head.match_pattern() {
+            name = format!("{name} {route}");
+            attributes.push(("http.route", Value::Text(route)));
+        }
         let start_ns = id.began().millis().saturating_mul(1_000_000);
         let root = Span {
             trace,
@@ -141,8 +146,12 @@ impl Trace {
 impl Drop for Trace {
     fn drop(&mut self) {
         let end_ns = self.time_ns(Instant::now());
-        let mut root = self.root.borrow_mut();
+        let root = self.root.get_mut();
         root.end_ns = end_ns;
+        if std::thread::panicking() {
+            root.is_error = true;
+            root.attributes.push(("error.type", Value::Text("panic".to_owned())));
+        }
         self.tracer.end(root.clone());
     }
 }
@@ -224,12 +233,7 @@ fn failure(made: &Made<'_>) -> Option<String> {
     if made.status >= 400 {
         return Some(made.status.to_string());
     }
-    let ending = made.receipt.map(|receipt| receipt.ending);
-    match ending {
-        Some(Ending::Done) => None,
-        Some(ending) => Some(ending.name().to_owned()),
-        None => Some("upstream".to_owned()),
-    }
+    (made.ending != Ending::Done).then(|| made.ending.name().to_owned())
 }
 
 /// The operation, by the conventions' words where they have one.

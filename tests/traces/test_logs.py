@@ -76,6 +76,21 @@ class Logs(unittest.TestCase):
         self.assertEqual(gateway.call(), 200)
         eventually("the call's line", lambda: '"message":"call"' in gateway.log())
 
+    def test_a_full_disk_is_said_once_and_counted(self) -> None:
+        gateway = self.gateway
+        self.configure('access = "/dev/full"')
+        for _ in range(3):
+            self.assertEqual(gateway.call(), 200)
+            time.sleep(0.3)
+        eventually("the complaint", lambda: "its lines are dropped" in gateway.log())
+        # Told to open it anew again and again, it goes on all the same.
+        for _ in range(200):
+            gateway.child.send_signal(signal.SIGHUP)
+        self.assertEqual(gateway.call(), 200)
+        gateway.stop()
+        self.assertEqual(gateway.child.returncode, 0)
+        self.assertEqual(gateway.log().count("its lines are dropped"), 1, gateway.log())
+
     def test_level_and_form_follow_the_file(self) -> None:
         gateway = self.gateway
         self.assertEqual(gateway.call(), 200)

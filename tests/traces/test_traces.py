@@ -336,6 +336,32 @@ class Traces(unittest.TestCase):
         bodies = [body for _, _, body in gateway.collector.seen]
         self.assertEqual((len(bodies), bodies[0]), (2, bodies[1]))
 
+    def test_a_collector_that_hangs_holds_nobody_up(self) -> None:
+        over = threading.Event()
+        self.addCleanup(over.set)
+        gateway = Gateway(self, lambda *_: over.wait(PATIENCE))
+        for _ in range(3):
+            began = time.monotonic()
+            self.assertEqual(gateway.call(), 200)
+            self.assertLess(time.monotonic() - began, 5)
+            time.sleep(0.1)
+        self.assertTrue(gateway.collector.seen)
+        began = time.monotonic()
+        gateway.stop()
+        self.assertEqual(gateway.child.returncode, 0, gateway.log())
+        self.assertLess(time.monotonic() - began, 10)
+
+    def test_a_head_of_nonsense_is_cut_and_holds_no_secret(self) -> None:
+        gateway = Gateway(self)
+        agent = f"sk-cdt-secret {'x' * 4000}"
+        for traceparent in ("nonsense", f"00-{'0' * 32}-{PARENT}-01", f"00-{TRACE}-{PARENT}-01" * 100):
+            gateway.collector.seen.clear()
+            self.assertEqual(gateway.call(**{"traceparent": traceparent, "User-Agent": agent}), 200)
+            request, _ = gateway.spans(2)
+            self.assertEqual(request.parent_span_id, b"")
+        said = attributes(request.attributes)["user_agent.original"]
+        self.assertTrue(said.startswith("(a secret) x") and len(said) <= 256, said)
+
     def test_nothing_is_sent_where_nobody_asked_for_it(self) -> None:
         for variables in (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},

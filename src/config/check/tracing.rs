@@ -20,6 +20,9 @@ pub(super) fn resolve(
     context: &Context<'_>,
     overrides: &mut Vec<Override>,
 ) -> Option<Tracing> {
+    let is_off =
+        context.variable("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"))
+            || context.variable("OTEL_TRACES_EXPORTER").is_some_and(|v| v == "none");
     let variables = Variables(context);
     let sampler = sampler(file, &variables, overrides);
     let resource = resource(file, &variables, overrides);
@@ -34,15 +37,13 @@ pub(super) fn resolve(
     let delay_ms = number("OTEL_BSP_SCHEDULE_DELAY", DEFAULT_DELAY_MS);
     let url = url(file, &variables, overrides)?;
     if let Some((name, text)) = variables.first("PROTOCOL")
+        && !is_off
         && text != "http/protobuf"
     {
         let message =
             format!("{name}: `{}` is not spoken here: http/protobuf", text.escape_debug());
         context.report(Problem::nowhere(message));
     }
-    let is_off =
-        context.variable("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"))
-            || context.variable("OTEL_TRACES_EXPORTER").is_some_and(|v| v == "none");
     (!is_off).then_some(Tracing {
         url,
         headers: headers.unwrap_or_default(),
@@ -122,6 +123,10 @@ fn resource(
         .variable("OTEL_RESOURCE_ATTRIBUTES")
         .map(|text| pairs("OTEL_RESOURCE_ATTRIBUTES", &text, context))
         .unwrap_or_default();
+    if let Some(text) = file.tracing.service_name.as_ref().filter(|text| text.value.is_empty()) {
+        let message = "`tracing.service_name` must be a name";
+        context.report(Problem::at(text.span.clone(), message));
+    }
     let mut service = file.tracing.service_name.as_ref().map(|text| text.value.clone());
     if let Some(name) = context.variable("OTEL_SERVICE_NAME") {
         let (variable, option) = ("OTEL_SERVICE_NAME", "tracing.service_name");
