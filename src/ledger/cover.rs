@@ -4,8 +4,9 @@
 //! answers faster than a disk syncs, every call would wait for that. Instead one more hold of the key,
 //! its *cover*, is put on the disk, large enough for all of its calls whose own holds are not there
 //! yet. It sets nothing aside in memory, where those calls' holds count. Should the power fail, it is
-//! posted in place of what the disk does not know of, up to what is left of the limits; should only
-//! the process die, everything it stood for is on the disk, and it means nothing.
+//! posted in place of what the disk does not know of, up to what is left of the limits: if that is less,
+//! the whole limit is charged, for holds that are found open are posted whole. Should only the process
+//! die, everything it stood for is on the disk, and it means nothing.
 //!
 //! A key gets cover when a call of it had to wait, and loses it when it has not needed it for a while.
 //! What must never happen: a call that counts as covered while its cover is not on the disk, or is not
