@@ -18,7 +18,7 @@
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
-//! [`clock`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
+//! [`client`], [`clock`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
 //! `provider` may use.
 //!
 //! # What must never happen
@@ -56,6 +56,7 @@ pub mod server;
 
 pub mod cli;
 
+pub mod client;
 pub mod clock;
 pub mod logging;
 pub mod metrics;

@@ -10,10 +10,7 @@ use std::path::Path;
 /// begins with one of these.
 const BELONGS: [(&str, &[&str]); 27] = [
     ("redb", &["src/store"]),
-    (
-        "awc",
-        &["src/gateway/forward.rs", "src/gateway/upstreams.rs", "src/alerts.rs", "src/traces.rs"],
-    ),
+    ("awc", &["src/alerts.rs", "src/traces.rs"]),
     ("aws_credential_types", &["src/gateway/signing.rs"]),
     ("aws_sigv4", &["src/gateway/signing.rs"]),
     (
@@ -31,7 +28,7 @@ const BELONGS: [(&str, &[&str]); 27] = [
     ("actix_server", &["src/server"]),
     ("actix_service", &["src/server"]),
     ("h2", &["src/server"]),
-    ("tokio_rustls", &["src/server"]),
+    ("tokio_rustls", &["src/server", "src/client"]),
     ("argon2", &["src/admin/password.rs"]),
     ("rustix", &["src/cli/admin/password.rs", "src/cli/doctor"]),
     (
@@ -40,6 +37,7 @@ const BELONGS: [(&str, &[&str]); 27] = [
             "src/gateway.rs",
             "src/gateway/probe.rs",
             "src/gateway/upstreams.rs",
+            "src/client",
             "src/server",
             "src/alerts.rs",
             "src/traces.rs",
@@ -85,7 +83,8 @@ const OUTSIDE: [&str; 15] = [
 const PURE: [&str; 3] = ["src/domain", "src/provider", "src/translate"];
 
 /// The layers that each layer may name. What is not listed here may name all.
-const BELOW: [(&str, &[&str]); 14] = [
+const BELOW: [(&str, &[&str]); 15] = [
+    ("client", &["client"]),
     ("domain", &["domain"]),
     ("provider", &["domain", "provider"]),
     ("translate", &["domain", "provider", "translate"]),
@@ -108,6 +107,7 @@ const BELOW: [(&str, &[&str]); 14] = [
             "ledger",
             "error",
             "gateway",
+            "client",
             "clock",
             "logging",
             "metrics",

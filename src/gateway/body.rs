@@ -1,5 +1,6 @@
 //! Takes delivery of a call's body, within bounds.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -19,19 +20,24 @@ pub(super) const SILENCE: Duration = Duration::from_mins(1);
 pub(super) fn check_content_type(
     endpoint: Endpoint,
     headers: &HeaderMap,
-) -> Result<Option<String>, ApiError> {
+) -> Result<Option<Cow<'_, str>>, ApiError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
-    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let is_json = || {
+        let (kind, name) = essence.split_once('/').unwrap_or_default();
+        let suffix = name.len().checked_sub("+json".len()).and_then(|at| name.get(at..));
+        kind.eq_ignore_ascii_case("application")
+            && (name.eq_ignore_ascii_case("json")
+                || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json")))
+    };
     let takes = match endpoint {
         // The form says for itself what is wrong with it.
         Endpoint::Transcriptions | Endpoint::Translations => true,
-        Endpoint::ImageEdits => is_json || multipart::is_form(&text),
-        _ => is_json,
+        Endpoint::ImageEdits => is_json() || multipart::is_form(&text),
+        _ => is_json(),
     };
-    if takes { Ok(Some(text)) } else { Err(ApiError::ContentType(text)) }
+    if takes { Ok(Some(text)) } else { Err(ApiError::ContentType(text.into_owned())) }
 }
 
 /// Reads a body of at most `limit` bytes: all of it, or the beginning of a form that is not to be kept.

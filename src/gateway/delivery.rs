@@ -5,19 +5,21 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::Errand;
 use super::carriage::Carriage;
 use super::carry::{self, Way};
 use super::forward::{Answer, AnswerBody, has_frames};
+use super::headers::Downward;
 use super::health::Watch;
-use super::relay::{self, Gathered, Patience, Relay};
+use super::relay::{self, Gathered, Partial, Patience, Relay};
 use super::route::Destination;
 use super::settlement::{Metering, Settlement};
-use super::{Errand, headers};
+use crate::client::Headers;
 use crate::domain::receipt::Ending;
 use crate::error::UpstreamError;
 use crate::provider::endpoint::Endpoint;
@@ -37,6 +39,7 @@ const FIRST_EVENT_LIMIT: usize = 64 << 10;
 /// An answer that nothing has been shown of yet.
 pub(super) struct Received {
     pub(super) status: StatusCode,
+    headers: Headers,
     body: AnswerBody,
     patience: Patience,
     content: Content,
@@ -111,16 +114,15 @@ pub(super) async fn receive(
     settlement: &mut Settlement,
 ) -> Result<Received, UpstreamError> {
     let (target, call) = (back.target, back.errand.call);
-    let Answer { status, mut body } = answer;
-    let is_encoded = is_encoded(body.headers());
-    let may_be_cut = is_json_of_any_length(body.headers());
+    let Answer { status, headers, mut body } = answer;
+    let may_be_cut = !body.has_an_end() && is_json(&headers);
     // Speech is heard while it is made, and billed by what was asked for.
-    let is_opaque = is_encoded || (status.is_success() && is_audio(body.headers()));
+    let is_opaque = is_encoded(&headers) || (status.is_success() && is_audio(&headers));
     let says = if target.translation.is_none() && call.endpoint == Endpoint::StreamGenerateContent {
         // Gemini streams JSON, unless it is asked for events.
         Some(true)
     } else {
-        stream_by_type(body.headers(), call.stream)
+        stream_by_type(&headers, call.stream)
     };
     let mut patience = Patience::new(&target.timeouts, back.errand.began);
     let first = relay::next_chunk(&mut body, &mut patience).await?.unwrap_or_default();
@@ -150,13 +152,17 @@ pub(super) async fn receive(
             settlement.metered(carriage.report());
             Content::Events { ready, first, carriage }
         }
-        way => match relay::gather(first, &mut body, &mut patience).await? {
-            Gathered::TooLarge(_) if way.is_some() => {
+        way => match relay::gather(first, &mut body, &mut patience).await {
+            Err(Partial { came, error }) => {
+                settlement.metered(&read_answer(target.provider.kind, back.endpoint(), &came));
+                return Err(error);
+            }
+            Ok(Gathered::TooLarge(_)) if way.is_some() => {
                 settlement.metered(Metering::unreadable());
                 return Err(UpstreamError::Broken);
             }
-            Gathered::TooLarge(start) => Content::Opaque(start),
-            Gathered::Whole(bytes) => {
+            Ok(Gathered::TooLarge(start)) => Content::Opaque(start),
+            Ok(Gathered::Whole(bytes)) => {
                 let report = read_answer(target.provider.kind, back.endpoint(), &bytes);
                 settlement.metered(&report);
                 if may_be_cut && status.is_success() && ends_too_early(&bytes) {
@@ -166,7 +172,7 @@ pub(super) async fn receive(
             }
         },
     };
-    Ok(Received { status, body, patience, content, about: back.about })
+    Ok(Received { status, headers, body, patience, content, about: back.about })
 }
 
 /// Reads on until an event with data has come, so that an error in its place can still be answered by
@@ -256,7 +262,7 @@ impl Assembler {
 impl Received {
     /// What is wrong with the answer, if anything is.
     pub(super) fn trouble(&self, kind: Kind) -> Option<Trouble> {
-        let text = |name: &str| self.body.headers().get(name)?.to_str().ok();
+        let text = |name| self.headers.get(&HeaderName::from_static(name))?.to_str().ok();
         let headers = RetryHeaders {
             after_ms: text("retry-after-ms"),
             after: text("retry-after"),
@@ -305,10 +311,10 @@ pub(super) async fn deliver(
     watch: Option<Watch>,
 ) -> HttpResponse {
     let ending = received.ending();
-    let Received { status, body, patience, content, about } = received;
+    let Received { status, headers, body, patience, content, about } = received;
     let way = way(target, errand, about.as_ref());
     let mut response = HttpResponse::build(status);
-    copy_headers(body.headers(), &mut response);
+    copy_headers(&headers, &mut response);
     let (bytes, translated) = match content {
         Content::Opaque(first) => {
             settlement.hold_is_durable().await;
@@ -345,28 +351,27 @@ pub(super) async fn deliver(
     response.body(translated.body)
 }
 
-fn copy_headers(from: &HeaderMap, to: &mut actix_web::HttpResponseBuilder) {
-    for (name, value) in from {
-        if headers::goes_downstream(from, name) {
-            to.append_header((name.clone(), value.clone()));
-        }
+fn copy_headers(from: &Headers, to: &mut actix_web::HttpResponseBuilder) {
+    let downward = Downward::new(from);
+    for (name, value) in from.iter().filter(|(name, _)| downward.goes(name)) {
+        to.append_header((name.clone(), value.clone()));
     }
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+fn is_encoded(headers: &Headers) -> bool {
     headers
-        .get(header::CONTENT_ENCODING)
+        .get(&header::CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn is_audio(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+fn is_audio(headers: &Headers) -> bool {
+    let value = headers.get(&header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     value.get(..6).is_some_and(|value| value.eq_ignore_ascii_case(b"audio/"))
 }
 
 /// Whether an answer is a stream by its content type; `None` where only its beginning can tell.
-fn stream_by_type(headers: &HeaderMap, asked: bool) -> Option<bool> {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+fn stream_by_type(headers: &Headers, asked: bool) -> Option<bool> {
+    let value = headers.get(&header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let says = |kind: &[u8]| value.get(..kind.len()).is_some_and(|v| v.eq_ignore_ascii_case(kind));
     if says(b"text/event-stream") || has_frames(headers) {
         Some(true)
@@ -381,13 +386,10 @@ fn begins_like_a_stream(first: &[u8]) -> bool {
     [&b"data:"[..], b"event:", b":", b"id:", b"retry:"].iter().any(|word| first.starts_with(word))
 }
 
-/// Whether an answer is JSON whose length is not announced: awc does not tell the end of a chunked
-/// body from the end of its connection.
-fn is_json_of_any_length(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+fn is_json(headers: &Headers) -> bool {
+    let value = headers.get(&header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let json = b"application/json";
     value.get(..json.len()).is_some_and(|value| value.eq_ignore_ascii_case(json))
-        && !headers.contains_key(header::CONTENT_LENGTH)
 }
 
 fn ends_too_early(json: &[u8]) -> bool {

@@ -1,32 +1,26 @@
-//! Sends a call to its provider and takes delivery of the head of the answer. The only place that
-//! knows awc.
+//! Sends a call to its provider and takes delivery of the head of the answer.
 
-use std::fmt::Display;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    TRANSFER_ENCODING,
-};
-use actix_web::http::{Method, StatusCode, Uri, Version};
-use awc::ClientResponse;
-use awc::error::{ConnectError, SendRequestError};
-use bytes::Bytes;
-use futures_util::Stream;
+use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode, Uri};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, Sleep};
 
 use super::Errand;
 use super::carry::{self, Outgoing};
-use super::headers::goes_upstream;
+use super::headers::Upward;
 use super::route::Destination;
 use super::trace::TRACEPARENT;
-use super::upload::{FormBody, Upload};
+use super::upload::Upload;
 use super::upstreams::{Key, Upstream};
 use super::{signing, turn};
+use crate::client::{self, ClientError, Headers, Request};
 use crate::clock;
 use crate::config::Timeouts;
 use crate::error::{ApiError, UpstreamError};
@@ -38,17 +32,8 @@ use crate::provider::request::{self, Edits};
 /// An answer whose head has come.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: Headers,
     pub(super) body: AnswerBody,
-}
-
-impl AnswerBody {
-    /// The headers that came before it.
-    pub(super) fn headers(&self) -> &HeaderMap {
-        match self {
-            Self::Upstream(body) => body.answer.headers(),
-            Self::Echo(echo) => &echo.headers,
-        }
-    }
 }
 
 /// The bytes of an answer as they come.
@@ -57,15 +42,29 @@ pub(super) enum AnswerBody {
     Echo(Box<EchoBody>),
 }
 
-/// awc ends a body in the same way whether it is whole or its connection was closed: where a length
-/// was announced it is counted here.
+impl AnswerBody {
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Upstream(body) => body.frames.is_none() && body.sent.is_over(),
+            Self::Echo(_) => false,
+        }
+    }
+
+    /// Whether it would be told if it broke off.
+    pub(super) fn has_an_end(&self) -> bool {
+        match self {
+            Self::Upstream(body) => body.sent.has_an_end(),
+            Self::Echo(_) => true,
+        }
+    }
+}
+
+/// An answer of a provider.
 pub(super) struct UpstreamBody {
-    answer: ClientResponse,
-    missing: Option<u64>,
+    sent: client::Body,
     /// Takes AWS's frames off its events; nobody behind this knows them.
     frames: Option<Box<Decoder>>,
-    /// awc panics when it is asked for more after the end.
-    is_over: bool,
 }
 
 impl UpstreamBody {
@@ -74,30 +73,13 @@ impl UpstreamBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        if self.is_over {
-            return Poll::Ready(None);
-        }
-        let item = self.poll_rest(context);
-        self.is_over = matches!(item, Poll::Ready(None | Some(Err(_))));
-        item
-    }
-
-    fn poll_rest(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.answer).poll_next(context)) {
-            Some(Ok(chunk)) => {
-                if let Some(missing) = &mut self.missing {
-                    *missing = missing.saturating_sub(chunk.len() as u64);
-                }
-                Some(Ok(chunk))
-            }
-            Some(Err(_)) => Some(Err(UpstreamError::Broken)),
-            None if self.missing.take().is_some_and(|missing| missing > 0) => {
-                Some(Err(UpstreamError::Broken))
-            }
-            None => None,
+        Pin::new(&mut self.sent).poll_next(context).map(|item| {
+            item.map(|part| {
+                part.map_err(|error| {
+                    tracing::debug!(%error, "an answer broke off");
+                    UpstreamError::Broken
+                })
+            })
         })
     }
 }
@@ -156,53 +138,82 @@ pub(super) async fn send(
     outgoing: Outgoing,
     errand: &Errand<'_>,
 ) -> Result<Answer, UpstreamError> {
-    let Sending { upstream, key, client_headers, timeouts, end, traceparent } = sending;
+    let Sending { upstream, timeouts, end, .. } = sending;
     let Outgoing { endpoint, model, query, .. } = &outgoing;
     let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
+    let client = upstream.client.as_ref().ok_or(UpstreamError::Unreachable)?;
     let signature = signature(upstream, &uri, &outgoing.body)?;
-    let mut request = upstream.client.request(Method::POST, uri);
-    let headers = request.headers_mut();
-    let native = outgoing.about.is_none().then_some(upstream.provider.kind.dialect());
-    for (name, value) in *client_headers {
-        if goes_upstream(client_headers, name, native) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    if outgoing.about.is_some() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    for (name, value) in &upstream.usual_headers {
-        if !headers.contains_key(name) {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
-    // The meter reads what comes, and a compressed stream would not flow.
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Some(value) = traceparent.as_ref().and_then(|text| HeaderValue::try_from(text).ok()) {
-        headers.insert(TRACEPARENT, value);
-    }
-    authorize(upstream, *key, headers);
-    for (name, value) in signature {
-        headers.insert(name, value);
-    }
+    let mut request = client.request(&Method::POST, &uri);
+    write_head(&mut request, sending, outgoing.about.is_some(), &signature);
     let patience =
         Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     turn::together().await;
-    let request = request.no_decompress();
     let upload = errand.upload.as_ref();
-    let sent = match upload {
-        Some(upload) => {
-            let upload = Rc::clone(upload);
-            request.send_body(FormBody::new(outgoing.body, errand.body.len(), upload))
-        }
-        None => request.send_body(outgoing.body),
+    let body = match upload {
+        Some(upload) => Rc::clone(upload).flow(outgoing.body, errand.body.len()),
+        None => client::Outgoing::Whole(outgoing.body),
     };
-    let answer = in_time(sent, patience, *end, upload).await?.map_err(|e| classify(&e))?;
-    let missing = announced(&answer).inspect_err(|_| upstream.taint())?;
-    let frames = has_frames(answer.headers()).then(Box::default);
-    let (status, body) =
-        (answer.status(), UpstreamBody { answer, missing, frames, is_over: false });
-    Ok(Answer { status, body: AnswerBody::Upstream(body) })
+    let sent = in_time(client.send(request, body), patience, *end, upload).await?;
+    let client::Answer { status, headers, body } = sent.map_err(|error| classify(&error))?;
+    let frames = has_frames(&headers).then(Box::default);
+    Ok(Answer { status, headers, body: AnswerBody::Upstream(UpstreamBody { sent: body, frames }) })
+}
+
+/// Writes what goes along with a call: of the client's headers those that may, and over them what the
+/// provider wants, its credentials above all.
+fn write_head(
+    request: &mut Request,
+    sending: &Sending<'_>,
+    is_translated: bool,
+    signature: &[(HeaderName, HeaderValue)],
+) {
+    let Sending { upstream, key, client_headers, traceparent, .. } = sending;
+    let native = (!is_translated).then_some(upstream.provider.kind.dialect());
+    let traceparent = traceparent.as_ref().and_then(|text| HeaderValue::try_from(text).ok());
+    let is_signed = |name: &HeaderName| signature.iter().any(|(signed, _)| signed == name);
+    let is_key = |name: &HeaderName| key.is_some_and(|key| key.name == *name);
+    let is_wanted =
+        |name: &HeaderName| upstream.headers.contains_key(name) || is_key(name) || is_signed(name);
+    let is_ours = |name: &HeaderName| {
+        is_wanted(name)
+            || (is_translated && *name == CONTENT_TYPE)
+            || (traceparent.is_some() && *name == TRACEPARENT)
+    };
+    let upward = Upward::new(client_headers, native);
+    let goes = |name: &HeaderName| upward.goes(name) && !is_ours(name);
+    for (name, value) in client_headers.iter().filter(|(name, _)| goes(name)) {
+        request.header(name, value);
+    }
+    for (name, value) in &upstream.usual_headers {
+        let is_there = client_headers.contains_key(name) && goes(name);
+        if !is_there && !is_ours(name) {
+            request.header(name, value);
+        }
+    }
+    // The meter reads what comes, and a compressed stream would not flow.
+    let identity = HeaderValue::from_static("identity");
+    let json = HeaderValue::from_static("application/json");
+    let ours = [
+        (ACCEPT_ENCODING, Some(identity)),
+        (CONTENT_TYPE, is_translated.then_some(json)),
+        (TRACEPARENT, traceparent.clone()),
+    ];
+    for (name, value) in ours {
+        if let Some(value) = value.filter(|_| !is_wanted(&name)) {
+            request.header(&name, &value);
+        }
+    }
+    for (name, value) in &upstream.headers {
+        if !is_key(name) && !is_signed(name) {
+            request.header(name, value);
+        }
+    }
+    if let Some(key) = key.filter(|key| !is_signed(&key.name)) {
+        request.header(&key.name, &key.value);
+    }
+    for (name, value) in signature {
+        request.header(name, value);
+    }
 }
 
 /// Waits for an answer as long as the provider may be silent. While a form flows, the silence begins anew
@@ -225,16 +236,6 @@ async fn in_time<T>(
         if !goes_on || Instant::now() >= end {
             return Err(UpstreamError::TimedOut);
         }
-    }
-}
-
-/// Puts the provider's credentials in, over whatever a client or a usual header said.
-fn authorize(upstream: &Upstream, key: Option<&Key>, headers: &mut HeaderMap) {
-    for (name, value) in &upstream.headers {
-        headers.insert(name.clone(), value.clone());
-    }
-    if let Some(key) = key {
-        headers.insert(key.name.clone(), key.value.clone());
     }
 }
 
@@ -263,14 +264,14 @@ fn signature(
 /// What a provider said to something of our own.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Headers,
     pub(super) body: Bytes,
 }
 
 /// Asks a provider something of our own, and reads at most `limit` bytes of its answer.
 pub(super) async fn get(
     upstream: &Upstream,
-    uri: Uri,
+    uri: &Uri,
     limit: usize,
 ) -> Result<Bytes, UpstreamError> {
     let key = upstream.key(|_| true);
@@ -284,69 +285,50 @@ pub(super) struct NoReply {
     pub(super) reason: String,
 }
 
+impl From<ClientError> for NoReply {
+    fn from(error: ClientError) -> Self {
+        Self { error: classify(&error), reason: error.to_string() }
+    }
+}
+
 /// Asks with one of the provider's keys.
 pub(super) async fn ask(
     upstream: &Upstream,
     key: Option<&Key>,
-    uri: Uri,
+    uri: &Uri,
     limit: usize,
 ) -> Result<Reply, NoReply> {
-    let mut request = upstream.client.get(uri);
-    let headers = request.headers_mut();
-    for (name, value) in &upstream.usual_headers {
-        headers.insert(name.clone(), value.clone());
+    let nowhere =
+        || NoReply { error: UpstreamError::Unreachable, reason: "there is no address".to_owned() };
+    let client = upstream.client.as_ref().ok_or_else(nowhere)?;
+    let mut request = client.request(&Method::GET, uri);
+    let (client_headers, timeouts) = (&HeaderMap::new(), &upstream.provider.timeouts);
+    let end = Instant::now();
+    let sending = Sending { upstream, key, client_headers, timeouts, end, traceparent: None };
+    write_head(&mut request, &sending, false, &[]);
+    let answer = client.send(request, client::Outgoing::None).await?;
+    let client::Answer { status, headers, mut body } = answer;
+    let mut whole = BytesMut::new();
+    while let Some(part) = body.next().await {
+        whole.extend_from_slice(&part?);
+        if whole.len() > limit {
+            let reason = format!("its answer is longer than {limit} bytes");
+            return Err(NoReply { error: UpstreamError::Broken, reason });
+        }
     }
-    authorize(upstream, key, headers);
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let sent = request.no_decompress().send().await;
-    let no_reply = |error, reason: &dyn Display| NoReply { error, reason: reason.to_string() };
-    let mut answer = sent.map_err(|error| no_reply(classify(&error), &error))?;
-    let body = answer.body().limit(limit).await;
-    let body = body.map_err(|error| no_reply(UpstreamError::Broken, &error))?;
-    Ok(Reply { status: answer.status(), headers: answer.headers().clone(), body })
+    Ok(Reply { status, headers, body: whole.freeze() })
 }
 
 /// Whether an answer is a stream of events in AWS's binary frames.
-pub(super) fn has_frames(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+pub(super) fn has_frames(headers: &Headers) -> bool {
+    let value = headers.get(&CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     value.eq_ignore_ascii_case(b"application/vnd.amazon.eventstream")
 }
 
-/// The length of the body, where its head says it.
-///
-/// A provider may send interim answers (1xx) of which nobody asked for one; awc takes the first for the
-/// answer itself, and the one that follows would be the next call's. Neither may happen. And awc takes an HTTP/1.1 answer without a length for an empty one, though its body goes on until the
-/// connection is closed: an answer that was paid for would be shown as nothing.
-fn announced(answer: &ClientResponse) -> Result<Option<u64>, UpstreamError> {
-    if answer.status().is_informational() {
-        tracing::warn!("a provider sent an interim answer that nobody asked for");
-        return Err(UpstreamError::Broken);
-    }
-    let headers = answer.headers();
-    if headers.contains_key(TRANSFER_ENCODING) {
-        return Ok(None);
-    }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let may_have_body = answer.status().is_success() && answer.status() != StatusCode::NO_CONTENT;
-    if length.is_none() && may_have_body && answer.version() == Version::HTTP_11 {
-        tracing::warn!(
-            "a provider's answer has neither a length nor chunks: such a body cannot be read"
-        );
-        return Err(UpstreamError::Broken);
-    }
-    Ok(length)
-}
-
 /// Whether the provider can have seen the request, and so may charge for it.
-fn classify(error: &SendRequestError) -> UpstreamError {
+fn classify(error: &ClientError) -> UpstreamError {
     tracing::debug!(%error, "the provider did not answer");
-    match error {
-        // awc's word for a connection that was made and then closed without an answer.
-        SendRequestError::Connect(ConnectError::Disconnected) => UpstreamError::Broken,
-        SendRequestError::Url(_) | SendRequestError::Connect(_) => UpstreamError::Unreachable,
-        SendRequestError::Timeout => UpstreamError::TimedOut,
-        _ => UpstreamError::Broken,
-    }
+    if error.is_unsent() { UpstreamError::Unreachable } else { UpstreamError::Broken }
 }
 
 /// What the built-in provider answers.
@@ -371,17 +353,15 @@ pub(super) fn echo(errand: &Errand<'_>, target: &Destination, outgoing: &Outgoin
         }
         echo::Answer::Stream(stream) => (200, "text/event-stream", Frames::Stream(stream)),
     };
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Answer {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
-        body: AnswerBody::Echo(Box::new(EchoBody { headers, frames, next: None })),
+        headers: [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect(),
+        body: AnswerBody::Echo(Box::new(EchoBody { frames, next: None })),
     }
 }
 
 /// The built-in provider's answer, at its own pace.
 pub(super) struct EchoBody {
-    headers: HeaderMap,
     frames: Frames,
     next: Option<(Pin<Box<Sleep>>, Bytes)>,
 }

@@ -2,9 +2,10 @@
 //! and what belongs to a dialect goes no further than that dialect; everything else goes through as it
 //! is.
 
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::identify::carries_key;
+use crate::client::Headers;
 use crate::provider::endpoint::Dialect;
 
 /// RFC 9110, section 7.6.1, and the older names for the same.
@@ -24,11 +25,15 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Names that `Connection` lists belong to the connection too.
-fn is_listed(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(header::CONNECTION).any(|value| {
-        let list = value.to_str().unwrap_or_default();
-        list.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(name.as_str()))
-    })
+struct Listed<'a>(Vec<&'a HeaderValue>);
+
+impl Listed<'_> {
+    fn has(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|value| {
+            let mut list = value.as_bytes().split(|byte| *byte == b',');
+            list.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+        })
+    }
 }
 
 /// The dialect that a header belongs to by its name.
@@ -46,68 +51,83 @@ fn is_foreign(name: &HeaderName, native: Option<Dialect>) -> bool {
     }
 }
 
-/// Whether a client's header goes on to the provider; `native` is the dialect that both speak, if the
-/// call goes through as it is.
+/// Which of a client's headers go on to the provider.
 ///
 /// Credentials never do, and neither do headers that would choose an account at the provider, tell
 /// who the client is, or have the answer encoded in a way the meter cannot read.
-pub(super) fn goes_upstream(
-    headers: &HeaderMap,
-    name: &HeaderName,
+pub(super) struct Upward<'a> {
+    listed: Listed<'a>,
     native: Option<Dialect>,
-) -> bool {
-    let stays = matches!(
-        name.as_str(),
-        "host"
-            | "content-length"
-            | "accept-encoding"
-            | "cookie"
-            | "expect"
-            | "forwarded"
-            | "x-real-ip"
-            | "via"
-            | "openai-organization"
-            | "openai-project"
-            | "x-request-id"
-    ) || name.as_str().starts_with("x-forwarded-")
-        || name.as_str().starts_with("x-conduit-");
-    !stays
-        && !is_foreign(name, native)
-        && !carries_key(name)
-        && !is_hop_by_hop(name)
-        && !is_listed(headers, name)
 }
 
-/// Whether a provider's header goes on to the client.
+impl<'a> Upward<'a> {
+    /// `native` is the dialect that both speak, if the call goes through as it is.
+    pub(super) fn new(headers: &'a HeaderMap, native: Option<Dialect>) -> Self {
+        Self { listed: Listed(headers.get_all(CONNECTION).collect()), native }
+    }
+
+    pub(super) fn goes(&self, name: &HeaderName) -> bool {
+        let stays = matches!(
+            name.as_str(),
+            "host"
+                | "content-length"
+                | "accept-encoding"
+                | "cookie"
+                | "expect"
+                | "forwarded"
+                | "x-real-ip"
+                | "via"
+                | "openai-organization"
+                | "openai-project"
+                | "x-request-id"
+        ) || name.as_str().starts_with("x-forwarded-")
+            || name.as_str().starts_with("x-conduit-");
+        !stays
+            && !is_foreign(name, self.native)
+            && !carries_key(name)
+            && !is_hop_by_hop(name)
+            && !self.listed.has(name)
+    }
+}
+
+/// Which of a provider's headers go on to the client.
 ///
 /// Whose account it is, its cookies, and what we say ourselves stay behind.
-pub(super) fn goes_downstream(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let stays = matches!(
-        name.as_str(),
-        "content-length"
-            | "date"
-            | "server"
-            | "set-cookie"
-            | "openai-organization"
-            | "openai-project"
-            | "anthropic-organization-id"
-            | "anthropic-workspace-id"
-            | "x-request-id"
-            | "alt-svc"
-            | "strict-transport-security"
-    ) || name.as_str().starts_with("x-conduit-");
-    !stays && !is_hop_by_hop(name) && !is_listed(headers, name)
+pub(super) struct Downward<'a>(Listed<'a>);
+
+impl<'a> Downward<'a> {
+    pub(super) fn new(headers: &'a Headers) -> Self {
+        Self(Listed(headers.all(CONNECTION).collect()))
+    }
+
+    pub(super) fn goes(&self, name: &HeaderName) -> bool {
+        let stays = matches!(
+            name.as_str(),
+            "content-length"
+                | "date"
+                | "server"
+                | "set-cookie"
+                | "openai-organization"
+                | "openai-project"
+                | "anthropic-organization-id"
+                | "anthropic-workspace-id"
+                | "x-request-id"
+                | "alt-svc"
+                | "strict-transport-security"
+        ) || name.as_str().starts_with("x-conduit-");
+        !stays && !is_hop_by_hop(name) && !self.0.has(name)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::HeaderValue;
 
     #[test]
     fn credentials_and_connection_headers_stay_behind() {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        let upward = Upward::new(&headers, Some(Dialect::OpenAi));
         for (name, goes) in [
             ("authorization", false),
             ("x-api-key", false),
@@ -127,7 +147,7 @@ mod tests {
             ("idempotency-key", true),
         ] {
             let name = HeaderName::from_static(name);
-            assert_eq!(goes_upstream(&headers, &name, Some(Dialect::OpenAi)), goes, "{name}");
+            assert_eq!(upward.goes(&name), goes, "{name}");
         }
     }
 
@@ -149,13 +169,14 @@ mod tests {
             ("user-agent", None, true),
         ] {
             let name = HeaderName::from_static(name);
-            assert_eq!(goes_upstream(&headers, &name, native), goes, "{name} {native:?}");
+            assert_eq!(Upward::new(&headers, native).goes(&name), goes, "{name} {native:?}");
         }
     }
 
     #[test]
     fn an_account_behind_the_gateway_stays_unknown() {
-        let headers = HeaderMap::new();
+        let headers = Headers::default();
+        let downward = Downward::new(&headers);
         for (name, goes) in [
             ("set-cookie", false),
             ("openai-organization", false),
@@ -171,7 +192,7 @@ mod tests {
             ("x-ratelimit-remaining-requests", true),
         ] {
             let name = HeaderName::from_static(name);
-            assert_eq!(goes_downstream(&headers, &name), goes, "{name}");
+            assert_eq!(downward.goes(&name), goes, "{name}");
         }
     }
 }

@@ -155,7 +155,7 @@ async fn list(upstream: &Upstream) -> Option<Vec<Offer>> {
     for _ in 0..MAX_PAGES {
         let Some(asked) = query else { break };
         let uri = upstream.uri_below(offers::PATH, &asked)?;
-        let body = forward::get(upstream, uri, MAX_PAGE).await.ok()?;
+        let body = forward::get(upstream, &uri, MAX_PAGE).await.ok()?;
         let page = offers::read(kind, &body)?;
         found.extend(page.offers);
         query = page.next_query.filter(|_| found.len() < MAX_OFFERS);

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{DATE, HeaderMap, HttpDate};
+use actix_web::http::header::{DATE, HttpDate};
 use tokio::time::{Instant, timeout};
 
 use super::forward::{self, Reply};
 use super::upstreams::{Key, Upstream, Upstreams};
+use crate::client::Headers;
 use crate::clock;
 use crate::config::Provider;
 use crate::domain::window::Timestamp;
@@ -114,7 +115,7 @@ async fn ask(upstream: &Upstream, key: Option<(usize, &Key)>, patience: Duration
         return Outcome::Unreachable { reason: "its address makes no URL".to_owned() };
     };
     let began = Instant::now();
-    let asked = forward::ask(upstream, key.map(|(_, key)| key), uri, MAX_PAGE);
+    let asked = forward::ask(upstream, key.map(|(_, key)| key), &uri, MAX_PAGE);
     match timeout(patience, asked).await {
         Err(_) => Outcome::Silent { after: patience },
         Ok(Err(no_reply)) => match no_reply.error {
@@ -163,8 +164,8 @@ fn is_like_a_key(word: &str) -> bool {
             && !word.contains("://"))
 }
 
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    let date: HttpDate = headers.get(DATE)?.to_str().ok()?.parse().ok()?;
+fn date(headers: &Headers) -> Option<Timestamp> {
+    let date: HttpDate = headers.get(&DATE)?.to_str().ok()?.parse().ok()?;
     Some(clock::told(date))
 }
 

@@ -96,24 +96,32 @@ pub(super) async fn next_chunk(
     std::future::poll_fn(|context| patience.poll_chunk(body, context)).await.transpose()
 }
 
+/// Why an answer is not whole, and what had come of it.
+pub(super) struct Partial {
+    pub(super) came: Bytes,
+    pub(super) error: UpstreamError,
+}
+
 /// Reads an answer to its end. One that came in a single piece is not copied.
 pub(super) async fn gather(
     first: Bytes,
     body: &mut AnswerBody,
     patience: &mut Patience,
-) -> Result<Gathered, UpstreamError> {
-    let Some(second) = next_chunk(body, patience).await? else {
+) -> Result<Gathered, Partial> {
+    if body.is_over() {
         return Ok(Gathered::Whole(first));
-    };
+    }
     let mut whole = BytesMut::from(first);
-    whole.extend_from_slice(&second);
-    while let Some(chunk) = next_chunk(body, patience).await? {
-        whole.extend_from_slice(&chunk);
+    loop {
+        match next_chunk(body, patience).await {
+            Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Gathered::Whole(whole.freeze())),
+            Err(error) => return Err(Partial { came: whole.freeze(), error }),
+        }
         if whole.len() > GATHER_LIMIT {
             return Ok(Gathered::TooLarge(whole.freeze()));
         }
     }
-    Ok(Gathered::Whole(whole.freeze()))
 }
 
 /// The body of a streamed answer.

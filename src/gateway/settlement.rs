@@ -287,7 +287,9 @@ impl Settlement {
         let call = &self.call;
         // A redirect is not followed, so it is no answer either.
         let refused = self.status >= 300 || ending == Ending::UpstreamError;
-        let has_flown = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
+        // Whoever answers has all that it needs, also of a form that is still on its way.
+        let has_flown =
+            self.status != 0 || self.upload.as_ref().is_none_or(|upload| upload.is_whole());
         let fate = match (self.sent.is_some() && has_flown, refused) {
             (false, _) => Fate::NotSent,
             (true, true) => Fate::Refused,

@@ -7,17 +7,20 @@
 //! chunks are in memory; a client that is faster than the provider waits.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::future::ready;
+use futures_util::stream::{once, poll_fn};
+use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, Sleep};
 
 use super::body::{self, SILENCE};
+use crate::client::Outgoing;
 use crate::error::ApiError;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::request::multipart::{Form, FormField, Scanner};
@@ -196,43 +199,21 @@ fn check_late(decided: &Form, now: &Form) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// The body that a provider is sent: the beginning, and the rest as it comes.
-pub(super) struct FormBody {
-    start: Option<Bytes>,
-    size: u64,
-    upload: Rc<Upload>,
-}
-
-impl FormBody {
-    /// `start` is what the beginning of the form has become, which was `was` bytes long.
-    pub(super) fn new(start: Bytes, was: usize, upload: Rc<Upload>) -> Self {
-        let rest = upload.length.saturating_sub(was as u64);
-        Self { size: rest + start.len() as u64, start: Some(start), upload }
-    }
-}
-
-impl MessageBody for FormBody {
-    type Error = std::io::Error;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.size)
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let body = self.get_mut();
-        if let Some(start) = body.start.take() {
-            return Poll::Ready(Some(Ok(start)));
-        }
-        body.upload.poll(context).map(|item| {
-            item.map(|chunk| {
-                chunk.map_err(|fault| {
-                    body.upload.fault.replace(Some(fault));
-                    std::io::ErrorKind::InvalidData.into()
+impl Upload {
+    /// The body that a provider is sent: the beginning, which was `was` bytes long and has become `start`,
+    /// and the rest as it comes.
+    pub(super) fn flow(self: Rc<Self>, start: Bytes, was: usize) -> Outgoing {
+        let length = self.length.saturating_sub(was as u64) + start.len() as u64;
+        let rest = poll_fn(move |context| {
+            self.poll(context).map(|item| {
+                item.map(|chunk| {
+                    chunk.map_err(|fault| {
+                        self.fault.replace(Some(fault));
+                        io::ErrorKind::InvalidData.into()
+                    })
                 })
             })
-        })
+        });
+        Outgoing::Flow(length, Box::pin(once(ready(Ok(start))).chain(rest)))
     }
 }

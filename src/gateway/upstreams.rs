@@ -1,17 +1,18 @@
 //! A worker's connections to providers, kept across calls and across reloads that leave a provider's
 //! address as it is.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Uri, Version};
-use awc::{Client, Connector};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::client::{Client, Origin, Terms};
 use crate::config::Provider;
 use crate::domain::choice;
 use crate::provider::endpoint::{Dialect, Endpoint};
@@ -19,16 +20,12 @@ use crate::provider::kind::KeyHeader;
 
 /// Longer than providers keep an idle connection: they are the ones to close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
-/// Connections are not closed for their age alone.
-const LIFETIME: Duration = Duration::from_hours(24);
 
 /// What a call to one provider needs, prepared once for each worker.
 pub(super) struct Upstream {
     pub(super) provider: Arc<Provider>,
-    pub(super) client: Client,
-    /// Something may still come on a connection that awc believes to be at rest, and would be taken for
-    /// the answer to another call: none of them is used again.
-    is_tainted: Cell<bool>,
+    /// None where the provider's address makes no URL, and for the one that is built in.
+    pub(super) client: Option<Client>,
     /// Configured headers.
     pub(super) headers: HeaderMap,
     /// Headers of a call whose client sent none of that name.
@@ -69,17 +66,11 @@ impl Upstream {
         endpoint: Endpoint,
         model: &str,
         query: Option<&'static str>,
-    ) -> Option<Uri> {
+    ) -> Option<Cow<'_, Uri>> {
         if self.provider.layout.is_fixed() && query.is_none() {
-            let index = Endpoint::ALL.iter().position(|other| *other == endpoint)?;
-            return self.uris[index].clone();
+            return self.uris[endpoint as usize].as_ref().map(Cow::Borrowed);
         }
-        uri(&self.provider, &self.provider.layout.path(endpoint, model)?, query)
-    }
-
-    /// Has the provider's connections given up, because one of them is not what awc takes it for.
-    pub(super) fn taint(&self) {
-        self.is_tainted.set(true);
+        uri(&self.provider, &self.provider.layout.path(endpoint, model)?, query).map(Cow::Owned)
     }
 
     /// The address of something else below the provider's.
@@ -105,21 +96,19 @@ impl Upstreams {
         let earlier = self.known.borrow().get(&provider.name).cloned();
         if let Some(upstream) = &earlier
             && Arc::ptr_eq(&upstream.provider, provider)
-            && !upstream.is_tainted.get()
         {
             return Rc::clone(upstream);
         }
-        let client = match earlier {
-            Some(upstream)
-                if !upstream.is_tainted.get() && connects_alike(&upstream.provider, provider) =>
-            {
-                upstream.client.clone()
+        let origin =
+            provider.base_url.as_ref().and_then(|url| Origin::of(&url.join("").parse().ok()?));
+        let client = match (earlier, origin) {
+            (Some(earlier), Some(origin)) if connects_alike(&earlier, provider, &origin) => {
+                earlier.client.clone()
             }
-            _ => self.client(provider),
+            (_, origin) => origin.map(|origin| self.client(provider, origin)),
         };
         let upstream = Rc::new(Upstream {
             client,
-            is_tainted: Cell::new(false),
             headers: own_headers(provider),
             keys: keys(provider),
             turn: Cell::new(0),
@@ -134,30 +123,21 @@ impl Upstreams {
         upstream
     }
 
-    /// awc's defaults are for short calls: five seconds for an answer, a hundred connections,
-    /// redirects followed. Each phase has a time limit of its own here, and a redirect could carry a
-    /// provider's key to another host.
-    fn client(&self, provider: &Provider) -> Client {
-        let connector = Connector::new()
-            .rustls_0_23(Arc::clone(&self.tls))
-            .timeout(Duration::from_millis(provider.timeouts.connect_ms))
-            .handshake_timeout(Duration::from_millis(provider.timeouts.connect_ms))
-            .limit(provider.max_connections)
-            .conn_keep_alive(KEEP_ALIVE)
-            .conn_lifetime(LIFETIME);
-        Client::builder()
-            .connector(connector)
-            .max_http_version(Version::HTTP_11)
-            .disable_timeout()
-            .disable_redirects()
-            .no_default_headers()
-            .finish()
+    fn client(&self, provider: &Provider, origin: Origin) -> Client {
+        let terms = Terms {
+            tls: Arc::clone(&self.tls),
+            connect: Duration::from_millis(provider.timeouts.connect_ms),
+            limit: provider.max_connections,
+            keep: KEEP_ALIVE,
+        };
+        Client::new(origin, &terms)
     }
 }
 
-fn connects_alike(one: &Provider, other: &Provider) -> bool {
-    one.timeouts.connect_ms == other.timeouts.connect_ms
-        && one.max_connections == other.max_connections
+fn connects_alike(one: &Upstream, other: &Provider, origin: &Origin) -> bool {
+    one.client.as_ref().is_some_and(|client| client.origin() == origin)
+        && one.provider.timeouts.connect_ms == other.timeouts.connect_ms
+        && one.provider.max_connections == other.max_connections
 }
 
 fn own_headers(provider: &Provider) -> HeaderMap {

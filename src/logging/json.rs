@@ -1,9 +1,9 @@
 //! One JSON object for each event: the time, the level, the message, and the fields as they are.
 //!
-//! Written straight into the line's buffer: there is a line for every call, and nothing of a call may
-//! cost what a log line usually does.
+//! There is a line for every call, and nothing of a call may cost what a log line usually does: it is
+//! written into a buffer of the thread's, and handed on whole.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
 
 use tracing::field::{Field, Visit};
@@ -14,6 +14,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock;
 use crate::domain::window::Timestamp;
+
+/// The longest buffer that a thread keeps for its next line.
+const LONGEST_KEPT: usize = 16 << 10;
 
 pub(super) struct Json;
 
@@ -28,41 +31,47 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        writer.write_str(r#"{"timestamp":""#)?;
-        write_time(&mut writer, clock::now())?;
-        writer.write_str(r#"","level":""#)?;
-        writer.write_str(event.metadata().level().as_str())?;
-        writer.write_char('"')?;
-        let mut fields = Fields { out: &mut writer, result: Ok(()) };
+        thread_local! {
+            static LINE: Cell<String> = const { Cell::new(String::new()) };
+        }
+        // What a field shows may itself be something that logs: the buffer is away while it is in use.
+        let mut line = LINE.take();
+        line.clear();
+        line.push_str(r#"{"timestamp":""#);
+        write_time(&mut line, clock::now());
+        line.push_str(r#"","level":""#);
+        line.push_str(event.metadata().level().as_str());
+        line.push('"');
+        let mut fields = Fields { line: &mut line, result: Ok(()) };
         event.record(&mut fields);
-        fields.result?;
-        writer.write_str("}\n")
+        let result = fields.result;
+        line.push_str("}\n");
+        let written = result.and_then(|()| writer.write_str(&line));
+        if line.capacity() <= LONGEST_KEPT {
+            LINE.set(line);
+        }
+        written
     }
 }
 
 /// Writes each field as a member of the object that is open.
-struct Fields<'a, W> {
-    out: &'a mut W,
+struct Fields<'a> {
+    line: &'a mut String,
     result: fmt::Result,
 }
 
-impl<W: Write> Fields<'_, W> {
-    fn member(&mut self, field: &Field, value: impl FnOnce(&mut W) -> fmt::Result) {
-        if self.result.is_ok() {
-            self.result = self.named(field).and_then(|()| value(self.out));
-        }
-    }
-
-    /// Field names are identifiers of this program.
-    fn named(&mut self, field: &Field) -> fmt::Result {
-        self.out.write_str(",\"")?;
-        self.out.write_str(field.name())?;
-        self.out.write_str("\":")
+impl Fields<'_> {
+    /// Begins a member. Field names are identifiers of this program.
+    fn named(&mut self, field: &Field) -> &mut String {
+        self.line.push_str(",\"");
+        self.line.push_str(field.name());
+        self.line.push_str("\":");
+        self.line
     }
 }
 
 /// Writes an instant as RFC 3339. Most of its digits are those of the line before.
-fn write_time(out: &mut impl Write, now: Timestamp) -> fmt::Result {
+fn write_time(line: &mut String, now: Timestamp) {
     thread_local! {
         static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
     }
@@ -73,68 +82,93 @@ fn write_time(out: &mut impl Write, now: Timestamp) -> fmt::Result {
             whole.strip_suffix("000Z").unwrap_or_default().clone_into(text);
             *known = second;
         }
-        out.write_str(text)
-    })?;
+        line.push_str(text);
+    });
     for unit in [100, 10, 1] {
-        out.write_char(char::from(b'0' + u8::try_from(millis / unit % 10).unwrap_or(0)))?;
+        line.push(digit(millis / unit));
     }
-    out.write_char('Z')
+    line.push('Z');
 }
 
-impl<W: Write> Visit for Fields<'_, W> {
+/// The last digit of a number.
+fn digit(number: u64) -> char {
+    char::from(b'0' + u8::try_from(number % 10).unwrap_or(0))
+}
+
+fn write_number(line: &mut String, number: u64) {
+    if number >= 10 {
+        write_number(line, number / 10);
+    }
+    line.push(digit(number));
+}
+
+impl Visit for Fields<'_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field, |out| write!(out, "{value}"));
+        write_number(self.named(field), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field, |out| write!(out, "{value}"));
+        let line = self.named(field);
+        if value < 0 {
+            line.push('-');
+        }
+        write_number(line, value.unsigned_abs());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field, |out| write!(out, "{value}"));
+        self.named(field).push_str(if value { "true" } else { "false" });
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.member(field, |out| {
-            out.write_char('"')?;
-            Escaped(out).write_str(value)?;
-            out.write_char('"')
-        });
+        let line = self.named(field);
+        line.push('"');
+        escape(line, value);
+        line.push('"');
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.member(field, |out| {
-            out.write_char('"')?;
-            write!(Escaped(out), "{value:?}")?;
-            out.write_char('"')
-        });
+        let line = self.named(field);
+        line.push('"');
+        let result = write!(Escaped(line), "{value:?}");
+        line.push('"');
+        self.result = self.result.and(result);
     }
 }
 
-/// Escapes what passes through for the inside of a JSON string (RFC 8259, section 7).
-struct Escaped<'a, W>(&'a mut W);
+/// Escapes what passes through for the inside of a JSON string.
+struct Escaped<'a>(&'a mut String);
 
-impl<W: Write> Write for Escaped<'_, W> {
+impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-            return self.0.write_str(text);
-        }
-        let mut plain = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            if byte >= b' ' && byte != b'"' && byte != b'\\' {
-                continue;
-            }
-            self.0.write_str(&text[plain..at])?;
-            plain = at + 1;
-            match byte {
-                b'"' => self.0.write_str(r#"\""#)?,
-                b'\\' => self.0.write_str(r"\\")?,
-                b'\n' => self.0.write_str(r"\n")?,
-                other => write!(self.0, "\\u{other:04x}")?,
-            }
-        }
-        self.0.write_str(&text[plain..])
+        escape(self.0, text);
+        Ok(())
     }
+}
+
+/// Writes text as the inside of a JSON string (RFC 8259, section 7).
+fn escape(line: &mut String, text: &str) {
+    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Nearly always there is nothing, which is seen fastest by looking at all of it.
+    if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        return line.push_str(text);
+    }
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| is_special(*byte)) {
+        line.push_str(&text[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => line.push_str(r#"\""#),
+            b'\\' => line.push_str(r"\\"),
+            b'\n' => line.push_str(r"\n"),
+            other => {
+                line.push_str("\\u00");
+                for half in [other >> 4, other & 15] {
+                    line.extend(char::from_digit(half.into(), 16));
+                }
+            }
+        }
+    }
+    line.push_str(&text[plain..]);
 }
 
 #[cfg(test)]
@@ -146,9 +180,18 @@ mod tests {
         for text in ["", "plain", "say \"hi\"", "a\\b", "line\nline\r\t\u{1b}[31m", "ß→🦀\u{7f}"]
         {
             let mut out = String::from("\"");
-            Escaped(&mut out).write_str(text).unwrap();
+            escape(&mut out, text);
             out.push('"');
             assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are_elsewhere() {
+        for number in [0, 9, 10, 12_345, u64::MAX] {
+            let mut out = String::new();
+            write_number(&mut out, number);
+            assert_eq!(out, number.to_string());
         }
     }
 
@@ -157,7 +200,7 @@ mod tests {
         for millis in [0, 1, 999, 1_000, 1_800_000_000_042, 1_800_000_000_999, 1_800_000_001_000] {
             let at = Timestamp::from_millis(millis);
             let mut out = String::new();
-            write_time(&mut out, at).unwrap();
+            write_time(&mut out, at);
             assert_eq!(out, at.to_string());
         }
     }

@@ -168,20 +168,24 @@ fn end_of_string(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// The offset of the first quote or backslash. Eight bytes at a time, because most strings in an
-/// event are keys and words, too short for a vector search to pay.
+/// The offset of the first quote or backslash. Eight bytes at a time for a while, because most strings are
+/// keys and words, too short for a vector search to pay.
 fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 32;
     const ONES: u64 = u64::from_le_bytes([0x01; 8]);
     const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
     // A byte that is zero gets its high bit set; so may bytes after it, but none before.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, rest) = bytes.as_chunks::<8>();
+    let (words, rest) = bytes[..bytes.len().min(SHORT)].as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
         if found != 0 {
             return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
         }
+    }
+    if bytes.len() >= SHORT {
+        return memchr::memchr2(b'"', b'\\', &bytes[SHORT..]).map(|found| SHORT + found);
     }
     let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
     Some(words.len() * 8 + found)

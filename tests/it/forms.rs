@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use conduit::domain::receipt::{Ending, Metered};
 use serde_json::json;
@@ -250,6 +251,35 @@ fn a_provider_that_closes_while_a_form_flows_is_owed_nothing() {
     assert_eq!((answer.status, answer.code()), (502, json!("upstream_error")));
     let receipt = gateway.receipt(1);
     assert_eq!((receipt.ending, receipt.cost.nano()), (Ending::UpstreamCut, 0));
+    assert!(spare.seen().is_empty(), "what has flown cannot be sent again");
+}
+
+#[test]
+fn a_provider_that_refuses_a_form_before_it_has_read_it_is_heard() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let refusal = answer_with("413 Content Too Large", &[], r#"{"error":{"message":"too long"}}"#);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(&refusal).unwrap();
+            thread::sleep(Duration::from_millis(300));
+        }
+    });
+    let spare = Upstream::with(transcribed);
+    let gateway = gateway(&address, &spare);
+    let key = gateway.key();
+    let body = form(&[field("model", "heard"), file("file", LARGE)]);
+    let mut client = gateway.client();
+    client.try_send(&request(&key, PATH, &body));
+    let answer = client.answer();
+    assert_eq!(
+        (answer.status, answer.json()["error"]["message"].as_str()),
+        (413, Some("too long"))
+    );
+    let receipt = gateway.receipt(1);
+    assert_eq!((receipt.ending, receipt.cost.nano()), (Ending::UpstreamError, 0));
     assert!(spare.seen().is_empty(), "what has flown cannot be sent again");
 }
 

@@ -127,11 +127,12 @@ fn what_may_have_been_charged_is_billed_beside_the_attempt_that_served() {
     let key = gateway.key();
     let whole = json("200 OK", &[], &completion(PROMPT_TOKENS, COMPLETION_TOKENS));
     let half = whole[..whole.len() - 20].to_vec();
-    for (index, (case, script, ending)) in [
-        ("closed", vec![Step::Close], Ending::UpstreamCut),
-        ("reset", vec![Step::Reset], Ending::UpstreamCut),
-        ("silent", vec![Step::Pause(millis(3000))], Ending::Timeout),
-        ("cut", vec![send(half), Step::Close], Ending::UpstreamCut),
+    let content = "Hello there".len() as u64;
+    for (index, (case, script, ending, content)) in [
+        ("closed", vec![Step::Close], Ending::UpstreamCut, 0),
+        ("reset", vec![Step::Reset], Ending::UpstreamCut, 0),
+        ("silent", vec![Step::Pause(millis(3000))], Ending::Timeout, 0),
+        ("cut", vec![send(half), Step::Close], Ending::UpstreamCut, content),
     ]
     .into_iter()
     .enumerate()
@@ -145,11 +146,12 @@ fn what_may_have_been_charged_is_billed_beside_the_attempt_that_served() {
         assert_eq!((&*failed.provider, failed.ending), ("scripted", ending), "{case}");
         assert_eq!(
             (failed.cost.nano(), failed.metered),
-            (estimate(0, 0), Metered::Estimated),
+            (estimate(content, 0), Metered::Estimated),
             "{case}"
         );
         assert_eq!((&*served.provider, served.cost.nano()), ("second", POLITE), "{case}");
-        let sum = conduit::domain::money::Money::from_nano(estimate(0, 0) + POLITE).to_string();
+        let sum =
+            conduit::domain::money::Money::from_nano(estimate(content, 0) + POLITE).to_string();
         assert_eq!(answer.header("x-conduit-cost"), Some(&*sum), "{case}");
         assert_eq!(answer.header("x-conduit-request-id"), Some(&*failed.id.to_string()), "{case}");
         assert_eq!((failed.of, served.of), (None, Some(failed.id)), "{case}");

@@ -1,0 +1,317 @@
+//! Where the body of an answer ends (RFC 9112, section 6.3), and whether it did.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+
+use super::ClientError;
+use super::head::{AnswerHead, Headers};
+
+/// The longest line with a chunk's size, and the longest trailer.
+const LONGEST_LINE: usize = 4 << 10;
+/// How much may stand behind the last chunk.
+const LONGEST_TRAILERS: usize = 32 << 10;
+
+/// How the rest of a body is marked off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes are missing.
+    Length(u64),
+    Chunked(Chunk),
+    /// The connection's end is the body's.
+    Close,
+    Over,
+}
+
+/// What comes next of a body in chunks (RFC 9112, section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chunk {
+    Size,
+    Data(u64),
+    /// The end of a chunk's line.
+    End,
+    /// What stands behind the last one: so much of it has come.
+    Trailers(usize),
+}
+
+impl Framing {
+    /// How the body of an answer is marked off, and whether its connection can be used again.
+    pub(super) fn of(head: &AnswerHead) -> Result<(Self, bool), ClientError> {
+        let says = |word| lists(&head.headers, CONNECTION, word);
+        let stays = !says("close") && (head.stays || says("keep-alive"));
+        if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return Ok((Self::Over, stays));
+        }
+        let length = length(&head.headers)?;
+        if head.headers.contains(&TRANSFER_ENCODING) {
+            let last = head.headers.all(TRANSFER_ENCODING).last().map(HeaderValue::as_bytes);
+            let coding = last.and_then(|value| value.rsplit(|byte| *byte == b',').next());
+            let is_chunked =
+                coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+            // Whoever says a length too may mean either: nothing more is read from them.
+            return Ok(if is_chunked {
+                (Self::Chunked(Chunk::Size), stays && length.is_none())
+            } else {
+                (Self::Close, false)
+            });
+        }
+        Ok(match length {
+            Some(0) => (Self::Over, stays),
+            Some(length) => (Self::Length(length), stays),
+            None => (Self::Close, false),
+        })
+    }
+
+    pub(super) const fn is_over(self) -> bool {
+        matches!(self, Self::Over)
+    }
+
+    /// Takes what is there of the body; `None` if more must come first, or if it is over.
+    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, ClientError> {
+        match self {
+            Self::Over => Ok(None),
+            Self::Close => Ok((!buffer.is_empty()).then(|| buffer.split().freeze())),
+            Self::Length(missing) => {
+                let part = part(buffer, missing);
+                if *missing == 0 {
+                    *self = Self::Over;
+                }
+                Ok(part)
+            }
+            Self::Chunked(chunk) => loop {
+                match chunk {
+                    Chunk::Size => {
+                        let Some(line) = line(buffer, LONGEST_LINE)? else { return Ok(None) };
+                        *chunk = match size(&line)? {
+                            0 => Chunk::Trailers(0),
+                            size => Chunk::Data(size),
+                        };
+                    }
+                    Chunk::Data(missing) => {
+                        let part = part(buffer, missing);
+                        if *missing == 0 {
+                            *chunk = Chunk::End;
+                        }
+                        return Ok(part);
+                    }
+                    Chunk::End => {
+                        let Some(line) = line(buffer, LONGEST_LINE)? else { return Ok(None) };
+                        if !line.is_empty() {
+                            return Err(ClientError::NoHttp("a chunk is longer than it says"));
+                        }
+                        *chunk = Chunk::Size;
+                    }
+                    Chunk::Trailers(came) => {
+                        let Some(line) = line(buffer, LONGEST_LINE)? else { return Ok(None) };
+                        if line.is_empty() {
+                            *self = Self::Over;
+                            return Ok(None);
+                        }
+                        *came += line.len();
+                        if *came > LONGEST_TRAILERS {
+                            return Err(ClientError::NoHttp("its trailers do not end"));
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    /// The connection has ended: an error if the body has not.
+    pub(super) fn close(&mut self) -> Result<(), ClientError> {
+        match std::mem::replace(self, Self::Over) {
+            Self::Over | Self::Close => Ok(()),
+            Self::Length(_) | Self::Chunked(_) => Err(ClientError::Cut),
+        }
+    }
+}
+
+/// What is there of the `missing` bytes.
+fn part(buffer: &mut BytesMut, missing: &mut u64) -> Option<Bytes> {
+    let there = usize::try_from(*missing).unwrap_or(usize::MAX).min(buffer.len());
+    *missing -= there as u64;
+    (there > 0).then(|| buffer.split_to(there).freeze())
+}
+
+/// Takes a line without its end, of which some senders write only the second half.
+fn line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, ClientError> {
+    let Some(end) = memchr::memchr(b'\n', buffer) else {
+        let is_too_long = buffer.len() > longest;
+        let error = ClientError::NoHttp("the line of a chunk does not end");
+        return if is_too_long { Err(error) } else { Ok(None) };
+    };
+    let mut line = buffer.split_to(end);
+    buffer.advance(1);
+    if line.last() == Some(&b'\r') {
+        line.truncate(line.len() - 1);
+    }
+    Ok(Some(line))
+}
+
+/// The size of a chunk; what an extension says of it is nothing to us.
+fn size(line: &[u8]) -> Result<u64, ClientError> {
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let text = std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'));
+    text.and_then(|text| u64::from_str_radix(text, 16).ok())
+        .ok_or(ClientError::NoHttp("a chunk does not say its size"))
+}
+
+/// The length that is announced, if one is.
+fn length(headers: &Headers) -> Result<Option<u64>, ClientError> {
+    let mut found = None;
+    let each = headers.all(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    for text in each.flat_map(|value| value.split(|byte| *byte == b',')) {
+        let text = std::str::from_utf8(text).ok().map(str::trim);
+        let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let length: u64 = digits
+            .and_then(|digits| digits.parse().ok())
+            .ok_or(ClientError::NoHttp("its length is no number"))?;
+        if found.replace(length).is_some_and(|other| other != length) {
+            return Err(ClientError::NoHttp("it has two lengths"));
+        }
+    }
+    Ok(found)
+}
+
+fn lists(headers: &Headers, name: HeaderName, word: &str) -> bool {
+    let mut each = headers.all(name).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    each.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::head::read;
+    use super::*;
+
+    fn framing(head: &str) -> Result<(Framing, bool), String> {
+        let head = read(&mut BytesMut::from(head)).unwrap().unwrap();
+        Framing::of(&head).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_head_says_how_the_body_ends_and_whether_the_connection_stays() {
+        use Framing::*;
+        for (lines, expected) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", (Length(5), true)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\ncontent-length: 5\r\n", (Length(5), true)),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n", (Over, true)),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: Close\r\n", (Length(5), false)),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", (Chunked(Chunk::Size), true)),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n",
+                (Chunked(Chunk::Size), true),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
+                (Chunked(Chunk::Size), false),
+            ),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n", (Close, false)),
+            ("HTTP/1.1 200 OK\r\n", (Close, false)),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n", (Length(5), false)),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 5\r\nconnection: keep-alive\r\n",
+                (Length(5), true),
+            ),
+            ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n", (Over, true)),
+            ("HTTP/1.1 304 Not Modified\r\n", (Over, true)),
+        ] {
+            assert_eq!(framing(&format!("{lines}\r\n")), Ok(expected), "{lines}");
+        }
+        for lines in [
+            "content-length: 5\r\ncontent-length: 6\r\n",
+            "content-length: 5, 6\r\n",
+            "content-length: +5\r\n",
+            "content-length: 99999999999999999999\r\n",
+            "content-length: \r\n",
+        ] {
+            assert!(framing(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).is_err(), "{lines}");
+        }
+    }
+
+    /// Reads a body whose bytes come in pieces that end at `cuts`; what is left over is counted.
+    fn read_in_pieces(
+        mut framing: Framing,
+        bytes: &[u8],
+        cuts: &[usize],
+    ) -> Result<(Vec<u8>, usize), String> {
+        let (mut body, mut buffer, mut from) = (Vec::new(), BytesMut::new(), 0);
+        for end in cuts.iter().copied().chain([bytes.len()]) {
+            let end = end.clamp(from, bytes.len());
+            buffer.extend_from_slice(&bytes[from..end]);
+            from = end;
+            while let Some(part) = framing.take(&mut buffer).map_err(|error| error.to_string())? {
+                assert!(!part.is_empty());
+                body.extend_from_slice(&part);
+            }
+        }
+        framing.close().map_err(|error| error.to_string())?;
+        Ok((body, buffer.len()))
+    }
+
+    #[test]
+    fn chunks_are_put_together() {
+        for (bytes, expected) in [
+            ("5\r\nhello\r\n0\r\n\r\n", Ok(("hello", 0))),
+            ("5;name=\"x\"\r\nhello\r\n1 \r\n!\r\n0\r\nx-sum: 1\r\n\r\nHTTP", Ok(("hello!", 4))),
+            ("5\nhello\n0\n\n", Ok(("hello", 0))),
+            ("0A\r\n0123456789\r\n0\r\n\r\n", Ok(("0123456789", 0))),
+            ("5\r\nhello\r\n0\r\n", Err("the answer ended before its end")),
+            ("5\r\nhello\r\n", Err("the answer ended before its end")),
+            ("5\r\nhel", Err("the answer ended before its end")),
+            ("4\r\nhello\r\n0\r\n\r\n", Err("a chunk is longer than it says")),
+            ("\r\nhello", Err("a chunk does not say its size")),
+            ("-1\r\n", Err("a chunk does not say its size")),
+            ("+1\r\n", Err("a chunk does not say its size")),
+            ("10000000000000000\r\n", Err("a chunk does not say its size")),
+        ] {
+            let found = read_in_pieces(Framing::Chunked(Chunk::Size), bytes.as_bytes(), &[]);
+            match (found, expected) {
+                (Ok((body, left)), Ok(expected)) => {
+                    assert_eq!((std::str::from_utf8(&body).unwrap(), left), expected, "{bytes}");
+                }
+                (Err(error), Err(expected)) => {
+                    assert!(error.ends_with(expected), "{bytes} {error}");
+                }
+                (found, expected) => panic!("{bytes}: {found:?} and not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_and_trailers_without_an_end_are_given_up() {
+        let line = "1".repeat(LONGEST_LINE + 1);
+        assert!(read_in_pieces(Framing::Chunked(Chunk::Size), line.as_bytes(), &[]).is_err());
+        let trailers = format!("0\r\n{}", "x: y\r\n".repeat(LONGEST_TRAILERS));
+        assert!(read_in_pieces(Framing::Chunked(Chunk::Size), trailers.as_bytes(), &[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_the_same_however_it_comes(
+            parts in proptest::collection::vec("[a-z\r\n0-9;]{1,40}", 0..8),
+            cuts in proptest::collection::vec(0_usize..500, 0..12),
+        ) {
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            let body = parts.concat();
+            let chunk = |part: &String| format!("{:x}\r\n{part}\r\n", part.len());
+            let chunks = parts.iter().map(chunk).collect::<Vec<_>>().concat() + "0\r\n\r\n";
+            let length = if body.is_empty() { Framing::Over } else { Framing::Length(body.len() as u64) };
+            for (framing, bytes) in [
+                (Framing::Chunked(Chunk::Size), chunks.as_str()),
+                (length, body.as_str()),
+                (Framing::Close, body.as_str()),
+            ] {
+                let found = read_in_pieces(framing, bytes.as_bytes(), &cuts);
+                prop_assert_eq!(found, Ok((body.clone().into_bytes(), 0)));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0_usize..200) {
+            let _ = read_in_pieces(Framing::Chunked(Chunk::Size), &bytes, &[cut]);
+        }
+    }
+}

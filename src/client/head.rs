@@ -1,0 +1,147 @@
+//! The heads of requests as they are written, and those of answers as they are read.
+
+use std::mem::MaybeUninit;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use httparse::{ParserConfig, Status};
+
+use super::ClientError;
+use super::origin::Origin;
+
+/// The longest head that is read.
+const LONGEST: usize = 64 << 10;
+/// The most headers an answer may have.
+const MOST_HEADERS: usize = 128;
+/// What a request's head and a small body mostly take.
+const USUAL: usize = 2 << 10;
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct Request {
+    written: BytesMut,
+}
+
+impl Request {
+    pub(super) fn new(method: &Method, target: &str, origin: &Origin) -> Self {
+        let mut written = BytesMut::with_capacity(USUAL);
+        let parts =
+            [method.as_str(), " ", target, " HTTP/1.1\r\nhost: ", origin.authority(), "\r\n"];
+        for part in parts {
+            written.put_slice(part.as_bytes());
+        }
+        Self { written }
+    }
+
+    /// Adds a header. Those that say how long the body is are not the caller's to add.
+    pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.line(name.as_str(), value.as_bytes());
+    }
+
+    fn line(&mut self, name: &str, value: &[u8]) {
+        self.written.reserve(name.len() + value.len() + 4);
+        self.written.put_slice(name.as_bytes());
+        self.written.put_slice(b": ");
+        self.written.put_slice(value);
+        self.written.put_slice(b"\r\n");
+    }
+
+    /// The whole head of a request whose body is so long, if it has one.
+    pub(super) fn finish(mut self, length: Option<u64>) -> BytesMut {
+        if let Some(length) = length {
+            self.line("content-length", length.to_string().as_bytes());
+        }
+        self.written.put_slice(b"\r\n");
+        self.written
+    }
+}
+
+/// The headers of an answer, in the order in which they came.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(Vec<(HeaderName, HeaderValue)>);
+
+impl Headers {
+    /// The first of a name.
+    pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// All of a name.
+    pub fn all(&self, name: HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.0.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+}
+
+impl FromIterator<(HeaderName, HeaderValue)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (HeaderName, HeaderValue)>>(headers: I) -> Self {
+        Self(headers.into_iter().collect())
+    }
+}
+
+impl IntoIterator for Headers {
+    type Item = (HeaderName, HeaderValue);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct AnswerHead {
+    pub(super) status: StatusCode,
+    pub(super) headers: Headers,
+    /// It is of HTTP/1.1: its connection stays open unless it says otherwise.
+    pub(super) stays: bool,
+}
+
+/// Takes the head of an answer from what has come; `None` while it is not whole.
+pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<AnswerHead>, ClientError> {
+    let mut places = [MaybeUninit::uninit(); MOST_HEADERS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let read = ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        buffer,
+        &mut places,
+    );
+    let length = match read {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) if buffer.len() < LONGEST => return Ok(None),
+        Ok(Status::Partial) => return Err(ClientError::NoHttp("its head does not end")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(ClientError::NoHttp("it has too many headers"));
+        }
+        Err(_) => return Err(ClientError::NoHttp("its head cannot be read")),
+    };
+    let code = parsed.code.unwrap_or_default();
+    let status =
+        StatusCode::from_u16(code).map_err(|_| ClientError::NoHttp("its status is none"))?;
+    let stays = parsed.version == Some(1);
+    let begin = buffer.as_ptr() as usize;
+    let mut found = Vec::with_capacity(parsed.headers.len());
+    for header in &*parsed.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| ClientError::NoHttp("a header has no name"))?;
+        let at = header.value.as_ptr() as usize - begin;
+        found.push((name, at..at + header.value.len()));
+    }
+    let head = buffer.split_to(length).freeze();
+    let headers = found.into_iter().map(|(name, at)| Ok((name, value(&head, at)?)));
+    let headers = headers.collect::<Result<Headers, ClientError>>()?;
+    Ok(Some(AnswerHead { status, headers, stays }))
+}
+
+fn value(head: &Bytes, at: std::ops::Range<usize>) -> Result<HeaderValue, ClientError> {
+    let no_value = |_| ClientError::NoHttp("a header has no value");
+    HeaderValue::from_maybe_shared(head.slice(at)).map_err(no_value)
+}
