@@ -17,6 +17,7 @@ pub mod messages;
 pub mod reshape;
 pub mod responses;
 mod stream;
+mod thought;
 mod tool_id;
 
 use serde_json::{Map, Value};

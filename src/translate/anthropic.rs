@@ -14,8 +14,9 @@
 //! in front, a temperature above 1 counts as 1, the names of participants are left out.
 //!
 //! Thinking comes to the client in two members that other gateways use too: `reasoning_content` is text
-//! to show, `thinking_blocks` a list to send back with the message. Without those blocks and their
-//! signatures a loop of tool calls with thinking is refused by the provider.
+//! to show, `thinking_blocks` a list to send back with the message. Without those blocks, their
+//! signatures and their places (see [`super::thought`]) a loop of tool calls with thinking is refused by
+//! the provider.
 
 mod answer;
 mod call;

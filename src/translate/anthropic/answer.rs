@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::About;
+use super::super::thought::Place;
 use super::JSON_TOOL;
 
 pub(super) fn completion(answer: &Value, about: &About) -> Value {
@@ -62,9 +63,9 @@ impl Said {
             }
             Some("thinking") => {
                 self.reasoning.push_str(block["thinking"].as_str().unwrap_or_default());
-                self.thinking_blocks.push(block.clone());
+                self.thought(block.clone());
             }
-            Some("redacted_thinking") => self.thinking_blocks.push(block.clone()),
+            Some("redacted_thinking") => self.thought(block.clone()),
             Some("tool_use") if block["name"] == JSON_TOOL => {
                 self.is_json = true;
                 self.text.push_str(&block["input"].to_string());
@@ -79,6 +80,12 @@ impl Said {
             })),
             _ => {}
         }
+    }
+
+    fn thought(&mut self, mut block: Value) {
+        let characters = self.text.chars().count();
+        Place { characters, calls: self.tool_calls.len() }.mark(&mut block);
+        self.thinking_blocks.push(block);
     }
 
     fn message(self, refusal: Option<&str>) -> Value {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::super::thought::Place;
 use super::super::{About, Source};
 use super::answer::{annotation, arguments, finish_reason, refusal, service_tier, usage};
 use super::{JSON_TOOL, failure};
@@ -23,7 +24,7 @@ pub(super) struct MessageSource {
     tool_calls: usize,
     thinking_blocks: usize,
     annotations: usize,
-    /// Characters of text so far, for annotations.
+    /// Characters of text so far, for annotations and the places of thought.
     said: usize,
     is_json: bool,
     end: End,
@@ -33,7 +34,7 @@ enum Block {
     /// Where its text began.
     Text { start: usize },
     /// Kept whole beside what is shown, because it goes back to the provider whole.
-    Thinking { thinking: String, signature: String },
+    Thinking { place: Place, thinking: String, signature: String },
     /// Its place among the calls, `None` for our own tool; and its input, if that came at the start.
     Tool { place: Option<usize>, input: Option<String> },
 }
@@ -106,8 +107,8 @@ impl MessageSource {
                 self.text(block["text"].as_str().unwrap_or_default(), out);
             }
             Some("thinking") => {
-                let (thinking, signature) = (String::new(), String::new());
-                self.open.insert(index, Block::Thinking { thinking, signature });
+                let (place, thinking, signature) = (self.place(), String::new(), String::new());
+                self.open.insert(index, Block::Thinking { place, thinking, signature });
                 self.block_delta(
                     index,
                     &json!({ "type": "thinking_delta", "thinking": block["thinking"] }),
@@ -120,13 +121,9 @@ impl MessageSource {
                 );
             }
             Some("redacted_thinking") => {
-                self.thinking_block(
-                    &json!({
-                        "type": "redacted_thinking",
-                        "data": block["data"].as_str().unwrap_or_default(),
-                    }),
-                    out,
-                );
+                let data = block["data"].as_str().unwrap_or_default();
+                let block = json!({ "type": "redacted_thinking", "data": data });
+                self.thinking_block(block, self.place(), out);
             }
             Some("tool_use") => self.tool_start(index, block, out),
             _ => {}
@@ -188,10 +185,10 @@ impl MessageSource {
 
     fn block_stop(&mut self, index: u64, out: &mut Vec<Value>) {
         match self.open.remove(&index) {
-            Some(Block::Thinking { thinking, signature }) => {
+            Some(Block::Thinking { place, thinking, signature }) => {
                 let block =
                     json!({ "type": "thinking", "thinking": thinking, "signature": signature });
-                self.thinking_block(&block, out);
+                self.thinking_block(block, place, out);
             }
             // Without any delta the input is what the block began with.
             Some(Block::Tool { place, input: Some(input) }) => self.input(place, &input, out),
@@ -212,9 +209,14 @@ impl MessageSource {
         out.push(self.chunk(&json!({ "tool_calls": [call] }), None));
     }
 
+    /// The place of what begins now.
+    const fn place(&self) -> Place {
+        Place { characters: self.said, calls: self.tool_calls }
+    }
+
     /// A whole thinking block, under an index: clients that put chunks together do so by it.
-    fn thinking_block(&mut self, block: &Value, out: &mut Vec<Value>) {
-        let mut block = block.clone();
+    fn thinking_block(&mut self, mut block: Value, place: Place, out: &mut Vec<Value>) {
+        place.mark(&mut block);
         block["index"] = json!(self.thinking_blocks);
         self.thinking_blocks += 1;
         out.push(self.chunk(&json!({ "thinking_blocks": [block] }), None));

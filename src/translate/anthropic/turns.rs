@@ -1,13 +1,15 @@
 //! The messages of a chat call as a system prompt and turns.
 //!
 //! Turns alternate: what follows on from the same side is one turn. In a turn of the user the results of
-//! tools come first, in a turn of the assistant its thinking: Anthropic refuses any other order. That
-//! an assistant's turn ends the call is a prefill; its text must not end in white space there.
+//! tools come first, in a turn of the assistant its thinking, but for what says that it stood elsewhere:
+//! Anthropic refuses any other order. That an assistant's turn ends the call is a prefill; its text must
+//! not end in white space there.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::super::thought::{Place, weave};
 use super::super::{Untranslatable, tool_id};
 use super::parts::{blocks, copy_cache_control, missing, text_block};
 
@@ -73,7 +75,7 @@ impl Turns {
         &mut self,
         message: &Value,
         path: &str,
-        content: Vec<Value>,
+        mut content: Vec<Value>,
     ) -> Result<Vec<Value>, Untranslatable> {
         for name in ["audio", "function_call"] {
             if message.get(name).is_some_and(|value| !value.is_null()) {
@@ -81,17 +83,18 @@ impl Turns {
                 return Err(Untranslatable::new(format!("{path}.{name}"), text));
             }
         }
-        let thought = message["thinking_blocks"].as_array().into_iter().flatten();
-        let mut blocks: Vec<Value> = thought.filter_map(thinking_block).collect();
-        blocks.extend(content);
-        blocks.extend(message["refusal"].as_str().and_then(text_block));
-        let calls = message["tool_calls"].as_array().into_iter().flatten();
-        for (index, call) in calls.enumerate() {
+        content.extend(message["refusal"].as_str().and_then(text_block));
+        let mut calls = Vec::new();
+        for (index, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
             let path = format!("{path}.tool_calls[{index}]");
             let block = tool_use(call, &path)?;
             self.called.extend(block["name"].as_str().map(str::to_owned));
-            blocks.push(block);
+            calls.push(block);
         }
+        let thought = message["thinking_blocks"].as_array().into_iter().flatten();
+        let thought = thought.filter_map(|block| Some((Place::of(block), thinking_block(block)?)));
+        let mut blocks = weave(thought, content, calls);
+        blocks.retain(|block| !is_blank(block));
         Ok(blocks)
     }
 
@@ -140,8 +143,13 @@ fn marked(message: &Value, mut blocks: Vec<Value>) -> Vec<Value> {
     blocks
 }
 
-/// A thinking block as it was given out, without what a stream added to it. One without its signature
-/// cannot be sent back, and need not be.
+/// Text that Anthropic would refuse: of a text that is cut at a thought, a piece can be blank.
+fn is_blank(block: &Value) -> bool {
+    block["type"] == "text" && block["text"].as_str().is_none_or(|text| text.trim().is_empty())
+}
+
+/// A thinking block as the provider gave it, without what was added on its way to the client. One
+/// without its signature cannot be sent back, and need not be.
 fn thinking_block(block: &Value) -> Option<Value> {
     let filled = |name: &str| block[name].as_str().filter(|text| !text.is_empty());
     match block["type"].as_str()? {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::About;
 use super::super::anthropic::{JSON_TOOL, arguments};
+use super::super::thought::Place;
 
 pub(super) fn completion(answer: &Value, about: &About) -> Value {
     let mut said = Said::default();
@@ -82,8 +83,13 @@ impl Said {
         let text = thought["text"].as_str().unwrap_or_default();
         self.reasoning.push_str(text);
         let signature = thought["signature"].as_str().unwrap_or_default();
-        self.thinking_blocks.extend(thinking_block(text, signature));
-        self.thinking_blocks.extend(content["redactedContent"].as_str().and_then(redacted_block));
+        let redacted = content["redactedContent"].as_str().and_then(redacted_block);
+        let characters = self.text.chars().count();
+        let place = Place { characters, calls: self.tool_calls.len() };
+        for mut block in thinking_block(text, signature).into_iter().chain(redacted) {
+            place.mark(&mut block);
+            self.thinking_blocks.push(block);
+        }
     }
 
     fn cited(&mut self, cited: &Value) {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::Untranslatable;
 use super::super::anthropic::missing;
+use super::super::thought::Piece;
 use super::files::{Files, Kind, audio};
 
 /// A block, and the cache point that follows on it.
@@ -50,9 +51,24 @@ impl Block {
         self.value.get(member).is_some()
     }
 
+    /// Text that Bedrock would refuse: of a text that is cut at a thought, a piece can be blank.
+    pub(super) fn is_blank(&self) -> bool {
+        self.value["text"].as_str().is_some_and(|text| text.trim().is_empty())
+    }
+
     /// The block and its cache point, as a list has them.
     pub(super) fn spread(self) -> impl Iterator<Item = Value> {
         std::iter::once(self.value).chain(self.point)
+    }
+}
+
+impl Piece for Block {
+    fn of_text(text: &str) -> Self {
+        Self::plain(json!({ "text": text }))
+    }
+
+    fn text(&mut self) -> Option<&mut String> {
+        self.value.text()
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic::JSON_TOOL;
+use super::super::thought::Place;
 use super::super::{About, Failure, Source};
 use super::answer::{
     account, annotation, finish_reason, redacted_block, runs_at_the_provider, thinking_block,
@@ -27,7 +28,7 @@ pub(super) struct ConverseSource {
     tool_calls: usize,
     thinking_blocks: usize,
     annotations: usize,
-    /// Characters of text so far, for annotations.
+    /// Characters of text so far, for annotations and the places of thought.
     said: usize,
     is_json: bool,
     end: End,
@@ -48,7 +49,7 @@ enum Block {
     /// Where its text began.
     Text { start: usize },
     /// Kept whole beside what is shown, because it goes back to the provider whole.
-    Thinking { text: String, signature: String },
+    Thinking { place: Place, text: String, signature: String },
     /// Its place among the calls, `None` for our own tool.
     Tool { place: Option<usize>, is_empty: bool },
     /// A tool that runs at the provider.
@@ -185,12 +186,13 @@ impl ConverseSource {
     fn reasoning(&mut self, index: u64, content: &Value, out: &mut Vec<Value>) {
         if let Some(data) = content["redactedContent"].as_str() {
             if let Some(block) = redacted_block(data) {
-                self.thinking_block(block, out);
+                self.thinking_block(block, self.place(), out);
             }
             return;
         }
-        let new = Block::Thinking { text: String::new(), signature: String::new() };
-        let Block::Thinking { text, signature } = self.open.entry(index).or_insert(new) else {
+        let (place, text, signature) = (self.place(), String::new(), String::new());
+        let new = Block::Thinking { place, text, signature };
+        let Block::Thinking { text, signature, .. } = self.open.entry(index).or_insert(new) else {
             return;
         };
         let more = content["text"].as_str().unwrap_or_default();
@@ -206,8 +208,14 @@ impl ConverseSource {
         }
     }
 
+    /// The place of what begins now.
+    const fn place(&self) -> Place {
+        Place { characters: self.said, calls: self.tool_calls }
+    }
+
     /// A whole thinking block, under an index: clients that put chunks together do so by it.
-    fn thinking_block(&mut self, mut block: Value, out: &mut Vec<Value>) {
+    fn thinking_block(&mut self, mut block: Value, place: Place, out: &mut Vec<Value>) {
+        place.mark(&mut block);
         block["index"] = json!(self.thinking_blocks);
         self.thinking_blocks += 1;
         self.give(&json!({ "thinking_blocks": [block] }), out);
@@ -223,9 +231,9 @@ impl ConverseSource {
 
     fn block_stop(&mut self, index: u64, out: &mut Vec<Value>) {
         match self.open.remove(&index) {
-            Some(Block::Thinking { text, signature }) => {
+            Some(Block::Thinking { place, text, signature }) => {
                 if let Some(block) = thinking_block(&text, &signature) {
-                    self.thinking_block(block, out);
+                    self.thinking_block(block, place, out);
                 }
             }
             // Without any input a tool is called with nothing, which is an object too.

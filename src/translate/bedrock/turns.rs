@@ -1,15 +1,15 @@
 //! The messages of a chat call as a system prompt and turns.
 //!
 //! Turns alternate: what follows on from the same side is one turn. In a turn of the user the results of
-//! tools come first, in a turn of the assistant its thinking. A turn with a document must have text too
-//! (AWS's reference of `Message`).
+//! tools come first, in a turn of the assistant its thinking, but for what says that it stood elsewhere.
+//! A turn with a document must have text too (AWS's reference of `Message`).
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic::{input, missing};
-use super::super::{Untranslatable, tool_id};
+use super::super::{Untranslatable, thought, tool_id};
 use super::files::Files;
 use super::parts::{Block, Place, blocks, cache_point, text_block};
 
@@ -155,7 +155,7 @@ fn give_text(blocks: &mut Vec<Block>) {
 fn assistant(
     message: &Value,
     path: &str,
-    content: Vec<Block>,
+    mut content: Vec<Block>,
 ) -> Result<Vec<Block>, Untranslatable> {
     for name in ["audio", "function_call"] {
         if message.get(name).is_some_and(|value| !value.is_null()) {
@@ -163,15 +163,17 @@ fn assistant(
             return Err(Untranslatable::new(format!("{path}.{name}"), text));
         }
     }
-    let thought = message["thinking_blocks"].as_array().into_iter().flatten();
-    let mut blocks: Vec<Block> = thought.filter_map(reasoning).map(Block::plain).collect();
-    blocks.extend(content);
-    blocks.extend(message["refusal"].as_str().and_then(text_block).map(Block::plain));
-    let calls = message["tool_calls"].as_array().into_iter().flatten();
-    for (index, call) in calls.enumerate() {
+    content.extend(message["refusal"].as_str().and_then(text_block).map(Block::plain));
+    let mut calls = Vec::new();
+    for (index, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
         let value = tool_use(call, &format!("{path}.tool_calls[{index}]"))?;
-        blocks.push(Block { value, point: cache_point(call) });
+        calls.push(Block { value, point: cache_point(call) });
     }
+    let thought = message["thinking_blocks"].as_array().into_iter().flatten();
+    let thought = thought
+        .filter_map(|block| Some((thought::Place::of(block), Block::plain(reasoning(block)?))));
+    let mut blocks = thought::weave(thought, content, calls);
+    blocks.retain(|block| !block.is_blank());
     Ok(blocks)
 }
 

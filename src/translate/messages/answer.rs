@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::About;
+use super::super::thought::{Place, weave};
 
 pub(super) fn message(completion: &Value, about: &About) -> Value {
     let choice = &completion["choices"][0];
@@ -27,21 +28,19 @@ pub(super) fn message(completion: &Value, about: &About) -> Value {
 }
 
 fn content(message: &Value) -> Vec<Value> {
-    let mut content = thinking(message);
-    for text in [text(&message["content"]), text(&message["refusal"])] {
-        if !text.is_empty() {
-            content.push(json!({ "type": "text", "text": text }));
-        }
-    }
-    for call in message["tool_calls"].as_array().into_iter().flatten() {
-        content.push(json!({
+    let texts = [text(&message["content"]), text(&message["refusal"])];
+    let texts = texts.into_iter().filter(|text| !text.is_empty());
+    let calls = message["tool_calls"].as_array().into_iter().flatten();
+    let calls = calls.map(|call| {
+        json!({
             "type": "tool_use",
             "id": call["id"].as_str().unwrap_or_default(),
             "name": call["function"]["name"].as_str().unwrap_or_default(),
             "input": input(&call["function"]["arguments"]),
-        }));
-    }
-    content
+        })
+    });
+    let texts = texts.map(|text| json!({ "type": "text", "text": text })).collect();
+    weave(thinking(message).into_iter(), texts, calls.collect())
 }
 
 /// Text, or the texts of a list of parts, as a few providers write it.
@@ -53,14 +52,18 @@ fn text(content: &Value) -> String {
     }
 }
 
-/// What the model thought: in blocks where there are any, else in one that has no signature.
-fn thinking(message: &Value) -> Vec<Value> {
+/// What the model thought, and where: in blocks where there are any, else in one that has no signature.
+fn thinking(message: &Value) -> Vec<(Place, Value)> {
     if let Some(blocks) = message["thinking_blocks"].as_array().filter(|all| !all.is_empty()) {
-        return blocks.iter().filter_map(thinking_block).collect();
+        let placed = |block| Some((Place::of(block), thinking_block(block)?));
+        return blocks.iter().filter_map(placed).collect();
     }
     match reasoning(message) {
         "" => Vec::new(),
-        text => vec![json!({ "type": "thinking", "thinking": text, "signature": "" })],
+        text => {
+            let block = json!({ "type": "thinking", "thinking": text, "signature": "" });
+            vec![(Place::default(), block)]
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::thought::Place;
 use super::super::{Untranslatable, media};
 
 pub(super) fn read(call: &Map<String, Value>) -> Result<Vec<Value>, Untranslatable> {
@@ -88,11 +89,19 @@ fn result(block: &Value, path: &str, rest: &mut Vec<Value>) -> Result<Value, Unt
 
 fn assistant(content_: &Value, path: &str) -> Result<Option<Value>, Untranslatable> {
     let (mut text, mut calls, mut thinking) = (Vec::new(), Vec::new(), Vec::new());
+    let mut said = 0;
     for (block, path) in blocks(content_, path)? {
         match block["type"].as_str() {
-            Some("text") => part(&block, &path, &mut text)?,
+            Some("text") => {
+                part(&block, &path, &mut text)?;
+                said += characters(&block);
+            }
             Some("tool_use") => calls.push(tool_call(&block, &path)?),
-            Some("thinking" | "redacted_thinking") => thinking.push(block.into_owned()),
+            Some("thinking" | "redacted_thinking") => {
+                let mut block = block.into_owned();
+                Place { characters: said, calls: calls.len() }.mark(&mut block);
+                thinking.push(block);
+            }
             other => return Err(unknown(other, &path)),
         }
     }
@@ -115,6 +124,13 @@ fn assistant(content_: &Value, path: &str) -> Result<Option<Value>, Untranslatab
         }
     }
     Ok(Some(Value::Object(message)))
+}
+
+/// How much a block of text adds to a message. Blank text does not, as no provider that has thinking of
+/// its own takes such a block.
+fn characters(block: &Value) -> usize {
+    let text = block["text"].as_str().unwrap_or_default();
+    if text.trim().is_empty() { 0 } else { text.chars().count() }
 }
 
 fn tool_call(block: &Value, path: &str) -> Result<Value, Untranslatable> {

@@ -9,6 +9,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Untranslatable;
+use super::super::thought::Place;
 use super::output::unseal;
 use super::{cannot, present};
 
@@ -40,6 +41,8 @@ struct Writer {
     messages: Vec<Value>,
     /// What the assistant said and called since anybody else spoke.
     turn: Option<Turn>,
+    /// What of it stands in messages before that turn, of which the places of thought know nothing.
+    before: Place,
 }
 
 #[derive(Default)]
@@ -49,6 +52,13 @@ struct Turn {
     thinking_blocks: Vec<Value>,
     calls: Vec<Value>,
     extra: Option<Value>,
+}
+
+impl Turn {
+    /// What it says, if it calls nothing.
+    fn without_calls(&self) -> Option<&Value> {
+        self.content.as_ref().filter(|_| self.calls.is_empty())
+    }
 }
 
 impl Writer {
@@ -87,7 +97,8 @@ impl Writer {
             "system" | "developer" => self.say(json!({ "role": "system", "content": content })),
             "assistant" => {
                 // Results must follow right after their calls: what stands between belongs to them.
-                if self.turn.as_ref().is_some_and(|t| t.content.is_some() && t.calls.is_empty()) {
+                if let Some(content) = self.turn.as_ref().and_then(Turn::without_calls) {
+                    self.before.characters += characters(content);
                     self.end_turn();
                 }
                 let turn = self.turn();
@@ -100,13 +111,17 @@ impl Writer {
     }
 
     fn reasoning(&mut self, members: &Map<String, Value>) {
+        let before = self.before;
         let turn = self.turn();
         let parts = members.get("content").and_then(Value::as_array).into_iter().flatten();
         for text in parts.filter_map(|part| part.get("text")?.as_str()) {
             turn.reasoning.push_str(text);
         }
         let sealed = members.get("encrypted_content").and_then(Value::as_str);
-        turn.thinking_blocks.extend(sealed.and_then(unseal).into_iter().flatten());
+        for mut block in sealed.and_then(unseal).into_iter().flatten() {
+            Place::of(&block).since(before).mark(&mut block);
+            turn.thinking_blocks.push(block);
+        }
     }
 
     fn turn(&mut self) -> &mut Turn {
@@ -116,6 +131,7 @@ impl Writer {
     /// Adds a message of anybody but the assistant.
     fn say(&mut self, message: Value) {
         self.end_turn();
+        self.before = Place::default();
         self.messages.push(message);
     }
 
@@ -244,6 +260,13 @@ fn file(members: &Map<String, Value>, param: &str) -> Result<Value, Untranslatab
         }
     }
     Ok(json!({ "type": "file", "file": file }))
+}
+
+/// How much text a content has.
+fn characters(content: &Value) -> usize {
+    let count = |text: &Value| text.as_str().map_or(0, |text| text.chars().count());
+    let parts = content.as_array().into_iter().flatten();
+    count(content) + parts.map(|part| count(&part["text"])).sum::<usize>()
 }
 
 /// One content after another.
