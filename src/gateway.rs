@@ -67,7 +67,7 @@ use crate::logging::ACCESS;
 use crate::provider::charge::wanted;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::Kind;
-use crate::provider::request::{self, Call, RequestError};
+use crate::provider::request::{self, Call};
 use crate::traces::Tracer;
 use admit::Admission;
 use attempts::{Attempts, Failed, Next, Outcome};
@@ -170,11 +170,8 @@ async fn serve_key(
     let said = request::Head { model: named, content_type };
     let (call, body, upload) = match form {
         Arrived::Whole(body) => (request::read(endpoint, &said, &body)?, body, None),
-        Arrived::Begun(start, upload) => (upload.call(endpoint)?, start, Some(upload)),
+        Arrived::Begun(start, upload) => (upload.call(endpoint, named)?, start, Some(upload)),
     };
-    if named.is_some_and(|model| model != call.model) {
-        return Err(RequestError::OtherModel("model").into());
-    }
     let seed = seed(&config.routing, account, head, id);
     let wish = Wish { endpoint, model: &call.model, seed };
     let targets = route::choose(config, &edge.health, &account.record(), &wish)?;

@@ -107,11 +107,15 @@ impl Upload {
     }
 
     /// The call that the form is, by what is known of it, with bounds for what is still to come.
-    pub(super) fn call(&self, endpoint: Endpoint) -> Result<Call, RequestError> {
+    pub(super) fn call(
+        &self,
+        endpoint: Endpoint,
+        named: Option<&str>,
+    ) -> Result<Call, RequestError> {
         let state = self.state.borrow();
         let mut form = state.decided.clone();
         form.file_bytes += self.length.saturating_sub(self.came.get());
-        let mut call = read_form(endpoint, state.scanner.boundary(), &form)?;
+        let mut call = read_form(endpoint, named, state.scanner.boundary(), &form)?;
         call.body_bytes = call.body_bytes.saturating_add(LATE_TEXT);
         // There may be more of them than have come.
         call.images_in = None;

@@ -160,17 +160,17 @@ pub struct Edits<'a> {
 pub fn read(endpoint: Endpoint, head: &Head<'_>, body: &[u8]) -> Result<Call, RequestError> {
     match endpoint {
         Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings | Endpoint::Moderations => {
-            openai::read(endpoint, scan::text(body)?)
+            openai::read(endpoint, head.model, scan::text(body)?)
         }
-        Endpoint::Responses => responses::read(scan::text(body)?),
+        Endpoint::Responses => responses::read(head.model, scan::text(body)?),
         Endpoint::ImageGenerations | Endpoint::Speech | Endpoint::Rerank => {
-            pieces::read(endpoint, scan::text(body)?)
+            pieces::read(endpoint, head.model, scan::text(body)?)
         }
         Endpoint::ImageEdits if !head.content_type.is_some_and(multipart::is_form) => {
-            pieces::read(endpoint, scan::text(body)?)
+            pieces::read(endpoint, head.model, scan::text(body)?)
         }
         Endpoint::ImageEdits | Endpoint::Transcriptions | Endpoint::Translations => {
-            form::read(endpoint, head.content_type.unwrap_or_default(), body)
+            form::read(endpoint, head.model, head.content_type.unwrap_or_default(), body)
         }
         Endpoint::Messages | Endpoint::CountTokens => anthropic::read(endpoint, scan::text(body)?),
         Endpoint::GenerateContent
@@ -189,10 +189,11 @@ pub fn read(endpoint: Endpoint, head: &Head<'_>, body: &[u8]) -> Result<Call, Re
 /// enough; for a form that is not read whole, [`multipart::Form::file_bytes`] must be set to a bound.
 pub fn read_form(
     endpoint: Endpoint,
+    named: Option<&str>,
     boundary: &str,
     form: &multipart::Form,
 ) -> Result<Call, RequestError> {
-    form::call(endpoint, boundary, form)
+    form::call(endpoint, named, boundary, form)
 }
 
 impl Call {

@@ -8,30 +8,36 @@ use crate::provider::endpoint::Endpoint;
 
 pub(super) fn read(
     endpoint: Endpoint,
+    named: Option<&str>,
     content_type: &str,
     body: &[u8],
 ) -> Result<Call, RequestError> {
     let mut scanner = Scanner::new(content_type)?;
     scanner.push(body)?;
     let boundary = scanner.boundary().to_owned();
-    call(endpoint, &boundary, &scanner.finish()?)
+    call(endpoint, named, &boundary, &scanner.finish()?)
 }
 
-/// The call that a form is, by what has come of it.
-pub(super) fn call(endpoint: Endpoint, boundary: &str, form: &Form) -> Result<Call, RequestError> {
+/// The call that a form is, by what has come of it. Its model is found as [`super::splice::model_of`]
+/// finds that of an object.
+pub(super) fn call(
+    endpoint: Endpoint,
+    named: Option<&str>,
+    boundary: &str,
+    form: &Form,
+) -> Result<Call, RequestError> {
     let param = FormField::Model.name();
     let is_edit = endpoint == Endpoint::ImageEdits;
-    let (model, slot) = match (form.get(FormField::Model), form.place(FormField::Model)) {
-        (Some(model), Some(at)) => (model, Slot::value(at)),
-        _ if is_edit => (IMAGE_MODEL, new_part(boundary)),
-        _ => return Err(RequestError::Missing(param)),
-    };
+    let (written, at) = (form.get(FormField::Model), form.place(FormField::Model));
+    let model = named.or(written).or(is_edit.then_some(IMAGE_MODEL));
+    let model = model.ok_or(RequestError::Missing(param))?;
     check_model(param, model)?;
     if form.files == 0 && !form.has_url {
         return Err(RequestError::Missing(if is_edit { "image" } else { "file" }));
     }
     let mut call = Call::new(endpoint, model.to_owned(), 0);
-    call.must_name_model = form.place(FormField::Model).is_none();
+    call.must_name_model = named.is_some() || at.is_none();
+    let slot = at.map_or_else(|| new_part(boundary), Slot::value);
     call.models.push(ModelSlot { slot, prefix: "", is_json: false });
     call.is_form = true;
     call.body_bytes = form.text_bytes;
@@ -92,7 +98,7 @@ mod tests {
     }
 
     fn transcription(form: &str) -> Result<Call, RequestError> {
-        read(Endpoint::Transcriptions, TYPE, form.as_bytes())
+        read(Endpoint::Transcriptions, None, TYPE, form.as_bytes())
     }
 
     #[test]
@@ -119,7 +125,7 @@ mod tests {
         let odd = file("file", "") + &part("model", "m") + &part("stream", "maybe") + "--b--";
         let error = RequestError::WrongType { param: "stream", expected: "a boolean" };
         assert_eq!(transcription(&odd), Err(error));
-        let plain = read(Endpoint::Transcriptions, "application/json", b"{}");
+        let plain = read(Endpoint::Transcriptions, None, "application/json", b"{}");
         assert_eq!(plain.map_err(|error| error.param()), Err(None));
     }
 

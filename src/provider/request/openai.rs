@@ -58,19 +58,19 @@ const PROMPT: [Body; 7] = [
 ];
 const SEARCH: [Body; 3] = [Body::WebSearchOptions, Body::SearchParameters, Body::Plugins];
 
-pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError> {
+pub(super) fn read(
+    endpoint: Endpoint,
+    named: Option<&str>,
+    text: &str,
+) -> Result<Call, RequestError> {
     let body = Object::of_body(text)?;
-    let (model, slot, absent) = if endpoint == Endpoint::Moderations {
-        splice::model_or(&body, Body::Model, MODERATION_MODEL)?
-    } else {
-        let (model, slot) = splice::required_model(&body, Body::Model)?;
-        (model, slot, false)
-    };
+    let default = (endpoint == Endpoint::Moderations).then_some(MODERATION_MODEL);
+    let (model, slot, unnamed) = splice::model_of(&body, Body::Model, named, default)?;
     let options = stream_options(&body)?;
     check_prompt(&body, endpoint)?;
     let mut call = Call::new(endpoint, model, text.len());
     call.models.push(slot);
-    call.must_name_model = absent;
+    call.must_name_model = unnamed;
     call.stream = body.flag(Body::Stream)?;
     call.wants_usage = matches!(&options, Options::With(at) if &text[at.clone()] == "true");
     call.options = options;

@@ -34,18 +34,18 @@ members!(
 const PROMPT: [Body; 5] =
     [Body::Prompt, Body::Input, Body::Instructions, Body::Query, Body::Documents];
 
-pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError> {
+pub(super) fn read(
+    endpoint: Endpoint,
+    named: Option<&str>,
+    text: &str,
+) -> Result<Call, RequestError> {
     let body = Object::of_body(text)?;
     let is_images = matches!(endpoint, Endpoint::ImageGenerations | Endpoint::ImageEdits);
-    let (model, slot, absent) = if is_images {
-        splice::model_or(&body, Body::Model, IMAGE_MODEL)?
-    } else {
-        let (model, slot) = splice::required_model(&body, Body::Model)?;
-        (model, slot, false)
-    };
+    let default = is_images.then_some(IMAGE_MODEL);
+    let (model, slot, unnamed) = splice::model_of(&body, Body::Model, named, default)?;
     let mut call = Call::new(endpoint, model, text.len());
     call.models.push(slot);
-    call.must_name_model = absent;
+    call.must_name_model = unnamed;
     call.prompt_bytes = body.length(&PROMPT);
     match endpoint {
         Endpoint::Speech => speech(&body, &mut call)?,
@@ -109,14 +109,14 @@ mod tests {
     #[test]
     fn images_are_counted_with_their_size_and_quality() {
         let body = r#"{"prompt":"a cat","n":3,"size":"1024x1536","quality":"hd","model":"m","stream":true,"partial_images":2}"#;
-        let call = read(Endpoint::ImageGenerations, body).expect("a call");
+        let call = read(Endpoint::ImageGenerations, None, body).expect("a call");
         assert_eq!((call.images, call.partial_images, call.stream), (3, 2, true));
         assert_eq!(call.image_size.as_deref(), Some("1024x1536"));
         assert_eq!(call.image_quality.as_deref(), Some("hd"));
         let body = r#"{"model":"m","prompt":"a","images":[{"image_url":"u"},{"file_id":"f"}],"mask":{"file_id":"g"}}"#;
-        let call = read(Endpoint::ImageEdits, body).expect("a call");
+        let call = read(Endpoint::ImageEdits, None, body).expect("a call");
         assert_eq!((call.images, call.images_in), (1, Some(3)));
-        let error = read(Endpoint::ImageGenerations, "{}").expect_err("no prompt");
+        let error = read(Endpoint::ImageGenerations, None, "{}").expect_err("no prompt");
         assert_eq!(error, RequestError::Missing("prompt"));
     }
 
@@ -137,18 +137,19 @@ mod tests {
     #[test]
     fn the_characters_to_be_spoken_are_counted_as_they_are_read() {
         let body = r#"{"model":"m","input":"gr\u00fc\u00df \ud83d\ude00","voice":"v","stream_format":"sse"}"#;
-        let call = read(Endpoint::Speech, body).expect("a call");
+        let call = read(Endpoint::Speech, None, body).expect("a call");
         assert_eq!((call.speech_characters, call.stream), (6, true));
-        let error = read(Endpoint::Speech, r#"{"model":"m","input":["a"]}"#).expect_err("no text");
+        let error =
+            read(Endpoint::Speech, None, r#"{"model":"m","input":["a"]}"#).expect_err("no text");
         assert_eq!(error, RequestError::WrongType { param: "input", expected: "a string" });
     }
 
     #[test]
     fn documents_are_counted() {
         let body = r#"{"model":"m","query":"q","documents":["a",{"text":"b"}],"top_n":1}"#;
-        let call = read(Endpoint::Rerank, body).expect("a call");
+        let call = read(Endpoint::Rerank, None, body).expect("a call");
         assert_eq!((call.documents, call.query_bytes), (2, 3));
-        let error = read(Endpoint::Rerank, r#"{"model":"m","query":"q"}"#).expect_err("none");
+        let error = read(Endpoint::Rerank, None, r#"{"model":"m","query":"q"}"#).expect_err("none");
         assert_eq!(error, RequestError::Missing("documents"));
     }
 }

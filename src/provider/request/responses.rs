@@ -42,15 +42,16 @@ const PROMPT: [Body; 4] = [Body::Input, Body::Instructions, Body::Tools, Body::T
 /// What brings in a prompt that lies at the provider.
 const STORED: [Body; 3] = [Body::PreviousResponse, Body::Conversation, Body::Prompt];
 
-pub(super) fn read(text: &str) -> Result<Call, RequestError> {
+pub(super) fn read(named: Option<&str>, text: &str) -> Result<Call, RequestError> {
     let body = Object::of_body(text)?;
-    let (model, slot) = splice::required_model(&body, Body::Model)?;
+    let (model, slot, unnamed) = splice::model_of(&body, Body::Model, named, None)?;
     let stored = STORED.into_iter().any(|member| body.has(member));
     if !stored {
         body.required(Body::Input)?;
     }
     let mut call = Call::new(Endpoint::Responses, model, text.len());
     call.models.push(slot);
+    call.must_name_model = unnamed;
     call.stream = body.flag(Body::Stream)?;
     call.background = body.flag(Body::Background)?;
     call.service = body.word(Body::ServiceTier).map(|word| ServiceTier::from_word(&word));
@@ -183,7 +184,7 @@ mod tests {
     use bytes::Bytes;
 
     fn with(members: &str) -> Result<Call, RequestError> {
-        read(&format!(r#"{{"model":"m","input":"hi"{members}}}"#))
+        read(None, &format!(r#"{{"model":"m","input":"hi"{members}}}"#))
     }
 
     #[test]
@@ -256,7 +257,7 @@ mod tests {
             (r#"{"role":"user","c\u006fntent":[]}"#, true, None),
         ] {
             let body = format!(r#"{{"model":"m","input":[{items}]}}"#);
-            let facts = read(&body).map(|call| (call.media, call.images_in));
+            let facts = read(None, &body).map(|call| (call.media, call.images_in));
             assert_eq!(facts, Ok((media, images)), "{items}");
         }
     }

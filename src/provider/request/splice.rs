@@ -97,20 +97,25 @@ pub(super) fn required_model<M: Member>(
     model(object, member)?.ok_or(RequestError::Missing(member.param()))
 }
 
-/// A model that the provider would choose if none is named, and then `default` is.
-pub(super) fn model_or<M: Member>(
+/// The model of a call: the one that its path names, whatever the body says, as Azure reads it; else that
+/// of the body; else the one that the provider would choose. Last, whether it must be written there.
+pub(super) fn model_of<M: Member>(
     object: &Object<'_, M>,
     member: M,
-    default: &'static str,
+    named: Option<&str>,
+    default: Option<&'static str>,
 ) -> Result<(String, ModelSlot, bool), RequestError> {
-    if let Some((model, slot)) = model(object, member)? {
+    if named.is_none()
+        && let Some((model, slot)) = model(object, member)?
+    {
         return Ok((model, slot, false));
     }
+    let model = named.or(default).ok_or(RequestError::Missing(member.param()))?;
     let slot = match object.written(member) {
-        Some(null) => Slot::value(object.place(null)),
+        Some(other) => Slot::value(object.place(other)),
         None => Slot::first(object.start(), r#""model":"#, object.is_empty()),
     };
-    Ok((default.to_owned(), ModelSlot::json(slot), true))
+    Ok((model.to_owned(), ModelSlot::json(slot), true))
 }
 
 /// A cap of an object, if it is there.

@@ -5,11 +5,15 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-/// Reads a body; where the path names the model it is `m`.
+/// Reads a body; where only the path names the model it is `m`.
 fn read_body(endpoint: Endpoint, body: &[u8]) -> Result<Call, RequestError> {
-    let head = Head { model: Some("m"), content_type: Some("multipart/form-data; boundary=b") };
-    let json = Head { content_type: Some("application/json"), ..head };
-    read(endpoint, if body.starts_with(b"--") { &head } else { &json }, body)
+    read_named(endpoint, is_gemini(endpoint).then_some("m"), body)
+}
+
+fn read_named(endpoint: Endpoint, model: Option<&str>, body: &[u8]) -> Result<Call, RequestError> {
+    let form = "multipart/form-data; boundary=b";
+    let content_type = if body.starts_with(b"--") { form } else { "application/json" };
+    read(endpoint, &Head { model, content_type: Some(content_type) }, body)
 }
 
 fn chat(body: &str) -> Result<Call, RequestError> {
@@ -301,6 +305,58 @@ fn any_options() -> impl Strategy<Value = Option<Value>> {
         any_value().prop_map(|value| Some(json!({"include_usage": value, "other": 1}))),
         any_value().prop_map(|value| Some(json!({"zz": value}))),
     ]
+}
+
+#[test]
+fn a_model_in_the_path_is_the_model_whatever_the_body_says() {
+    let form = |name: &str| {
+        let part = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let file = part("file\"; filename=\"f", "x");
+        format!(
+            "{}{file}--b--\r\n",
+            if name.is_empty() { String::new() } else { part("model", name) }
+        )
+    };
+    for (endpoint, body, expected) in [
+        (
+            Endpoint::Chat,
+            r#"{"model":"<ignored>","messages":[]}"#.to_owned(),
+            r#"{"model":"there","messages":[]}"#.to_owned(),
+        ),
+        (
+            Endpoint::Embeddings,
+            r#"{"input":"a"}"#.to_owned(),
+            r#"{"model":"there","input":"a"}"#.to_owned(),
+        ),
+        (
+            Endpoint::Responses,
+            r#"{"input":"a", "model" : 7}"#.to_owned(),
+            r#"{"input":"a", "model" : "there"}"#.to_owned(),
+        ),
+        (
+            Endpoint::Speech,
+            r#"{"model":null,"input":"a"}"#.to_owned(),
+            r#"{"model":"there","input":"a"}"#.to_owned(),
+        ),
+        (Endpoint::Transcriptions, form("x"), form("there")),
+        (Endpoint::Transcriptions, form(""), form("there")),
+        (
+            Endpoint::ImageEdits,
+            form("x").replace("\"file", "\"image"),
+            form("there").replace("\"file", "\"image"),
+        ),
+    ] {
+        let call = read_named(endpoint, Some("here"), body.as_bytes()).expect("a call");
+        assert_eq!(call.model, "here");
+        let edits = Edits { model: Some("there"), ..Edits::default() };
+        let sent = rewrite(&Bytes::from(body.clone()), &call, &edits);
+        assert_eq!(String::from_utf8_lossy(&sent), expected);
+        // Nor does the body's own go on where the provider knows the model by the path's name.
+        let sent = rewrite(&Bytes::from(body), &call, &Edits::default());
+        assert_eq!(String::from_utf8_lossy(&sent), expected.replace("there", "here"));
+    }
 }
 
 #[test]
