@@ -197,7 +197,7 @@ mod tests {
         assert!(call.stream && !call.background && !call.hosted_tools && !call.unseen_input);
         assert_eq!((call.output_cap, call.service), (Some(50), Some(ServiceTier::Flex)));
         assert_eq!(with("").map(|call| call.output_cap), Ok(None));
-        assert_eq!(read(r#"{"model":"m"}"#), Err(RequestError::Missing("input")));
+        assert_eq!(read(None, r#"{"model":"m"}"#), Err(RequestError::Missing("input")));
         assert_eq!(
             with(r#","background":true,"background":false"#),
             Err(RequestError::Duplicate("background"))
@@ -215,7 +215,7 @@ mod tests {
             r#"{"model":"m","input":[{"id":"i"}]}"#,
             r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_image","file_id":"f"}]}]}"#,
         ] {
-            assert_eq!(read(stored).map(|call| call.unseen_input), Ok(true), "{stored}");
+            assert_eq!(read(None, stored).map(|call| call.unseen_input), Ok(true), "{stored}");
         }
         assert_eq!(
             with(r#","previous_response_id":null"#).map(|call| call.unseen_input),
