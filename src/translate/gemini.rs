@@ -61,25 +61,6 @@ impl Backend for Gemini {
     }
 }
 
-/// How long a refusal asks to wait, in milliseconds: Google says it in the body, as
-/// `google.rpc.RetryInfo`.
-pub fn retry_delay_ms(body: &[u8]) -> Option<u64> {
-    let value = serde_json::from_slice(body).ok()?;
-    let details = error_of(&value)?.get("details")?.as_array()?;
-    let info = details.iter().find(|detail| {
-        let kind = detail.get("@type").and_then(Value::as_str);
-        kind.is_some_and(|kind| kind.ends_with("google.rpc.RetryInfo"))
-    })?;
-    let seconds = info.get("retryDelay")?.as_str()?.strip_suffix('s')?;
-    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(fraction) {
-        return None;
-    }
-    let thousandths: u64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(thousandths)
-}
-
 /// The error in a body: an object, or the first of a list, as the endpoints that stream without
 /// `alt=sse` and Google's chat endpoint write it.
 fn error_of(value: &Value) -> Option<&Value> {
