@@ -311,6 +311,8 @@ pub(super) async fn deliver(
     watch: Option<Watch>,
 ) -> HttpResponse {
     let ending = received.ending();
+    // Google says in the body how long to wait, and of a body in another dialect no client reads it.
+    let wait_ms = target.translation.and_then(|_| received.trouble(target.provider.kind)?.wait_ms);
     let Received { status, headers, body, patience, content, about } = received;
     let way = way(target, errand, about.as_ref());
     let mut response = HttpResponse::build(status);
@@ -346,6 +348,9 @@ pub(super) async fn deliver(
     let Some(translated) = translated else { return response.body(bytes) };
     if let Ok(status) = StatusCode::from_u16(translated.status) {
         response.status(status);
+    }
+    if let Some(wait_ms) = wait_ms.filter(|_| !headers.contains(&header::RETRY_AFTER)) {
+        response.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
     }
     response.insert_header((header::CONTENT_TYPE, translated.content_type));
     response.body(translated.body)

@@ -192,6 +192,27 @@ fn an_error_is_told_in_chat() {
 }
 
 #[test]
+fn how_long_google_asks_to_wait_is_said_where_clients_of_chat_look() {
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream)
+        .more(&format!(
+            "[providers.google]\nkind = \"gemini\"\nbase_url = \"http://{}/v1beta\"\n\
+             api_key_env = \"SECOND_KEY\"\n[models.gemini]\nprovider = \"google\"\nprice = \"free\"\n\
+             [routing]\ncooldown = \"0s\"",
+            upstream.address()
+        ))
+        .start();
+    let key = gateway.key();
+    let error = r#"{"error":{"code":429,"message":"No.","status":"RESOURCE_EXHAUSTED","details":[
+        {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.4s"}]}}"#;
+    for (headers, expected) in [(&[][..], "35"), (&["Retry-After: 5"], "5")] {
+        upstream.then([send(json("429 Slow", headers, error))]);
+        let answer = gateway.call(&key, &body("gemini", ""));
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some(expected)));
+    }
+}
+
+#[test]
 fn an_answer_that_is_not_what_was_asked_for_is_made_so() {
     let (upstream, spare) = (Upstream::start(), Upstream::start());
     let gateway = gateway(&upstream, &spare);
