@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::error::RequestError;
 use crate::provider::json::Cursor;
+use crate::provider::usage::number::decimal;
 
 /// A member that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,10 +175,8 @@ impl<'a, M: Member> Object<'a, M> {
 
     pub(super) fn number(&self, member: M) -> Result<Option<u64>, RequestError> {
         let read = |raw: &str| {
-            let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
-            let number = raw.parse().ok().filter(|_| digits);
             let expected = "a non-negative integer";
-            number.ok_or(RequestError::WrongType { param: member.param(), expected })
+            whole(raw).ok_or(RequestError::WrongType { param: member.param(), expected })
         };
         self.raw(member).map(read).transpose()
     }
@@ -186,6 +185,19 @@ impl<'a, M: Member> Object<'a, M> {
     pub(super) fn word(&self, member: M) -> Option<String> {
         self.raw(member).and_then(word)
     }
+}
+
+/// A whole number, however JSON may write it: some clients write `100.0`, and providers read that.
+fn whole(raw: &str) -> Option<u64> {
+    if raw.bytes().all(|byte| byte.is_ascii_digit()) {
+        return raw.parse().ok();
+    }
+    if !raw.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    // Both are rounded up, and agree where there was nothing to round.
+    let (number, billionths) = (decimal(raw.as_bytes(), 0)?, decimal(raw.as_bytes(), 9)?);
+    (number.checked_mul(1_000_000_000)? == billionths).then_some(number)
 }
 
 /// The text of a JSON string.

@@ -93,7 +93,7 @@ fn what_is_not_a_call_is_refused_with_its_reason() {
         ),
         (&with(r#","stream":1"#), E::WrongType { param: "stream", expected: "a boolean" }),
         (&with(r#","n":-1"#), E::WrongType { param: "n", expected: integer }),
-        (&with(r#","n":1.0"#), E::WrongType { param: "n", expected: integer }),
+        (&with(r#","n":1.5"#), E::WrongType { param: "n", expected: integer }),
         (&with(r#","max_tokens":"5""#), E::WrongType { param: "max_tokens", expected: integer }),
         (
             &with(r#","max_completion_tokens":99999999999999999999"#),
@@ -140,6 +140,34 @@ fn what_is_not_a_call_is_refused_with_its_reason() {
     assert_eq!((error.param(), error.code()), (None, None));
     let error = E::Missing("model");
     assert_eq!((error.param(), error.code()), (Some("model"), Some("missing_required_parameter")));
+}
+
+#[test]
+fn a_whole_number_is_one_however_it_is_written() {
+    for (written, expected) in [
+        ("100", Some(100)),
+        ("100.0", Some(100)),
+        ("1e2", Some(100)),
+        ("1.0E+2", Some(100)),
+        ("12000e-2", Some(120)),
+        ("0.0", Some(0)),
+        ("100.5", None),
+        ("100.00000000000000000001", None),
+        ("-1", None),
+        ("-0.0", None),
+        ("1e400", None),
+        ("99999999999999999999999999", None),
+        ("\"100\"", None),
+    ] {
+        let read = chat(&with(&format!(r#","max_tokens":{written}"#)));
+        let refused =
+            RequestError::WrongType { param: "max_tokens", expected: "a non-negative integer" };
+        assert_eq!(
+            read.map(|call| call.output_cap),
+            expected.map(Some).ok_or(refused),
+            "{written}"
+        );
+    }
 }
 
 #[test]
