@@ -58,6 +58,8 @@ pub enum ApiError {
     EndpointNotAllowed(&'static str),
     BadRequest(RequestError),
     ContentType(String),
+    /// The body is compressed.
+    ContentEncoding(String),
     BodyTooLarge {
         limit: usize,
     },
@@ -126,7 +128,7 @@ impl ApiError {
             | Self::EndpointNotServed { .. }
             | Self::Untranslatable(_)
             | Self::Unpriced(_) => StatusCode::BAD_REQUEST,
-            Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentType(_) | Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoSuchPath { .. } | Self::NoSuchModel(_) => StatusCode::NOT_FOUND,
@@ -157,6 +159,7 @@ impl ApiError {
             }
             Self::BadRequest(error) => (REQUEST, error.code(), error.param()),
             Self::ContentType(_) => (REQUEST, Some("unsupported_content_type"), None),
+            Self::ContentEncoding(_) => (REQUEST, Some("unsupported_content_encoding"), None),
             Self::BodyTooLarge { .. } => (REQUEST, Some("request_too_large"), None),
             Self::BodyBroken => (REQUEST, Some("incomplete_body"), None),
             Self::Method { .. } => (REQUEST, Some("method_not_supported"), None),
@@ -259,6 +262,7 @@ impl ApiError {
                 ]
             }
             Self::Method { allowed } => text(header::ALLOW, allowed),
+            Self::ContentEncoding(_) => text(header::ACCEPT_ENCODING, "identity"),
             // The same body would be refused again; a retry only costs.
             Self::Unpriced(_)
             | Self::EndpointNotAllowed(_)
@@ -325,6 +329,12 @@ impl fmt::Display for ApiError {
                 write!(f, "This API key is not allowed to call the endpoint '{endpoint}'.")
             }
             Self::BadRequest(error) => error.fmt(f),
+            Self::ContentEncoding(found) => {
+                write!(
+                    f,
+                    "Unsupported content encoding: '{found}'. The body must not be compressed."
+                )
+            }
             Self::ContentType(found) => write!(
                 f,
                 "Unsupported content type: '{}'. This endpoint only accepts 'application/json'.",

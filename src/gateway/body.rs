@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -40,6 +40,18 @@ pub(super) fn check_content_type(
     if takes { Ok(Some(text)) } else { Err(ApiError::ContentType(text.into_owned())) }
 }
 
+/// Refuses a body whose bytes are not what they stand for: nobody here could read it.
+fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let encoding = String::from_utf8_lossy(value.as_bytes());
+        let encoding = encoding.trim();
+        if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+            return Err(ApiError::ContentEncoding(encoding.to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Reads a body of at most `limit` bytes: all of it, or the beginning of a form that is not to be kept.
 pub(super) async fn arrive(
     content_type: Option<&str>,
@@ -47,6 +59,7 @@ pub(super) async fn arrive(
     payload: Payload,
     limit: usize,
 ) -> Result<Arrived, ApiError> {
+    check_encoding(headers)?;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let announced = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
     if announced > limit {

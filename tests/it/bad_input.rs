@@ -291,6 +291,31 @@ fn another_content_type_than_json_is_refused() {
 }
 
 #[test]
+fn a_compressed_body_is_refused_and_told_why() {
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream).start();
+    let key = gateway.key();
+    for (encoding, is_taken) in [("identity", true), ("gzip", false), ("zstd, identity", false)] {
+        let headers = [
+            key.header(),
+            "Content-Type: application/json".into(),
+            format!("Content-Encoding: {encoding}"),
+        ];
+        let headers = headers.each_ref().map(String::as_str);
+        let answer = gateway.exchange(&post("/v1/chat/completions", &headers, body("").as_bytes()));
+        if is_taken {
+            assert_eq!(answer.status, 200, "{encoding}");
+        } else {
+            let expected = (415, json!("unsupported_content_encoding"));
+            assert_eq!((answer.status, answer.code()), expected, "{encoding}");
+            assert_eq!(answer.header("accept-encoding"), Some("identity"));
+            check_named(&answer, encoding);
+        }
+    }
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
 fn a_wrong_method_or_path_is_answered_in_the_same_shape() {
     let gateway = Setup::to(&Upstream::start()).start();
     let key = gateway.key();
