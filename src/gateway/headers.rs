@@ -92,7 +92,8 @@ impl<'a> Upward<'a> {
 
 /// Which of a provider's headers go on to the client.
 ///
-/// Whose account it is, its cookies, and what we say ourselves stay behind.
+/// Whose account it is, its cookies, and what we say ourselves stay behind. So does another place to send
+/// the call to: a client that goes there takes its key and its prompt past this gateway.
 pub(super) struct Downward<'a>(Listed<'a>);
 
 impl<'a> Downward<'a> {
@@ -113,6 +114,7 @@ impl<'a> Downward<'a> {
                 | "anthropic-workspace-id"
                 | "x-request-id"
                 | "alt-svc"
+                | "location"
                 | "strict-transport-security"
         ) || name.as_str().starts_with("x-conduit-");
         !stays && !is_hop_by_hop(name) && !self.0.has(name)
@@ -179,6 +181,7 @@ mod tests {
         let downward = Downward::new(&headers);
         for (name, goes) in [
             ("set-cookie", false),
+            ("location", false),
             ("openai-organization", false),
             ("transfer-encoding", false),
             ("content-length", false),

@@ -198,7 +198,7 @@ fn an_error_that_says_it_is_a_success_costs_nothing() {
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_costs_nothing() {
+fn a_redirect_is_followed_by_nobody_and_costs_nothing() {
     let (upstream, elsewhere) = (Upstream::start(), Upstream::start());
     let gateway = Setup::to(&upstream).start();
     for (index, status) in
@@ -208,6 +208,7 @@ fn a_redirect_is_not_followed_and_costs_nothing() {
         upstream.then([send(json(status, &[&location], ""))]);
         let answer = gateway.call(&gateway.key(), &body(""));
         assert_eq!(answer.status.to_string(), status[..3]);
+        assert_eq!(answer.header("location"), None, "its client would go there with our key");
         let receipt = gateway.receipt(index + 1);
         assert_eq!((receipt.cost.nano(), receipt.metered), (0, Metered::Nothing), "{status}");
     }
