@@ -46,7 +46,7 @@ impl Frontend for Messages {
         json!({
             "type": "error",
             "error": { "type": kind, "message": failure.message },
-            "request_id": about.id,
+            "request_id": format!("req_{}", about.id),
         })
     }
 }

@@ -94,11 +94,19 @@ fn a_spent_limit_is_refused_with_the_same_words_everywhere() {
 
 #[test]
 fn anthropics_clients_find_the_calls_name_where_they_look() {
-    let gateway = Setup::to(&Upstream::start()).start();
-    let answer = call(&gateway, "/v1/messages", &[], "{}");
-    let id = answer.header("request-id").unwrap().to_owned();
-    assert_eq!(answer.json()["request_id"], json!(id));
-    assert_eq!(answer.header("x-conduit-request-id"), Some(&*id));
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream).start();
+    let ours = call(&gateway, "/v1/messages", &[], "{}");
+    // And where a provider of chat refuses the call.
+    upstream.then([send(answer_with("400 No", &[], r#"{"error":{"message":"no"}}"#))]);
+    let body = format!(r#"{{"model":"model","max_tokens":9,"messages":{MESSAGES}}}"#);
+    let theirs = call(&gateway, "/v1/messages", &[&gateway.key().header()], &body);
+    for (answer, status) in [(ours, 401), (theirs, 400)] {
+        assert_eq!(answer.status, status);
+        let id = answer.header("request-id").unwrap().to_owned();
+        assert_eq!(answer.json()["request_id"], json!(id));
+        assert_eq!(answer.header("x-conduit-request-id"), Some(&*id));
+    }
     assert_eq!(call(&gateway, "/v1/chat/completions", &[], "{}").header("request-id"), None);
 }
 
