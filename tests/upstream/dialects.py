@@ -1,7 +1,8 @@
 """The scripted upstream in two more dialects: Anthropic's messages and Google's `generateContent`.
 
 The model's name is the script here, too, as far as a dialect has a use for it: `usage-IN-OUT`,
-`words-N`, `fail-STATUS`, `error-in-stream`, `cut-mid-stream`. Counts are words, as in `script.py`.
+`words-N`, `fail-STATUS`, `error-in-stream`, `cut-mid-stream`; at Anthropic also `interleaved`, which
+thinks again between its text and a call. Counts are words, as in `script.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ ANTHROPIC = "/anthropic/v1/"
 GOOGLE = "/google/v1beta/models"
 STATUSES = {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 KINDS = {400: "invalid_request_error", 429: "rate_limit_error", 529: "overloaded_error"}
+INTERLEAVED = [
+    {"type": "thinking", "thinking": "Weather.", "signature": "Zmlyc3Q="},
+    {"type": "text", "text": "Grüße! I look. "},
+    {"type": "thinking", "thinking": "Oslo.", "signature": "c2Vjb25k"},
+    {"type": "redacted_thinking", "data": "dGhpcmQ="},
+    {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}},
+]
 
 
 def answer(method: str, path: str, query: dict[str, str], body: dict) -> Answer | None:
@@ -61,21 +69,17 @@ def anthropic(method: str, path: str, body: dict) -> Answer:
         "stop_sequence": None,
         "usage": {"input_tokens": prompt, "output_tokens": 1},
     }
+    content = [{"type": "text", "text": " ".join(choice.words)}]
     stop = "max_tokens" if choice.finish == "length" else "end_turn"
+    if model == "interleaved":
+        content, stop = INTERLEAVED, "tool_use"
     used = {"input_tokens": prompt, "output_tokens": choice.tokens}
     if not body.get("stream"):
-        content = [{"type": "text", "text": " ".join(choice.words)}]
         return anthropic_json({**message, "content": content, "stop_reason": stop, "usage": used})
-    block = {"type": "text", "text": ""}
     events = [
         named("message_start", message=message),
-        named("content_block_start", index=0, content_block=block),
         named("ping"),
-        *(
-            named("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
-            for text in texts(choice)
-        ),
-        named("content_block_stop", index=0),
+        *(event for index, block in enumerate(content) for event in block_events(index, block)),
         named(
             "message_delta",
             delta={"stop_reason": stop, "stop_sequence": None},
@@ -85,6 +89,29 @@ def anthropic(method: str, path: str, body: dict) -> Answer:
     ]
     overloaded = {"type": "overloaded_error", "message": "Scripted end."}
     return bent(model, events, named("error", error=overloaded))
+
+
+def block_events(index: int, block: dict) -> list[bytes]:
+    """A block of a stream: empty at first, then its text word by word."""
+    empty = {"text": "", "thinking": "", "signature": "", "input": {}}
+    words = re.findall(r"\s*\S+(?:\s+$)?", block.get("text", ""))
+    deltas = {
+        "text": [{"type": "text_delta", "text": word} for word in words],
+        "thinking": [
+            {"type": "thinking_delta", "thinking": block.get("thinking")},
+            {"type": "signature_delta", "signature": block.get("signature")},
+        ],
+        "tool_use": [{"type": "input_json_delta", "partial_json": json.dumps(block.get("input"))}],
+    }
+    begun = {name: empty.get(name, value) for name, value in block.items()}
+    return [
+        named("content_block_start", index=index, content_block=begun),
+        *(
+            named("content_block_delta", index=index, delta=delta)
+            for delta in deltas.get(block["type"], [])
+        ),
+        named("content_block_stop", index=index),
+    ]
 
 
 def anthropic_json(value: dict, status: int = 200) -> Answer:

@@ -3,6 +3,7 @@ a key: what they get is what their provider said, and what goes wrong is raised 
 """
 
 import anthropic
+import openai
 from google import genai
 from google.genai import errors, types
 
@@ -42,6 +43,34 @@ class Dialects(GatewayCase):
         with self.assertRaises(expected) as caught:
             call()
         return caught.exception
+
+
+class Azure(GatewayCase):
+    def azure(self, **options):
+        """OpenAI's client for Azure."""
+        client = openai.AzureOpenAI(
+            azure_endpoint=self.gateway.url, api_version="2024-10-21", max_retries=0, **options
+        )
+        self.addCleanup(client.close)
+        return client
+
+    def test_a_deployment_is_the_model(self):
+        for key in ({"api_key": self.secret}, {"azure_ad_token": self.secret}):
+            answer = self.say(self.azure(**key), "usage-10-2")
+            self.assertEqual(answer.usage.prompt_tokens, 10)
+        # As in its own example: what is in the body then is nobody's concern.
+        fixed = self.azure(api_key=self.secret, azure_deployment="usage-1000-20")
+        answer = self.say(fixed, "<ignored>")
+        self.assertEqual(answer.usage.prompt_tokens, 1000)
+        self.assertEqual(self.upstream.last_body("usage-1000-20")["model"], "usage-1000-20")
+
+    def test_models_are_listed(self):
+        models = self.azure(api_key=self.secret).models.list()
+        self.assertIn("words-8", [model.id for model in models])
+
+    def test_a_wrong_key_is_said_so(self):
+        with self.assertRaises(openai.AuthenticationError):
+            self.say(self.azure(api_key="wrong"), "words-8")
 
 
 class Anthropic(Dialects):

@@ -2,10 +2,15 @@
 bill is the provider's own count.
 """
 
+import sys
+
 import anthropic
 import openai
 
-from harness import GatewayCase, user
+from harness import ROOT, GatewayCase, user
+
+sys.path.insert(0, str(ROOT / "tests/upstream"))
+from dialects import INTERLEAVED  # noqa: E402
 
 # Each counts 1000 tokens of prompt and 20 of answer.
 CHAT, CLAUDE, GEMINI = (prefix + "usage-1000-20" for prefix in ("", "claude/", "gemini/"))
@@ -56,6 +61,52 @@ class Chat(Translated):
             self.say(self.client(), CLAUDE, n=2)
         self.assertEqual(caught.exception.param, "n")
         self.assertEqual(self.gateway.billed(), self.before)
+
+
+class Thinking(Translated):
+    """A model that thinks again between its text and a call gets all of it back as it gave it."""
+
+    MODEL = "claude/interleaved"
+    PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+    def check_returned(self):
+        self.assertEqual(
+            self.upstream.last_body("interleaved")["messages"][1]["content"], INTERLEAVED
+        )
+
+    def test_a_loop_of_chat(self):
+        function = {"name": "weather", "parameters": self.PARAMETERS}
+        call = dict(model=self.MODEL, tools=[{"type": "function", "function": function}])
+        completions = self.client().chat.completions
+        asked = [user("hello")]
+        whole = completions.create(messages=asked, **call)
+        with completions.stream(messages=asked, **call) as stream:
+            streamed = stream.until_done().get_final_completion()
+        for answer in (whole, streamed):
+            message = answer.choices[0].message.to_dict()
+            self.assertEqual(message["content"], INTERLEAVED[1]["text"])
+            for call_ in message["tool_calls"]:
+                call_["function"].pop("parsed_arguments", None)
+            message.pop("parsed", None)
+            result = {"role": "tool", "tool_call_id": "toolu_1", "content": "Rain"}
+            completions.create(messages=[*asked, message, result], **call)
+            self.check_returned()
+
+    def test_a_loop_of_responses(self):
+        function = {"type": "function", "name": "weather", "parameters": self.PARAMETERS}
+        call = dict(model=self.MODEL, tools=[{**function, "strict": False}])
+        responses = self.client().responses
+        asked = user("hello")
+        whole = responses.create(input=[asked], **call)
+        with responses.stream(input=[asked], **call) as stream:
+            streamed = stream.until_done().get_final_response()
+        for answer in (whole, streamed):
+            items = [item.model_dump(exclude_none=True) for item in answer.output]
+            for item in items:
+                item.pop("parsed_arguments", None)
+            result = {"type": "function_call_output", "call_id": "toolu_1", "output": "Rain"}
+            responses.create(input=[asked, *items, result], **call)
+            self.check_returned()
 
 
 class Responses(Translated):
