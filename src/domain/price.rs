@@ -30,20 +30,13 @@ pub const INPUT: [Class; 8] = [
 pub const OUTPUT: [Class; 4] =
     [Class::Output, Class::Reasoning, Class::OutputAudio, Class::OutputImage];
 /// Both.
-const TOKENS: [Class; 12] = [
-    Class::Input,
-    Class::CacheRead,
-    Class::CacheWrite,
-    Class::CacheWrite1h,
-    Class::InputAudio,
-    Class::CacheReadAudio,
-    Class::InputImage,
-    Class::CacheReadImage,
-    Class::Output,
-    Class::Reasoning,
-    Class::OutputAudio,
-    Class::OutputImage,
-];
+const TOKENS: [Class; INPUT.len() + OUTPUT.len()] = {
+    let mut both = [Class::Input; INPUT.len() + OUTPUT.len()];
+    let (input, output) = both.split_at_mut(INPUT.len());
+    input.copy_from_slice(&INPUT);
+    output.copy_from_slice(&OUTPUT);
+    both
+};
 
 /// Rates by class; a class without one may borrow from another ([`Class::priced_as`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,34 +168,41 @@ impl Price {
 
     /// The dearest rate among `classes` for prompts of up to `max_input_tokens`.
     pub fn dearest(&self, classes: &[Class], max_input_tokens: u64) -> Rate {
-        let base = classes.iter().filter_map(|class| self.base_rate(*class));
-        let overlays = self.overlays.iter().filter(|o| max_input_tokens > o.above_input_tokens);
-        let overlays =
-            overlays.flat_map(|o| classes.iter().filter_map(|class| o.rates.get(*class)));
-        base.chain(overlays).max().unwrap_or(Rate::ZERO)
+        let rates = self.candidates(classes, max_input_tokens).map(|(rate, ..)| rate);
+        rates.max().unwrap_or(Rate::ZERO)
     }
 
-    /// The ordinary rate of a class, or of the class it belongs to.
-    fn base_rate(&self, class: Class) -> Option<Rate> {
-        let mut classes = std::iter::successors(Some(class), |class| class.priced_as());
-        classes.find_map(|class| self.base.get(class))
-    }
-
+    /// [`Self::dearest`], with the reason.
     fn dearest_of(&self, classes: &[Class], max_input_tokens: u64) -> Option<Found> {
-        // As in [`Self::dearest`], with the reason.
+        let candidates = self.candidates(classes, max_input_tokens);
+        let (rate, class, overlay) = candidates.max_by_key(|(rate, ..)| *rate)?;
+        let basis = overlay.map(Basis::overlay).unwrap_or_default();
+        Some((rate, Basis { class: Some(class), ..basis }))
+    }
+
+    /// Every rate that could apply to one of `classes` for prompts of up to `max_input_tokens`: with the
+    /// class whose it is, and the overlay that it is from.
+    fn candidates<'a>(
+        &'a self,
+        classes: &'a [Class],
+        max_input_tokens: u64,
+    ) -> impl Iterator<Item = (Rate, Class, Option<&'a Overlay>)> {
         let base = classes.iter().filter_map(|class| {
-            let (rate, basis) = self.find(*class, ServiceTier::Standard, 0)?;
-            Some((rate, Basis { class: basis.class.or(Some(*class)), ..basis }))
+            let (rate, class) = self.base_rate(*class)?;
+            Some((rate, class, None))
         });
-        let overlays = self
-            .overlays
-            .iter()
-            .filter(|o| max_input_tokens > o.above_input_tokens)
-            .flat_map(|o| {
-                let basis = |class: Class| Basis { class: Some(class), ..Basis::overlay(o) };
-                classes.iter().filter_map(move |class| Some((o.rates.get(*class)?, basis(*class))))
-            });
-        base.chain(overlays).max_by_key(|(rate, _)| *rate)
+        let overlays =
+            self.overlays.iter().filter(move |o| max_input_tokens > o.above_input_tokens);
+        let overlays = overlays.flat_map(|o| {
+            classes.iter().filter_map(move |class| Some((o.rates.get(*class)?, *class, Some(o))))
+        });
+        base.chain(overlays)
+    }
+
+    /// The ordinary rate of a class, or of the class it belongs to, and which of them it is.
+    fn base_rate(&self, class: Class) -> Option<(Rate, Class)> {
+        let mut classes = std::iter::successors(Some(class), |class| class.priced_as());
+        classes.find_map(|class| Some((self.base.get(class)?, class)))
     }
 
     /// The most that a token of a side costs, [`INPUT`] or [`OUTPUT`], with the rate that stands in where
