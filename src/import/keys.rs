@@ -3,12 +3,57 @@
 use std::collections::BTreeSet;
 
 use super::Lost;
-use super::taken::lose;
+use super::taken::{NO_COUNTERPART, Record, lose};
 use crate::domain::cidr::Cidr;
 use crate::domain::key::Limits;
 use crate::domain::money::Money;
 use crate::domain::pattern::Pattern;
 use crate::domain::window::{Period, Timestamp, parse_duration_ms};
+
+/// How another gateway's record of a key is read.
+pub(super) struct Reading {
+    pub(super) head: fn(&mut Record, &mut Vec<Lost>) -> Head,
+    /// Takes from the record what the key may do.
+    pub(super) fill: fn(&mut Record, &mut PlannedKey, &mut Vec<Lost>),
+    /// What a record says of the key and not of what it may do.
+    pub(super) facts: &'static [&'static str],
+}
+
+/// What has to be known of a key first.
+pub(super) struct Head {
+    /// How it is called where it is not made; may be nothing.
+    pub(super) called: String,
+    pub(super) name: String,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Reading {
+    /// Plans the keys of a file. One that has expired is not made, and whatever of a record is not
+    /// understood is lost.
+    pub(super) fn plan(
+        &self,
+        records: impl Iterator<Item = Record>,
+        now: Timestamp,
+        lost: &mut Vec<Lost>,
+    ) -> Vec<PlannedKey> {
+        let (mut planned, mut names) = (Vec::new(), Names::default());
+        for mut record in records {
+            let Head { called, name, expires_at } = (self.head)(&mut record, lost);
+            let place = record.place.clone();
+            if expires_at.is_some_and(|end| end <= now) {
+                lose(lost, place, format!("{called} has expired, and is not made").trim_start());
+                continue;
+            }
+            let name = names.unique(&name);
+            let mut key = PlannedKey { place, name, expires_at, ..PlannedKey::default() };
+            (self.fill)(&mut record, &mut key, lost);
+            record.forget(self.facts);
+            record.rest(NO_COUNTERPART, lost);
+            planned.push(key);
+        }
+        planned
+    }
+}
 
 /// A key to be made, with a new secret.
 #[derive(Clone, Debug, Default)]
@@ -101,10 +146,10 @@ fn length_ms(text: &str) -> Option<u64> {
 
 /// Names that no two keys share, and that a key may have.
 #[derive(Default)]
-pub(super) struct Names(BTreeSet<String>);
+struct Names(BTreeSet<String>);
 
 impl Names {
-    pub(super) fn unique(&mut self, wanted: &str) -> String {
+    fn unique(&mut self, wanted: &str) -> String {
         let plain: String = wanted.chars().filter(|c| !c.is_control()).take(100).collect();
         let plain = match plain.trim() {
             "" => "imported",

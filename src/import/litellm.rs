@@ -7,17 +7,15 @@ mod entry;
 
 use serde_json::{Map, Value};
 
-use super::keys::{Names, PlannedKey};
+use super::keys::{Head, PlannedKey, Reading};
 use super::layout::{Layout, quoted};
 use super::number::dollars;
-use super::taken::{Record, lose, texts};
+use super::taken::{NO_COUNTERPART, Record, lose, texts};
 use super::{ImportError, Lost, Plan};
 use crate::domain::window::Timestamp;
 
 /// The environment, for addresses that are kept in it.
 type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
-
-const NO_COUNTERPART: &str = "has no counterpart here";
 
 /// Reads `config.yaml`.
 ///
@@ -174,12 +172,13 @@ pub fn keys(
     } else {
         from_csv(file, text)?
     };
-    let (mut planned, mut lost, mut names) = (Vec::new(), Vec::new(), Names::default());
-    for (place, fields) in rows {
-        planned.extend(key(Record::new(place, fields), now, &mut names, &mut lost));
-    }
+    let mut lost = Vec::new();
+    let records = rows.into_iter().map(|(place, fields)| Record::new(place, fields));
+    let planned = KEYS.plan(records, now, &mut lost);
     Ok((planned, lost))
 }
+
+const KEYS: Reading = Reading { head, fill, facts: &FACTS };
 
 type Rows = Vec<(String, Map<String, Value>)>;
 
@@ -275,13 +274,7 @@ fn csv(text: &str) -> Result<Vec<(usize, Vec<String>)>, String> {
     Ok(rows)
 }
 
-fn key(
-    mut record: Record,
-    now: Timestamp,
-    names: &mut Names,
-    lost: &mut Vec<Lost>,
-) -> Option<PlannedKey> {
-    let place = record.place.clone();
+fn head(record: &mut Record, lost: &mut Vec<Lost>) -> Head {
     let expires_at = record.text("expires").and_then(|text| {
         let read = instant(&text);
         if read.is_none() {
@@ -289,24 +282,18 @@ fn key(
         }
         read
     });
-    if expires_at.is_some_and(|end| end <= now) {
-        lose(lost, place, "has expired, and is not made");
-        return None;
-    }
     let token = record.text("token");
     let wanted = record.text("key_alias").or_else(|| record.text("key_name"));
     record.forget(&["key_name", "key_alias"]);
     let wanted = wanted.or_else(|| Some(format!("litellm-{}", token?.get(..8)?)));
-    let mut planned = PlannedKey {
-        place: place.clone(),
-        name: names.unique(wanted.as_deref().unwrap_or_default()),
-        expires_at,
-        rpm: record.count("rpm_limit"),
-        tpm: record.count("tpm_limit"),
-        parallel: record.count("max_parallel_requests"),
-        disabled: record.flag("blocked"),
-        ..PlannedKey::default()
-    };
+    Head { called: String::new(), name: wanted.unwrap_or_default(), expires_at }
+}
+
+fn fill(record: &mut Record, planned: &mut PlannedKey, lost: &mut Vec<Lost>) {
+    planned.rpm = record.count("rpm_limit");
+    planned.tpm = record.count("tpm_limit");
+    planned.parallel = record.count("max_parallel_requests");
+    planned.disabled = record.flag("blocked");
     let models = record.list("models");
     // These words mean all models, or those of the team.
     let models: Vec<_> = models.into_iter().filter(|name| name != "all-proxy-models").collect();
@@ -319,7 +306,7 @@ fn key(
     } else {
         planned.models(&models, &record.at("models"), lost);
     }
-    budget(&mut record, &mut planned, lost);
+    budget(record, planned, lost);
     for (name, tag) in
         [("user_id", "user"), ("team_id", "team"), ("organization_id", "organization")]
     {
@@ -335,9 +322,6 @@ fn key(
         }
         metadata.rest("is not kept", lost);
     }
-    record.forget(&FACTS);
-    record.rest(NO_COUNTERPART, lost);
-    Some(planned)
 }
 
 /// What a key of LiteLLM's says of itself and not of what it may do.

@@ -6,10 +6,10 @@
 
 use serde_json::{Map, Value};
 
-use super::keys::{Names, PlannedKey};
+use super::keys::{Head, PlannedKey, Reading};
 use super::layout::{Key, Layout, Provider, Target};
 use super::sqlite::Database;
-use super::taken::{Record, lose};
+use super::taken::{NO_COUNTERPART, Record, lose};
 use super::{ImportError, Lost, Plan};
 use crate::domain::money::Money;
 use crate::domain::window::Timestamp;
@@ -95,11 +95,10 @@ pub fn import(file: &str, bytes: &[u8], now: Timestamp) -> Result<Plan, ImportEr
     for model in &mut layout.models {
         rank(&mut model.targets);
     }
-    let mut names = Names::default();
-    for (index, fields) in tokens.into_iter().enumerate() {
-        let record = Record::new(place(file, "tokens", index, &fields), fields);
-        plan.keys.extend(token(record, now, &mut names, &mut plan.lost));
-    }
+    let tokens = tokens.into_iter().enumerate();
+    let records =
+        tokens.map(|(index, fields)| Record::new(place(file, "tokens", index, &fields), fields));
+    plan.keys = TOKENS.plan(records, now, &mut plan.lost);
     layout.write(if is_new_api { "New API" } else { "One API" }, &mut plan);
     Ok(plan)
 }
@@ -229,7 +228,7 @@ fn channel(mut record: Record, is_new_api: bool, lost: &mut Vec<Lost>) -> Option
     let priority = record.take("priority").and_then(|value| value.as_i64()).unwrap_or_default();
     let weight = record.count("weight").map(|weight| weight.min(1_000_000));
     record.forget(&CHANNEL_FACTS);
-    record.rest("has no counterpart here", lost);
+    record.rest(NO_COUNTERPART, lost);
     Some(Channel { priority, weight, name, provider, models })
 }
 
@@ -328,31 +327,20 @@ fn rank(targets: &mut [Target]) {
     }
 }
 
-fn token(
-    mut record: Record,
-    now: Timestamp,
-    names: &mut Names,
-    lost: &mut Vec<Lost>,
-) -> Option<PlannedKey> {
-    let place = record.place.clone();
+const TOKENS: Reading = Reading { head, fill, facts: &TOKEN_FACTS };
+
+fn head(record: &mut Record, _: &mut Vec<Lost>) -> Head {
     let name = record.text("name").unwrap_or_default();
     let ends = record.take("expired_time").and_then(|value| value.as_i64());
     // -1 is never.
     let ends = ends.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
     let expires_at = ends.map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1000)));
-    if expires_at.is_some_and(|end| end <= now) {
-        lose(lost, place, format!("`{name}` has expired, and is not made"));
-        return None;
-    }
-    let status = record.count("status");
-    let mut planned = PlannedKey {
-        place,
-        name: names.unique(&name),
-        expires_at,
-        disabled: status != Some(ENABLED),
-        ..PlannedKey::default()
-    };
-    quota(&mut record, &mut planned, lost);
+    Head { called: format!("`{name}`"), name, expires_at }
+}
+
+fn fill(record: &mut Record, planned: &mut PlannedKey, lost: &mut Vec<Lost>) {
+    planned.disabled = record.count("status") != Some(ENABLED);
+    quota(record, planned, lost);
     let mut models = record.list("models");
     if record.flag("model_limits_enabled") {
         models = record.list("model_limits");
@@ -371,18 +359,11 @@ fn token(
         let why = "groups have no counterpart: it is kept as a tag, and any model may be used";
         lose(lost, record.at("group"), why);
     }
-    record.forget(&[
-        "id",
-        "key",
-        "created_time",
-        "accessed_time",
-        "used_quota",
-        "created_at",
-        "updated_at",
-    ]);
-    record.rest("has no counterpart here", lost);
-    Some(planned)
 }
+
+/// What a token says of itself and not of what it may do.
+const TOKEN_FACTS: [&str; 7] =
+    ["id", "key", "created_time", "accessed_time", "used_quota", "created_at", "updated_at"];
 
 fn quota(record: &mut Record, planned: &mut PlannedKey, lost: &mut Vec<Lost>) {
     let is_unlimited = record.flag("unlimited_quota");

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use super::Lost;
 
+/// Why most of what is lost is lost.
+pub(super) const NO_COUNTERPART: &str = "has no counterpart here";
+
 /// A table of another's file and its place.
 pub(super) struct Record {
     pub(super) place: String,
