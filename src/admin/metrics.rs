@@ -10,7 +10,7 @@ use crate::domain::money::Money;
 use crate::ledger::Standing;
 use crate::metrics::MOST_CALLS;
 use crate::metrics::histogram::OWN;
-use crate::metrics::page::{Kind, Millis, Page};
+use crate::metrics::page::{Kind, Label, Millis, Page};
 
 /// The most keys, and the most teams, whose limits are shown: the oldest.
 const MOST_SHOWN: usize = 1_000;
@@ -88,36 +88,34 @@ fn write_limits(desk: &Desk, page: &mut Page) {
         })
     });
     let teams: Vec<_> = teams.take(MOST_SHOWN).collect();
-    let help = "What a key may spend in a window that it has a limit for.";
-    page.family("conduit_key_limit_usd", Kind::Gauge, help);
-    each_limit(page, "key", &keys, |standing| standing.limit);
-    let help = "What a key has spent in the present window of each of its limits.";
-    page.family("conduit_key_spent_usd", Kind::Gauge, help);
-    each_limit(page, "key", &keys, |standing| Some(standing.spent));
     page.family("conduit_team_info", Kind::Gauge, "What a team is called; always 1.");
     for team in &teams {
         page.sample(&[("team", &team.id), ("name", &team.name)], 1);
     }
-    let help = "What a team may spend in a window that it has a limit for.";
-    page.family("conduit_team_limit_usd", Kind::Gauge, help);
-    each_limit(page, "team", &teams, |standing| standing.limit);
-    let help = "What a team has spent in the present window of each of its limits.";
-    page.family("conduit_team_spent_usd", Kind::Gauge, help);
-    each_limit(page, "team", &teams, |standing| Some(standing.spent));
+    let limit: Amount = |standing| standing.limit;
+    let spent: Amount = |standing| Some(standing.spent);
+    let may = "may spend in a window that it has a limit for.";
+    let has = "has spent in the present window of each of its limits.";
+    for (whose, all, name, help, amount) in [
+        ("key", &keys, "conduit_key_limit_usd", may, limit),
+        ("key", &keys, "conduit_key_spent_usd", has, spent),
+        ("team", &teams, "conduit_team_limit_usd", may, limit),
+        ("team", &teams, "conduit_team_spent_usd", has, spent),
+    ] {
+        page.family(name, Kind::Gauge, &format!("What a {whose} {help}"));
+        for of in all {
+            each_limit(page, (whose, &of.id), &of.standing, amount);
+        }
+    }
 }
 
-fn each_limit(
-    page: &mut Page,
-    label: &'static str,
-    all: &[Limited],
-    amount: impl Fn(&Standing) -> Option<Money>,
-) {
-    for limited in all {
-        for standing in limited.standing.iter().filter(|standing| standing.limit.is_some()) {
-            if let Some(amount) = amount(standing) {
-                let window = ("window", standing.period.name());
-                page.sample(&[(label, &limited.id), window], amount);
-            }
+/// A figure of a limit.
+type Amount = fn(&Standing) -> Option<Money>;
+
+fn each_limit(page: &mut Page, whose: Label<'_>, standing: &[Standing], amount: Amount) {
+    for standing in standing.iter().filter(|standing| standing.limit.is_some()) {
+        if let Some(amount) = amount(standing) {
+            page.sample(&[whose, ("window", standing.period.name())], amount);
         }
     }
 }

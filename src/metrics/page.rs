@@ -72,7 +72,7 @@ fn decimal(
 
 impl Page {
     /// Begins a family; its samples follow.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) -> &mut Self {
+    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Self {
         self.family = name;
         // Writing to a string does not fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
