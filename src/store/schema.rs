@@ -3,9 +3,10 @@
 //! Values are versioned bytes of our own, never redb's composite types, whose encoding is redb's to
 //! change.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use redb::{ReadTransaction, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, TableDefinition, TableHandle, WriteTransaction};
 
 use super::StoreError;
 use super::vault::Vault;
@@ -73,9 +74,11 @@ pub(super) const RULE_KEY: &str = "window_rule";
 /// Checks that the file is ours and of a format this program knows, and makes the tables that are not
 /// there: a backup has no sessions. Returns the format of one that has to be migrated first.
 pub(super) fn prepare(vault: &Vault, path: &Path) -> Result<Option<u64>, StoreError> {
-    let found = check(&vault.begin_read()?, path)?;
-    if let Some(found) = found.filter(|found| *found < FORMAT) {
-        return Ok(Some(found));
+    let read = vault.begin_read()?;
+    match check(&read, path)? {
+        Some(found) if found < FORMAT => return Ok(Some(found)),
+        Some(_) if has_tables(&read)? => return Ok(None),
+        _ => {}
     }
     let write = vault.begin_write()?;
     mark_current(&write)?;
@@ -90,25 +93,40 @@ pub(super) fn mark_current(write: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the tables that are not there.
-pub(super) fn open_tables(write: &WriteTransaction) -> Result<(), StoreError> {
-    write.open_table(KEYS)?;
-    write.open_table(ACCOUNTS)?;
-    write.open_table(RECEIPTS)?;
-    write.open_table(HOURS)?;
-    write.open_table(ADJUSTMENTS)?;
-    write.open_table(PRUNED)?;
-    write.open_table(OPEN)?;
-    write.open_table(TEAMS)?;
-    write.open_table(TEAM_ACCOUNTS)?;
-    write.open_table(TEAM_HOURS)?;
-    write.open_table(AUDIT)?;
-    write.open_table(SESSIONS)?;
-    write.open_table(TOKENS)?;
-    write.open_table(PASSWORDS)?;
-    write.open_table(REPEATS)?;
-    Ok(())
+macro_rules! tables {
+    ($($table:ident),*) => {
+        /// Makes the tables that are not there.
+        pub(super) fn open_tables(write: &WriteTransaction) -> Result<(), StoreError> {
+            $(write.open_table($table)?;)*
+            Ok(())
+        }
+
+        /// Whether all of them are there.
+        fn has_tables(read: &ReadTransaction) -> Result<bool, StoreError> {
+            let names: HashSet<_> =
+                read.list_tables()?.map(|table| table.name().to_owned()).collect();
+            Ok([$($table.name()),*].iter().all(|name| names.contains(*name)))
+        }
+    };
 }
+
+tables!(
+    KEYS,
+    ACCOUNTS,
+    RECEIPTS,
+    HOURS,
+    ADJUSTMENTS,
+    PRUNED,
+    OPEN,
+    TEAMS,
+    TEAM_ACCOUNTS,
+    TEAM_HOURS,
+    AUDIT,
+    SESSIONS,
+    TOKENS,
+    PASSWORDS,
+    REPEATS
+);
 
 /// Whether a file has a table: one of an earlier format may not.
 pub(super) fn has<K: redb::Key + 'static, V: redb::Value + 'static>(
