@@ -104,6 +104,17 @@ class Load:
 class Passed(unittest.TestCase):
     """The service behind sockets that somebody else holds."""
 
+    def streaming(self, manager, words: int):
+        """Starts it and a stream of so many words, which has begun: address, secret, client and answer."""
+        address = manager.hold("gateway")
+        manager.start()
+        secret = manager.command("keys", "create", "one").strip()
+        client = manager.client(address)
+        client.request("POST", "/v1/chat/completions", chat(words, True), headers(secret))
+        answer = client.getresponse()
+        answer.readline()
+        return address, secret, client, answer
+
     def test_restarts_under_load_lose_no_call(self) -> None:
         with service('shutdown_deadline = "10s"') as manager:
             address = manager.hold("gateway")
@@ -122,13 +133,7 @@ class Passed(unittest.TestCase):
 
     def test_a_stream_goes_on_to_its_end_and_the_next_call_waits(self) -> None:
         with service('shutdown_deadline = "20s"') as manager:
-            address = manager.hold("gateway")
-            manager.start()
-            secret = manager.command("keys", "create", "one").strip()
-            client = manager.client(address)
-            client.request("POST", "/v1/chat/completions", chat(60, True), headers(secret))
-            answer = client.getresponse()
-            answer.readline()
+            address, secret, client, answer = self.streaming(manager, 60)
             manager.signal(signal.SIGTERM)
             manager.told("STOPPING", "1")
             waiting = threading.Thread(target=Client(address, secret).call, args=(3, False, True, True))
@@ -148,13 +153,7 @@ class Passed(unittest.TestCase):
 
     def test_a_stream_is_cut_at_the_deadline_and_not_before(self) -> None:
         with service('shutdown_deadline = "3s"') as manager:
-            address = manager.hold("gateway")
-            manager.start()
-            secret = manager.command("keys", "create", "one").strip()
-            client = manager.client(address)
-            client.request("POST", "/v1/chat/completions", chat(400, True), headers(secret))
-            answer = client.getresponse()
-            answer.readline()
+            _, _, _, answer = self.streaming(manager, 400)
             began = time.monotonic()
             manager.signal(signal.SIGTERM)
             with self.assertRaises((http.client.IncompleteRead, ConnectionError)):
@@ -166,13 +165,7 @@ class Passed(unittest.TestCase):
 
     def test_the_next_process_waits_for_the_one_before(self) -> None:
         with service('shutdown_deadline = "20s"') as manager:
-            address = manager.hold("gateway")
-            manager.start()
-            secret = manager.command("keys", "create", "one").strip()
-            client = manager.client(address)
-            client.request("POST", "/v1/chat/completions", chat(120, True), headers(secret))
-            answer = client.getresponse()
-            answer.readline()
+            address, secret, _, answer = self.streaming(manager, 120)
             before = manager.child
             manager.signal(signal.SIGTERM)
             manager.told("STOPPING", "1")
