@@ -943,7 +943,14 @@ fn commands_say_the_same_with_a_server_and_without() {
         (&adjustments[1]["by"], &adjustments[1]["amount_usd"]),
         (&"tester".into(), &"-5.00".into())
     );
-    assert!(served[8].trim_end().ends_with(",-4.75"), "{}", served[8]);
+    let bill = &served[8];
+    assert!(
+        bill.starts_with("key_id,key_name,calls,failed,") && bill.contains(",-4.75,"),
+        "{bill}"
+    );
+    // How long the answers took stands in every row of it, too.
+    let took = bill.lines().nth(1).and_then(|row| row.rsplit(',').next()).unwrap();
+    assert!(took.parse::<u64>().is_ok(), "{bill}");
     assert_eq!(served[9].trim(), "[]");
     assert_eq!(json(&served[10])["agrees"], true);
 

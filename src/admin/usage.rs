@@ -1,10 +1,12 @@
 //! The bill, added up.
 
+mod sheet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::find;
-use super::{AdminError, Desk, Verb, csv};
+use super::{AdminError, Desk, Verb};
 use crate::domain::adjustment::Corrected;
 use crate::domain::durations::Durations;
 use crate::domain::key::KeyId;
@@ -13,6 +15,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::usage::Class;
 use crate::domain::window::{Timestamp, Zone};
 use crate::store::{Grouping, Step, UsageFilter, UsageRow};
+pub use sheet::csv;
 
 /// Adds up what was used since an instant, counted from the start of its hour.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +104,9 @@ pub struct UsageReport {
     pub by: Grouping,
     #[serde(default)]
     pub per: Option<Step>,
+    /// Whose days they are.
+    #[serde(default)]
+    pub zone: Zone,
     pub rows: Vec<UsageLine>,
     pub total: UsageLine,
 }
@@ -121,7 +127,7 @@ impl Verb for ReportUsage {
             per: self.per,
             zone: zone(self.zone.as_deref())?,
         };
-        let step = filter.step(self.by);
+        let step = self.by.step(self.per);
         let store = desk.ledger.store();
         store.journal().put_away_now();
         let mut total = UsageRow::default();
@@ -132,7 +138,8 @@ impl Verb for ReportUsage {
             rows.push(line(desk, row, step));
         }
         let total = line(desk, total, None);
-        Ok(UsageReport { since, until: self.until, by: self.by, per: self.per, rows, total })
+        let (by, per, zone) = (self.by, self.per, filter.zone);
+        Ok(UsageReport { since, until: self.until, by, per, zone, rows, total })
     }
 }
 
@@ -163,56 +170,6 @@ fn line(desk: &Desk, row: UsageRow, step: Option<Step>) -> UsageLine {
         first_byte_ms: Latency::from(&row.totals.first_byte),
         total_ms: Latency::from(&row.totals.whole),
     }
-}
-
-/// The rows as a spreadsheet reads them, under a heading.
-pub fn csv(report: &UsageReport) -> String {
-    const HEADING: [&str; 18] = [
-        "hour",
-        "day",
-        "key_id",
-        "key_name",
-        "provider",
-        "model",
-        "calls",
-        "failed",
-        "estimated",
-        "input_tokens",
-        "cached_input_tokens",
-        "output_tokens",
-        "cost_usd",
-        "adjusted_usd",
-        "first_byte_median_ms",
-        "first_byte_p95_ms",
-        "total_median_ms",
-        "total_p95_ms",
-    ];
-    let mut text = csv::heading(&HEADING);
-    for row in &report.rows {
-        let instant = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-        let millis = |millis: Option<u64>| millis.map(|n| n.to_string()).unwrap_or_default();
-        text.push_str(&csv::row(&[
-            instant(row.hour),
-            instant(row.day),
-            row.key_id.map(|id| id.to_string()).unwrap_or_default(),
-            row.key_name.clone().unwrap_or_default(),
-            row.provider.clone().unwrap_or_default(),
-            row.model.clone().unwrap_or_default(),
-            row.calls.to_string(),
-            row.failed.to_string(),
-            row.estimated.to_string(),
-            row.input_tokens.to_string(),
-            row.cached_input_tokens.to_string(),
-            row.output_tokens.to_string(),
-            row.cost_usd.to_string(),
-            row.corrected().to_string(),
-            millis(row.first_byte_ms.median),
-            millis(row.first_byte_ms.p95),
-            millis(row.total_ms.median),
-            millis(row.total_ms.p95),
-        ]));
-    }
-    text
 }
 
 impl UsageLine {

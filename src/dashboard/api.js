@@ -42,7 +42,7 @@ function address(path, query) {
 
 /**
  * @param {string} method @param {string} path
- * @param {{query?: Record<string, any>, body?: any, signal?: AbortSignal, quiet?: boolean, headers?: Record<string, string>}} [options]
+ * @param {{query?: Record<string, any>, body?: any, signal?: AbortSignal, quiet?: boolean, asText?: boolean, headers?: Record<string, string>}} [options]
  */
 async function send(method, path, options = {}) {
   /** @type {Record<string, string>} */
@@ -60,6 +60,7 @@ async function send(method, path, options = {}) {
     throw new ApiError(0, "The server does not answer. It may be restarting, or the network is down.");
   }
   const text = await response.text();
+  if (response.ok && options.asText) return text;
   let answer = null;
   try {
     answer = text ? JSON.parse(text) : null;
@@ -161,6 +162,13 @@ export const deleteTeam = (id) => send("DELETE", `teams/${part(id)}`);
 export const usage = (query) => send("GET", "usage", { query });
 /** The viewer's time zone, whose days the server adds up by. */
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+/** Browsers may know a zone before the server does. @param {any} query @param {(query: any) => Promise<any>} ask */
+const inZone = (query, ask) => ask({ ...query, zone }).catch((error) => {
+  if (error instanceof ApiError && error.status === 404 && zone !== "UTC") return ask({ ...query, zone: "UTC" });
+  throw error;
+});
+/** The same for spreadsheets. @param {Parameters<typeof usage>[0]} query @returns {Promise<string>} */
+export const usageSheet = (query) => inZone(query, (query) => send("GET", "usage", { query, headers: { Accept: "text/csv" }, asText: true }));
 
 /**
  * A report of hours or of the viewer's days: rows with `at`, the start of theirs.
@@ -170,12 +178,8 @@ const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
  */
 export async function usageOverTime(query, hourly) {
   const step = hourly ? "hour" : "day";
-  const asked = query.by ? { ...query, per: step, zone } : { ...query, by: step, zone };
-  const report = await usage(asked).catch((error) => {
-    // Browsers may know a zone before the server does.
-    if (error instanceof ApiError && error.status === 404 && zone !== "UTC") return usage({ ...asked, zone: "UTC" });
-    throw error;
-  });
+  const asked = query.by ? { ...query, per: step } : { ...query, by: step };
+  const report = await inZone(asked, usage);
   return { ...report, rows: report.rows.map((/** @type {any} */ row) => ({ ...row, at: row.hour ?? row.day })) };
 }
 /**

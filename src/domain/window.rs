@@ -125,6 +125,11 @@ impl Zone {
         let start = Zoned::new(instant.to_jiff(), self.0.clone()).start_of_day();
         start.map_or(instant, |start| Timestamp::from_jiff(start.timestamp()))
     }
+
+    /// What the day is called there.
+    pub fn date(&self, instant: Timestamp) -> Date {
+        Zoned::new(instant.to_jiff(), self.0.clone()).date()
+    }
 }
 
 impl Default for Zone {

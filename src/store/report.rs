@@ -41,6 +41,17 @@ pub enum Grouping {
     Provider,
 }
 
+impl Grouping {
+    /// The stretch of time that each row is about: of those that are asked for, the shorter.
+    pub const fn step(self, per: Option<Step>) -> Option<Step> {
+        match (self, per) {
+            (Self::Hour, _) | (Self::Day, Some(Step::Hour)) => Some(Step::Hour),
+            (Self::Day, _) => Some(Step::Day),
+            (Self::Key | Self::Model | Self::Provider, per) => per,
+        }
+    }
+}
+
 /// A stretch of time that a series has one row for.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
@@ -92,17 +103,6 @@ pub struct UsageRow {
 /// Where a row is among all: by time, then what it is about.
 type Place = (Timestamp, u64, String);
 
-impl UsageFilter {
-    /// The stretch of time that each row is about: of those that are asked for, the shorter.
-    pub const fn step(&self, by: Grouping) -> Option<Step> {
-        match (by, self.per) {
-            (Grouping::Hour, _) | (Grouping::Day, Some(Step::Hour)) => Some(Step::Hour),
-            (Grouping::Day, _) => Some(Step::Day),
-            (Grouping::Key | Grouping::Model | Grouping::Provider, per) => per,
-        }
-    }
-}
-
 fn row_of(start: Option<Timestamp>, number: u64, name: &str) -> (Place, UsageRow) {
     let place = (start.unwrap_or_default(), number, name.to_owned());
     (place, UsageRow { start, ..UsageRow::default() })
@@ -136,8 +136,9 @@ impl Store {
             if !is_wanted {
                 continue;
             }
-            let start =
-                filter.step(by).map(|step| step.start(Timestamp::from_millis(hour), &filter.zone));
+            let start = by
+                .step(filter.per)
+                .map(|step| step.start(Timestamp::from_millis(hour), &filter.zone));
             let (place, new) = match by {
                 Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
                 Grouping::Key => row_of_key(start, KeyId::from_bits(key)),
@@ -160,7 +161,8 @@ impl Store {
             if !is_wanted {
                 continue;
             }
-            let start = filter.step(by).map(|step| step.start(adjustment.at.hour(), &filter.zone));
+            let start =
+                by.step(filter.per).map(|step| step.start(adjustment.at.hour(), &filter.zone));
             let (place, new) = match by {
                 Grouping::Hour | Grouping::Day => row_of(start, 0, ""),
                 Grouping::Key => row_of_key(start, adjustment.key),

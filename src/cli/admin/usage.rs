@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::admin::usage::{ReportUsage, UsageLine, UsageReport};
-use crate::cli::{ConfigArg, Failure, csv, output, session};
+use crate::admin::usage::{self, ReportUsage, UsageLine, UsageReport};
+use crate::cli::{ConfigArg, Failure, output, session};
 use crate::domain::pattern::Pattern;
 use crate::domain::window::Timestamp;
 use crate::store::Grouping;
@@ -67,11 +67,10 @@ impl Usage {
         if self.json {
             return output::json(&report);
         }
-        let rows: Vec<_> = report.rows.iter().map(|line| row(&report, line)).collect();
         if self.csv {
-            let rows: Vec<_> = rows.iter().map(|fields| csv::row(fields)).collect();
-            return output::answer(&(csv::heading(&heading(report.by)) + &rows.concat()));
+            return output::answer(&usage::csv(&report));
         }
+        let rows = report.rows.iter().map(|line| row(&report, line)).collect();
         table(&report, rows)
     }
 }

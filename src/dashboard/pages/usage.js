@@ -5,7 +5,7 @@ import { asTable, chart, legend } from "../chart.js";
 import { h } from "../dom.js";
 import { compact, count, dateOnly, decimalsFor, nano, startOfDay, usd } from "../format.js";
 import { head } from "../page.js";
-import { aligned, card, empty, icon, segmented, table } from "../parts.js";
+import { aligned, card, empty, icon, notify, segmented, table } from "../parts.js";
 import { MEASURES, SPANS, columns, measured, overTime } from "../series.js";
 import { nameOfKey, nameOfModel } from "./overview.js";
 
@@ -21,9 +21,9 @@ export const usagePage = {
     const by = query.by ?? "model";
     const asked = { since, key: query.key, model: query.model };
     const [{ rows }, keys] = await Promise.all([api.usageOverTime({ ...asked, by: by === "day" ? "model" : by }, hourly), api.keys(true)]);
-    return { rows, keys, by };
+    return { rows, keys, by, asked };
   },
-  view({ rows, keys, by }, context) {
+  view({ rows, keys, by, asked }, context) {
     const { query, state } = context;
     const span = query.span ?? "30d";
     const measure = /** @type {import("../series.js").Measure} */ (query.measure ?? "cost");
@@ -32,7 +32,7 @@ export const usagePage = {
     const lines = addUp(rows, by);
     const choose = (/** @type {string} */ what) => (/** @type {Event} */ event) => context.set({ [what]: /** @type {HTMLInputElement} */ (event.target).value });
     return [
-      head("Usage", "What was used and what it cost, in your own days.", h("button", { type: "button", class: "button", disabled: lines.length === 0, onclick: () => download(lines, by) }, icon("download"), "Download CSV")),
+      head("Usage", "What was used and what it cost, in your own days.", h("button", { type: "button", class: "button", disabled: lines.length === 0, onclick: () => download(asked, by) }, icon("download"), "Download CSV")),
       h("div", { class: "filters" },
         segmented("Time", SPANS, span, (value) => context.set({ span: value })),
         segmented("Group by", GROUPS, by, (value) => context.set({ by: value })),
@@ -101,27 +101,11 @@ function sums(lines, by, state, redraw) {
   });
 }
 
-/** A cell that a spreadsheet takes for what it is, and never for a formula. @param {string | number | bigint} value */
-function cell(value) {
-  const text = String(value);
-  const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-}
-
-/** @param {bigint} amount */
-const plain = (amount) => usd(amount).replace("$", "").replaceAll(",", "").replace("−", "-");
-
-/** @param {Line[]} lines @param {string} by */
-function download(lines, by) {
-  const headings = [by, ...(by === "model" ? ["provider"] : by === "key" ? ["key_id"] : []), "calls", "errors", "estimated", "input_tokens", "cached_input_tokens", "output_tokens", "cost_usd", "adjusted_usd"];
-  const rows = lines.map((line) => {
-    const amounts = [plain(line.cost), plain(line.adjusted)];
-    const numbers = [line.calls, line.failed, line.estimated, line.input, line.cached, line.output].map(cell);
-    const name = by === "day" ? isoDay(line.at) : line.name;
-    return [cell(name), ...(by === "model" ? [cell(line.detail)] : by === "key" ? [cell(line.key)] : []), ...numbers, ...amounts].join(",");
-  });
-  const file = new Blob([`${[headings.join(","), ...rows].join("\r\n")}\r\n`], { type: "text/csv" });
-  const address = URL.createObjectURL(file);
+/** Takes home what is shown as the API has it for spreadsheets. @param {any} asked @param {string} by */
+async function download(asked, by) {
+  const text = await api.usageSheet({ ...asked, by }).catch((/** @type {Error} */ error) => notify(error.message, "bad"));
+  if (typeof text !== "string") return;
+  const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   h("a", { href: address, download: `conduit-usage-by-${by}-${isoDay(Date.now())}.csv` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
