@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::catalogue::import;
 use crate::provider::endpoint::Endpoint;
 
 /// The name of a key, a team, a token or a tag, or a tag's value.
@@ -18,6 +19,9 @@ pub(super) struct Line;
 
 /// The name of an endpoint, as keys are held to them.
 pub(super) struct EndpointName;
+
+/// The text of a file of prices: JSON within JSON, because no figure of it may pass through a float.
+pub(super) struct PriceFile;
 
 macro_rules! form {
     ($($form:ty, $schema:tt;)*) => {
@@ -58,5 +62,12 @@ form! {
     EndpointName, {
         "type": "string",
         "enum": Endpoint::ALL.map(Endpoint::name),
+    };
+    PriceFile, {
+        "type": "string",
+        "description": "What is in the file: it may lie where the server cannot read.",
+        "format": "price-file",
+        "contentMediaType": "application/json",
+        "contentSchema": import::schema(),
     };
 }

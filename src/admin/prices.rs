@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forms::PriceFile;
 use super::{AdminError, Desk, Verb};
 use crate::catalogue::import::{self, Comparison, Difference, ImportError, ListLine};
 use crate::catalogue::saved::{self, SavedError};
@@ -212,7 +213,7 @@ fn from_config(config: &Config, model: &str, pricing: &Arc<Pricing>) -> String {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdatePrices {
-    /// What is in the file: it may lie where the server cannot read.
+    #[schemars(with = "PriceFile")]
     pub text: String,
     /// Only says what would be.
     #[serde(default)]

@@ -10,6 +10,7 @@ mod figure;
 mod litellm;
 mod models_dev;
 mod rules;
+mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 pub use compare::{Comparison, Difference, ListLine, compare, lines};
+pub use schema::schema;
 
 use super::{Catalogue, Entry, bare_name, render};
 

@@ -29,6 +29,12 @@ impl Cidr {
         }
     }
 
+    /// Digits alone, and each number in one way.
+    fn prefix(digits: &str) -> Option<u8> {
+        let prefix: u8 = digits.parse().ok()?;
+        (prefix.to_string() == digits).then_some(prefix)
+    }
+
     /// The first address of the network that `address` is in.
     fn first(address: IpAddr, prefix: u8) -> IpAddr {
         match address {
@@ -57,7 +63,7 @@ impl FromStr for Cidr {
         let address: IpAddr = address.parse().map_err(|_| expected())?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            Some(digits) => digits.parse().ok().filter(|p| *p <= bits).ok_or_else(expected)?,
+            Some(digits) => Self::prefix(digits).filter(|p| *p <= bits).ok_or_else(expected)?,
             None => bits,
         };
         let network = Self::first(address, prefix);
@@ -114,7 +120,17 @@ mod tests {
 
     #[test]
     fn what_is_not_a_network_is_refused() {
-        for text in ["", "host", "10.0.0.0/33", "10.0.0.0/", "10.0.0.1/8", "::1/129", "10/8"] {
+        for text in [
+            "",
+            "host",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.1/8",
+            "::1/129",
+            "10/8",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+        ] {
             assert!(text.parse::<Cidr>().is_err(), "{text}");
         }
         assert!("10.0.0.1/8".parse::<Cidr>().unwrap_err().contains("10.0.0.0/8"));

@@ -74,7 +74,10 @@ text! {
     };
     Cidr, "Network", {
         "type": "string",
-        "description": "A network, or one address.",
+        "description": "A network by its first address, or one address.",
+        "format": "cidr",
+        "pattern": "^[0-9A-Fa-f:.]{2,45}(/(0|[1-9][0-9]{0,2}))?$",
+        "maxLength": 49,
         "examples": ["10.0.0.0/8"],
     };
     KeyId, "KeyId", {

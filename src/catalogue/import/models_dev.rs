@@ -22,7 +22,7 @@ use crate::domain::usage::{Class, ServiceTier};
 const FOR_A_MILLION: i32 = 9;
 
 /// Its ids of providers, and the catalogue's.
-const PROVIDERS: [(&str, &str); 24] = [
+pub(super) const PROVIDERS: [(&str, &str); 24] = [
     ("alibaba", "dashscope"),
     ("amazon-bedrock", "bedrock"),
     ("anthropic", "anthropic"),
