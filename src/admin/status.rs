@@ -28,6 +28,9 @@ pub struct Status {
     /// Where calls are taken; none where no server runs.
     #[serde(default)]
     pub listen: Vec<String>,
+    /// Whether calls are taken over TLS.
+    #[serde(default)]
+    pub tls: bool,
     pub keys: usize,
     pub held_usd: Money,
     /// Absent where no server runs.
@@ -97,6 +100,7 @@ impl Verb for ReportStatus {
             running: desk.live.is_some(),
             store: ledger.store().path().display().to_string(),
             listen: desk.live.as_deref().map(listen).unwrap_or_default(),
+            tls: desk.live.as_deref().is_some_and(|live| live.load().config.server.tls.is_some()),
             keys: ledger.directory().all().len(),
             held_usd: ledger.held(),
             trouble: ledger.store().journal().trouble().map(|trouble| trouble.to_string()),

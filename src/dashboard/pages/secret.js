@@ -17,16 +17,15 @@ export async function gatewayAddress() {
   try {
     const status = await api.status();
     const told = status.listen?.[0];
-    if (told) return reachable(String(told));
+    if (told) return reachable(`${status.tls ? "https" : "http"}://${told}`);
   } catch {
     // The guess is better than none.
   }
   return `http://${location.hostname}:8080`;
 }
 
-/** What listens on every address is reached by the name that the dashboard was reached by. @param {string} address */
-function reachable(address) {
-  const url = /^https?:/.test(address) ? address : `http://${address}`;
+/** What listens on every address is reached by the name that the dashboard was reached by. @param {string} url */
+function reachable(url) {
   return url.replace(/\/\/(0\.0\.0\.0|\[::\])/, `//${location.hostname}`).replace(/\/$/, "");
 }
 
