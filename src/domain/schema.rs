@@ -76,8 +76,7 @@ text! {
         "type": "string",
         "description": "A network by its first address, or one address.",
         "format": "cidr",
-        "pattern": "^[0-9A-Fa-f:.]{2,45}(/(0|[1-9][0-9]{0,2}))?$",
-        "maxLength": 49,
+        "pattern": "^([0-9]{1,3}(\\.[0-9]{1,3}){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)(/(0|[1-9][0-9]{0,2}))?$",
         "examples": ["10.0.0.0/8"],
     };
     KeyId, "KeyId", {

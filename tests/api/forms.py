@@ -6,10 +6,14 @@ A file of prices is made up from what the API's own document says of it.
 
 import ipaddress
 import json
+import re
 
 import jsonschema
 from hypothesis import strategies as st
-from hypothesis_jsonschema import from_schema
+
+# What stands beside the models of a file, and is none.
+OTHERS = st.one_of(st.none(), st.integers(), st.text(max_size=8), st.just({}), st.just({"mode": "chat"}))
+KINDS = {"null": st.none(), "string": st.text(max_size=8), "boolean": st.booleans(), "integer": st.integers(0, 1_000_000)}
 
 
 def networks() -> st.SearchStrategy[str]:
@@ -27,24 +31,54 @@ def schema_of_price_files(document: dict) -> dict:
     return body["content"]["application/json"]["schema"]["properties"]["text"]["contentSchema"]
 
 
-def some_of(has_none: dict, others: st.SearchStrategy) -> st.SearchStrategy[dict]:
-    """Objects of which it is not so that they have none such a member, and other members beside."""
-    ((name, wanted),) = has_none["patternProperties"].items()
-    wanted = wanted["not"]
-    models = wanted.get("properties", {}).get("models")
-    values = from_schema(wanted)
-    if models is not None:
-        # One object of such members within another.
-        values = st.builds(lambda models: {"models": models}, some_of(models["not"], others))
-    members = st.dictionaries(from_schema({"type": "string", "pattern": name}), values, min_size=1, max_size=3)
-    beside = st.dictionaries(st.text(max_size=8), others, max_size=2)
-    return st.builds(lambda beside, members: {**beside, **members}, beside, members)
-
-
 def price_files(document: dict) -> st.SearchStrategy[str]:
     """Files of prices of both layouts."""
     schema = schema_of_price_files(document)
-    others = st.one_of(st.none(), st.integers(), st.text(max_size=8), from_schema({"type": "object", "maxProperties": 2}))
     fits = jsonschema.Draft202012Validator(schema).is_valid
-    layouts = [some_of(layout["not"], others) for layout in schema["anyOf"]]
-    return st.one_of(layouts).filter(fits).map(json.dumps)
+    return st.one_of([some_of(layout["not"]) for layout in schema["anyOf"]]).filter(fits).map(json.dumps)
+
+
+def some_of(has_none: dict) -> st.SearchStrategy[dict]:
+    """Objects of which it is not so that they have none such a member, and other members beside."""
+    ((name, wanted),) = has_none["patternProperties"].items()
+    members = st.dictionaries(names(name), values(wanted["not"]), min_size=1, max_size=3)
+    return st.builds(lambda beside, members: {**beside, **members}, st.dictionaries(st.text(max_size=8), OTHERS, max_size=2), members)
+
+
+def names(pattern: str) -> st.SearchStrategy[str]:
+    # A name has no end of line, which `$` would take.
+    return st.from_regex(pattern).filter(lambda name: "\n" not in name)
+
+
+def values(schema: dict) -> st.SearchStrategy:
+    """Values of the few sorts of schema that there are in this one."""
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    if "not" in schema:
+        return some_of(schema["not"])
+    if "items" in schema:
+        return st.lists(st.just(schema["items"]["const"]), max_size=2)
+    kinds = schema.get("type", "object")
+    each = [kinds] if isinstance(kinds, str) else kinds
+    return st.one_of([of_kind(kind, schema) for kind in each])
+
+
+def of_kind(kind: str, schema: dict) -> st.SearchStrategy:
+    if kind == "number":
+        least = schema.get("exclusiveMinimum", schema.get("minimum"))
+        return st.floats(least, schema["maximum"], exclude_min="exclusiveMinimum" in schema)
+    if kind != "object":
+        return KINDS[kind]
+    patterns = schema.get("patternProperties", {})
+
+    def member(name: str, own: dict) -> st.SearchStrategy:
+        """A member has to be as its name says, and as each pattern says that its name fits."""
+        return values({**{word: rule for pattern, more in patterns.items() if re.search(pattern, name) for word, rule in more.items()}, **own})
+
+    known = {name: member(name, own) for name, own in schema.get("properties", {}).items() if own is not False}
+    required = {name: known.pop(name) for name in schema.get("required", [])}
+    free = [st.dictionaries(names(pattern).filter(lambda name: name not in schema["properties"]), values(more), max_size=2) for pattern, more in patterns.items()]
+    whole = st.fixed_dictionaries(required, optional=known)
+    for some in free:
+        whole = st.builds(lambda some, whole: {**some, **whole}, some, whole)
+    return whole

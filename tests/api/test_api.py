@@ -5,18 +5,21 @@ can be made up from it finds the API doing anything else.
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.error
 import urllib.request
 
+import jsonschema
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from openapi_spec_validator import validate
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "browser"))
 
+import forms  # noqa: E402
 from gateway import Gateway  # noqa: E402
 
 SEED = 20261126
@@ -48,9 +51,11 @@ class Api(unittest.TestCase):
         cls.document = cls.ask("openapi.json", "viewer")
 
     @classmethod
-    def ask(cls, path: str, role: str):
+    def ask(cls, path: str, role: str, body: dict | None = None):
         request = urllib.request.Request(
-            f"{cls.gateway.admin}/admin/api/v1/{path}", headers={"Authorization": f"Bearer {cls.tokens[role]}"}
+            f"{cls.gateway.admin}/admin/api/v1/{path}",
+            headers={"Authorization": f"Bearer {cls.tokens[role]}", "Content-Type": "application/json"},
+            data=None if body is None else json.dumps(body).encode(),
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
@@ -59,10 +64,54 @@ class Api(unittest.TestCase):
         validate(self.document)
         self.assertGreater(len(self.document["paths"]), 20)
 
+    def is_taken(self, text: str) -> bool:
+        """Whether a file of prices is."""
+        try:
+            self.ask("prices/update", "admin", {"text": text, "dry_run": True})
+        except urllib.error.HTTPError as refusal:
+            self.assertEqual(refusal.code, 422, text)
+            return False
+        return True
+
+    def test_a_price_file_is_taken_exactly_when_its_schema_takes_it(self):
+        fits = jsonschema.Draft202012Validator(forms.schema_of_price_files(self.document)).is_valid
+
+        @seed(SEED)
+        @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @given(forms.price_files(self.document))
+        def each_is_taken(text: str) -> None:
+            self.assertTrue(self.is_taken(text), text)
+
+        each_is_taken()
+        good = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+        cost = {"input": 1, "output": 2}
+        providers = lambda cost, name="openai", **more: {name: {"models": {"m": {"cost": cost, **more}}}}
+        for file, expected in [
+            ({"m": good}, True),
+            ({"m": {**good, "cache_read_input_token_cost": None}, "sample_spec": {}, "n": 5}, True),
+            ({}, False),
+            ({"sample_spec": good}, False),
+            ({"with a blank": good}, False),
+            *[({"m": {name: value for name, value in good.items() if name != gone}}, False) for gone in good],
+            ({"m": {**good, "litellm_provider": "nobody"}}, False),
+            ({"m": {**good, "mode": "video_generation"}}, False),
+            ({"m": {**good, "output_cost_per_token": 0}}, False),
+            ({"m": {**good, "input_cost_per_token": "1e-6"}}, False),
+            ({"m": {**good, "cache_read_input_token_cost": -1}}, False),
+            (providers(cost), True),
+            (providers({**cost, "cache_read": None, "reasoning": 3}), True),
+            (providers(cost, "nobody"), False),
+            (providers({"input": 1}), False),
+            (providers({**cost, "output": 0}), False),
+            (providers({**cost, "cache_read": "free"}), False),
+            (providers(cost, modalities={"output": ["text", "image"]}), False),
+        ]:
+            with self.subTest(file=file):
+                self.assertEqual((fits(file), self.is_taken(json.dumps(file))), (expected, expected))
+
     def run_as(self, role: str, *options: str) -> None:
         file = self.folder / "openapi.json"
         file.write_text(json.dumps(self.document))
-        shutil.copy(HERE / "schemathesis.toml", self.folder)
         own = [token["id"] for token in self.ask("tokens", "admin")["data"]]
         command = [
             sys.executable, "-m", "schemathesis.cli", "run", str(file), "--url", f"{self.gateway.admin}/admin/api/v1",
