@@ -47,7 +47,7 @@ macro_rules! file {
 
 /// The page itself, and what it loads.
 const INDEX: File = file!("index.html", HTML);
-const ASSETS: [File; 28] = [
+const ASSETS: [File; 29] = [
     file!("api.js", SCRIPT),
     file!("app.css", STYLE),
     file!("app.js", SCRIPT),
@@ -72,6 +72,7 @@ const ASSETS: [File; 28] = [
     file!("pages/sign-in.js", SCRIPT),
     file!("pages/teams.js", SCRIPT),
     file!("pages/usage.js", SCRIPT),
+    file!("paging.js", SCRIPT),
     file!("parts.js", SCRIPT),
     file!("place.js", SCRIPT),
     file!("series.js", SCRIPT),

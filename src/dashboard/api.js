@@ -207,20 +207,20 @@ export const prices = () => send("GET", "prices");
 /** Takes newer prices from the text of a list, or only says what would change. @param {string} text @param {boolean} dryRun */
 export const updatePrices = (text, dryRun) => send("POST", "prices/update", { body: { text, dry_run: dryRun } });
 export const resetPrices = () => send("POST", "prices/reset", { body: {} });
-/** @param {{limit?: number, after?: string}} query */
-export const audit = (query = {}) => list("audit", query);
+/** @param {{limit?: number, after?: string}} query @returns {Promise<{data: any[], next: string | null}>} */
+export const auditPage = (query) => send("GET", "audit", { query });
 
 /**
  * A chat through the gateway, which this listener serves below `playground/`: a page may talk to no other
- * origin, and so no gateway has to let pages in. The key's secret goes there and is kept nowhere.
- * @param {string} secret @param {any} body @param {AbortSignal} signal
+ * origin, and so no gateway has to let pages in. Whoever is signed in names the key and needs no secret.
+ * @param {string} key its id @param {any} body @param {AbortSignal} signal
  * @returns {Promise<Response>}
  */
-export function chat(secret, body, signal) {
+export function chat(key, body, signal) {
   const url = new URL("playground/v1/chat/completions", document.baseURI);
   return fetch(url, {
     method: "POST", signal, credentials: "same-origin", cache: "no-store", redirect: "error",
-    headers: { Authorization: `Bearer ${secret}`, "Content-Type": "application/json", ...(csrf ? { "X-CSRF-Token": csrf } : {}) },
+    headers: { "X-Conduit-Key": key, "Content-Type": "application/json", ...(csrf ? { "X-CSRF-Token": csrf } : {}) },
     body: JSON.stringify(body),
   });
 }

@@ -17,7 +17,7 @@ import { modelsPage } from "./pages/models.js";
 import { configPage } from "./pages/config.js";
 import { auditPage } from "./pages/audit.js";
 import { settingsPage } from "./pages/settings.js";
-import { handSecret, playgroundPage } from "./pages/playground.js";
+import { choose, playgroundPage } from "./pages/playground.js";
 
 /** @typedef {import("./page.js").Page} Page */
 
@@ -72,7 +72,7 @@ function askToSignIn(problem = null) {
   run?.stop();
   run = null;
   main = null;
-  handSecret("", "");
+  choose("", "");
   for (const open of document.querySelectorAll("dialog")) open.close();
   document.title = "Sign in · Conduit";
   root.replaceChildren(signInPage(problem, (made) => {

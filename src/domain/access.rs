@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::codec::base62;
 use super::codec::{DecodeError, Decoder, Encoder};
-use super::key::{check_digits, random_digits};
+use super::key::{KeyId, check_digits, random_digits};
 use super::window::Timestamp;
 
 /// What all tokens begin with.
@@ -159,6 +159,11 @@ impl fmt::Debug for SessionSecret {
         f.write_str("SessionSecret")
     }
 }
+
+/// The key that an administrator chose for a call of their own. They need no secret for it: whoever may
+/// give a key another secret may as well call with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChosenKey(pub KeyId);
 
 /// What a browser keeps that signed in before, so that nobody else's wrong passwords shut it out. It
 /// opens nothing, and is worth nothing once there is another password.

@@ -7,14 +7,15 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use actix_web::{HttpMessage, HttpRequest};
 
 use super::entry::{self, parameters};
 use crate::config::Config;
+use crate::domain::access::ChosenKey;
 use crate::domain::cidr::Cidr;
 use crate::domain::forwarded;
-use crate::domain::key::Secret;
+use crate::domain::key::{KeyStatus, Secret};
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
 use crate::ledger::Ledger;
@@ -43,7 +44,9 @@ pub(super) fn identify(
     head: &HttpRequest,
     now: Timestamp,
 ) -> Result<Arc<Account>, ApiError> {
-    let presented = presented(head.headers(), in_query(head)).ok_or(ApiError::InvalidKey)?;
+    let Some(presented) = presented(head.headers(), in_query(head)) else {
+        return chosen(ledger, head, now).ok_or(ApiError::InvalidKey);
+    };
     let secret = Secret::parse(&presented).ok_or(ApiError::InvalidKey)?;
     let account = ledger.identify(secret.hash(), now).ok_or(ApiError::InvalidKey)?;
     let key = account.record();
@@ -56,6 +59,13 @@ pub(super) fn identify(
     }
     tracing::debug!(key.id = %key.id, ?address, "the key may not be used from this address");
     Err(ApiError::InvalidKey)
+}
+
+/// The account of the key that an administrator chose, who may call from anywhere.
+fn chosen(ledger: &Ledger, head: &HttpRequest, now: Timestamp) -> Option<Arc<Account>> {
+    let ChosenKey(id) = *head.extensions().get()?;
+    let account = ledger.directory().by_id(id)?;
+    (account.record().status(now) == KeyStatus::Active).then_some(account)
 }
 
 /// Where a call really comes from, as far as that is known.

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use conduit::admin::Verb;
-use conduit::admin::keys::CreateKey;
+use conduit::admin::keys::{CreateKey, SetDisabled};
+use conduit::admin::receipts::ListReceipts;
 use conduit::domain::access::Role;
 use serde_json::json;
 
@@ -311,4 +312,42 @@ fn the_playground_sends_a_session_nowhere_and_obeys_no_header_of_a_provider() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
     assert_eq!(answer.header("set-cookie"), None);
     assert!(!answer.body.contains(&session.csrf));
+}
+
+#[test]
+fn an_administrator_calls_with_a_key_by_its_id_and_nobody_else_does() {
+    let running = Running::start();
+    let create = CreateKey {
+        name: "far away".to_owned(),
+        allow_ips: vec!["192.0.2.0/24".parse().unwrap()],
+        ..CreateKey::default()
+    };
+    let key = create.run(running.desk()).unwrap().key.id.to_string();
+    let session = running.sign_in();
+    let viewer = running.token("sees", Role::Viewer);
+    let admin = running.token("does", Role::Admin);
+    let body = json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]});
+    let body = body.to_string();
+    let call = |address, path, headers: &[(&str, &str)], key: &str| {
+        let headers = [headers, &[JSON, ("X-Conduit-Key", key)]].concat();
+        exchange(address, "POST", path, &headers, &body).status
+    };
+    let (playground, path) = ("/playground/v1/chat/completions", "/v1/chat/completions");
+    let headers = session.headers();
+    assert_eq!(call(running.admin, playground, &headers, &key), 200);
+    // The key's own receipts say so.
+    let show = ListReceipts { key: Some(key.clone()), ..ListReceipts::default() };
+    assert_eq!(show.run(running.desk()).unwrap().len(), 1);
+    for nobody in ["", "key_00000000000", "far away", &key[1..]] {
+        assert_eq!(call(running.admin, playground, &headers, nobody), 401, "{nobody}");
+    }
+    assert_eq!(call(running.gateway, path, &headers, &key), 401);
+    assert_eq!(call(running.admin, playground, &[], &key), 401);
+    for token in [&viewer, &admin] {
+        let authorization = format!("Bearer {token}");
+        let headers = [("Authorization", authorization.as_str())];
+        assert_eq!(call(running.admin, playground, &headers, &key), 401);
+    }
+    SetDisabled { key: key.clone(), disabled: true }.run(running.desk()).unwrap();
+    assert_eq!(call(running.admin, playground, &headers, &key), 401);
 }

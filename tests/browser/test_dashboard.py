@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -273,18 +274,34 @@ class Administration(BrowserCase):
 
     def test_the_playground_streams_an_answer_and_says_what_it_cost(self):
         page = self.sign_in()
-        secret = self.create_key("Player")
+        self.create_key("Other")
+        self.create_key("Player")
         self.go("/playground")
-        page.get_by_label("API key").fill(secret)
+        # By its name: nobody has to paste a secret.
+        page.get_by_label("API key").select_option(label=self.option_of("Player"))
         page.get_by_label("Message", exact=True).fill("How are you today?")
         page.keyboard.press("Enter")
         talk = page.get_by_role("log")
         expect(talk.locator(".bubble-text").nth(1)).to_contain_text("How are you today?")
         expect(talk.locator(".bubble-foot")).to_contain_text(re.compile(r"\$0\.0\d+"))
-        page.get_by_label("API key").fill("sk-cdt-wrong")
+        self.assertEqual(self.key_as_told("Other")["windows"][0]["spent"], "0.00")
+        self.gateway.command("keys", "disable", "Player")
         page.get_by_label("Message", exact=True).fill("Again")
         page.get_by_role("button", name="Send").click()
         expect(talk).to_contain_text("Invalid API key provided.")
+
+    def test_a_new_key_is_tried_at_once(self):
+        page = self.sign_in()
+        self.create_key("Before")
+        page.get_by_role("button", name="Create new key").first.click()
+        page.get_by_role("dialog").get_by_label("Name").fill("Eager")
+        page.get_by_role("dialog").get_by_role("button", name="Create key").click()
+        page.get_by_role("button", name="Try it").click()
+        expect(page.get_by_label("API key")).to_have_value(self.key_as_told("Eager")["id"])
+
+    def option_of(self, name: str) -> str:
+        """A key as the playground lists it."""
+        return f"{name} (…{self.key_as_told(name)['secret_ends_in']})"
 
     def test_only_a_page_of_ours_calls_from_the_playground(self):
         page = self.sign_in()
@@ -312,9 +329,17 @@ class Administration(BrowserCase):
             page.get_by_role("button", name="Download CSV").click()
         with open(started.value.path()) as file:
             lines = file.read().splitlines()
-        self.assertTrue(lines[0].startswith("key,key_id,calls,"))
+        self.assertTrue(lines[0].startswith("key_id,key_name,calls,") and lines[0].endswith(",total_p95_ms"))
         # A spreadsheet must not take a name for a formula.
-        self.assertTrue(any(line.startswith("'=Counted,key_") for line in lines), lines)
+        self.assertTrue(any(",'=Counted,1," in line for line in lines), lines)
+        # Days are the viewer's own.
+        self.go("/usage?by=day")
+        with page.expect_download() as started:
+            page.get_by_role("button", name="Download CSV").click()
+        with open(started.value.path()) as file:
+            lines = file.read().splitlines()
+        today = page.evaluate("new Intl.DateTimeFormat('sv-SE').format(new Date())")
+        self.assertTrue(lines[-1].startswith(f"{today},"), lines)
 
     def test_a_team_has_limits_and_keys(self):
         page = self.sign_in()
@@ -346,6 +371,7 @@ class Administration(BrowserCase):
         page.get_by_role("button", name="Create token").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_label("Name").fill("Billing export")
+        dialog.get_by_label("Expires").select_option(label="In 30 days")
         dialog.get_by_role("button", name="Create token").click()
         token = page.get_by_role("textbox", name="Token").text_content()
         page.get_by_role("button", name="Done").click()
@@ -355,9 +381,37 @@ class Administration(BrowserCase):
         with urllib.request.urlopen(request, timeout=10) as answer:
             json.load(answer)
         self.assertNotIn(token, page.content())
+        expect(page.get_by_role("region", name="Tokens")).to_contain_text("expires in 29 d")
         other = self.sign_in(self.new_page())
         self.go("/settings", other)
         expect(other.get_by_role("region", name="Sessions").get_by_role("button", name="End").first).to_be_visible()
+
+    def test_the_audit_log_goes_back_to_its_beginning(self):
+        page = self.sign_in()
+        token = self.gateway.command("admin", "tokens", "create", f"many {time.time()}", "--role", "admin").strip()
+        for _ in range(120):
+            request = urllib.request.Request(
+                f"{self.gateway.admin}/admin/api/v1/prices/reset", method="POST", data=b'{"dry_run": true}',
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )
+            urllib.request.urlopen(request, timeout=10).close()
+        self.go("/audit")
+        log = page.get_by_role("region", name="Audit log")
+        expect(log).to_contain_text("Reset prices")
+        expect(log).not_to_contain_text("Sign in")
+        page.get_by_role("button", name="Show more").click()
+        expect(log).to_contain_text("Sign in")
+
+    def test_examples_are_as_the_gateway_is_reached(self):
+        page = self.sign_in()
+
+        def over_tls(route):
+            status = route.fetch()
+            route.fulfill(response=status, json={**status.json(), "listen": ["0.0.0.0:8443"], "tls": True})
+
+        page.route("**/admin/api/v1/status", over_tls)
+        self.go("/settings")
+        expect(page.get_by_label("Address of the gateway in examples")).to_have_value("https://127.0.0.1:8443")
 
     def test_the_keyboard_alone_is_enough(self):
         page = self.sign_in()

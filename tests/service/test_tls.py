@@ -470,6 +470,7 @@ class Certificates(unittest.TestCase):
                 self.assertIn(words, manager.command("admin", "status"))
                 put(folder, good)
                 wait_for(lambda: "errors" not in httpx.get(f"{base}/readyz", verify=trust()).text)
+            self.assertTrue(json.loads(manager.command("admin", "status", "--json"))["tls"])
             # And a good one is taken, also at SIGHUP.
             issue(folder)
             manager.signal(signal.SIGHUP)

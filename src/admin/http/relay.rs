@@ -1,15 +1,16 @@
 //! Lets somebody who is signed in call the gateway from a page of ours. Such a page may talk to no other
 //! origin, and the gateway lets no page in; so the gateway's routes stand behind this, on our own origin.
 //!
-//! A session opens this door and nothing more: whose call it is, and who pays, is said by a key of the
-//! gateway, as everywhere. Neither the session nor its token goes on to a provider.
+//! A session opens this door and nothing more: whose call it is, and who pays, is a key of the gateway,
+//! as everywhere, whose limits hold. It is named by its id, so that no secret is needed, or sent as
+//! programs send it. Neither the session nor its token goes on to a provider.
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data};
-use actix_web::{Error, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpResponse};
 
 use super::super::config::running;
 use super::caller::{self, X_CSRF_TOKEN};
@@ -17,6 +18,10 @@ use super::incoming::Incoming;
 use super::refusal::Refusal;
 use super::{Door, respond};
 use crate::clock;
+use crate::domain::access::ChosenKey;
+
+/// Names the key that a call is made with.
+const X_CONDUIT_KEY: HeaderName = HeaderName::from_static("x-conduit-key");
 
 /// Stands before the gateway's routes on this listener.
 pub async fn signed_in(
@@ -33,9 +38,17 @@ pub async fn signed_in(
     if let Err(refusal) = checked {
         return Ok(refused(request, refusal).map_into_right_body());
     }
+    if let Some(key) = chosen(request.headers()) {
+        request.extensions_mut().insert(key);
+    }
+    request.headers_mut().remove(X_CONDUIT_KEY);
     request.headers_mut().remove(header::COOKIE);
     request.headers_mut().remove(X_CSRF_TOKEN);
     Ok(next.call(request).await?.map_into_left_body())
+}
+
+fn chosen(headers: &HeaderMap) -> Option<ChosenKey> {
+    headers.get(X_CONDUIT_KEY)?.to_str().ok()?.parse().ok().map(ChosenKey)
 }
 
 fn refused(request: ServiceRequest, refusal: Refusal) -> ServiceResponse {

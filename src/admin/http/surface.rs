@@ -13,7 +13,7 @@ pub enum Asks {
     ByOperation,
     /// Whoever may see things there, or more, as the configuration says.
     Viewer,
-    /// Sessions and nobody else, with the token of theirs; what is behind it asks for a key besides.
+    /// Sessions and nobody else, with the token of theirs; what is behind it asks which key pays.
     Session,
 }
 

@@ -29,8 +29,14 @@ function whole(data, name) {
   return Number(written);
 }
 
-/** @param {FormData} data */
-function expiry(data) {
+/** What can be chosen of how long something is good, in days. */
+export const EXPIRIES = /** @type {[string, string][]} */ ([["never", "Never"], ["7", "In 7 days"], ["30", "In 30 days"], ["90", "In 90 days"], ["365", "In a year"]]);
+
+/**
+ * Days count from when the dialog was opened, so that what is sent again after a lost answer is the same.
+ * @param {FormData} data @param {number} opened
+ */
+export function expiry(data, opened) {
   const chosen = text(data, "expiry");
   if (chosen === "never") return null;
   if (chosen === "date") {
@@ -42,7 +48,7 @@ function expiry(data) {
     if (end.getTime() <= Date.now()) throw new FieldProblem("expires_on", "That day has passed.");
     return end.toISOString();
   }
-  return new Date(Date.now() + Number(chosen) * 86_400_000).toISOString();
+  return new Date(opened + Number(chosen) * 86_400_000).toISOString();
 }
 
 /** @param {FormData} data @param {string} name */
@@ -87,7 +93,7 @@ function accessFields(teams, models, key) {
   const expires = h("select", {
     name: "expiry", value: key?.expires_at ? "date" : "never",
     onchange: (/** @type {Event} */ event) => { dated.hidden = /** @type {HTMLSelectElement} */ (event.target).value !== "date"; },
-  }, [["never", "Never"], ["7", "In 7 days"], ["30", "In 30 days"], ["90", "In 90 days"], ["365", "In a year"], ["date", "On a day…"]].map(([value, words]) => h("option", { value }, words)));
+  }, [...EXPIRIES, ["date", "On a day…"]].map(([value, words]) => h("option", { value }, words)));
   return [
     h("div", { class: "fields-2" }, field("Team", select, { hint: teams.length ? "The team's limits hold as well." : "There are no teams yet." }),
       h("div", null, field("Expires", expires), dated)),
@@ -116,12 +122,12 @@ function localDay(time) {
   return `${day.getFullYear()}-${String(day.getMonth() + 1).padStart(2, "0")}-${String(day.getDate()).padStart(2, "0")}`;
 }
 
-/** @param {FormData} data */
-function read(data) {
+/** @param {FormData} data @param {number} opened */
+function read(data, opened) {
   const name = text(data, "name");
   if (!name) throw new FieldProblem("name", "Give the key a name, such as “Production server”.");
   return {
-    name, expires_at: expiry(data), models: list(data, "models"), team: text(data, "team") || null,
+    name, expires_at: expiry(data, opened), models: list(data, "models"), team: text(data, "team") || null,
     rpm: whole(data, "rpm"), tpm: whole(data, "tpm"), parallel: whole(data, "parallel"), allow_ips: list(data, "allow_ips"),
     endpoints: data.getAll("endpoints").map(String), enforcement: text(data, "enforcement") || null, tags: tags(data),
   };
@@ -138,12 +144,12 @@ const nameField = (value = "") => field("Name", h("input", { name: "name", autoc
 /** @param {() => void} done */
 export async function createKey(done) {
   const { teams, models } = await choices();
-  const once = api.attempt();
+  const [once, opened] = [api.attempt(), Date.now()];
   formDialog({
     title: "Create new key", action: "Create key", wide: true,
     fields: [nameField(), limitFields(), accessFields(teams, models)],
     submit: (data) => {
-      const body = read(data);
+      const body = read(data, opened);
       const limits = Object.fromEntries(PERIODS.map((period) => [period, amount(data, period)]));
       return api.createKey({ ...body, limits }, once);
     },
@@ -162,7 +168,7 @@ export async function editKey(key, done) {
     fields: [nameField(key.name), limitFields(key), accessFields(teams, models, key)],
     submit: async (data) => {
       const limits = Object.fromEntries(PERIODS.map((period) => [period, amount(data, period)]));
-      const body = read(data);
+      const body = read(data, Date.now());
       // What the form cannot write, such as a tag with = in its name, stays as long as nobody touches it.
       if (text(data, "tags") === tagText(key.tags).trim()) body.tags = key.tags;
       if (key.expires_at && text(data, "expiry") === "date" && localDay(key.expires_at) === text(data, "expires_on")) body.expires_at = key.expires_at;

@@ -1,37 +1,48 @@
-// A chat with a model through the gateway, with a key that is pasted or was just created. The secret is
-// held in this page's memory only, and is gone when the dashboard is loaded again.
+// A chat with a model through the gateway, with a key that is chosen by its name: no secret is needed.
 
 import * as api from "../api.js";
 import { component, h } from "../dom.js";
 import { count, duration, usd } from "../format.js";
 import { head } from "../page.js";
-import { field, trouble } from "../parts.js";
+import { empty, field, icon, trouble } from "../parts.js";
 
-let secret = "";
+/** What was chosen last, for as long as the dashboard stays open. */
+let chosen = "";
 let wanted = "";
 
-/** Takes the secret of a key that was just created. @param {string} given @param {string} model */
-export function handSecret(given, model) {
-  secret = given;
+/** Chooses a key, and what it may call, for the next conversation. @param {string} id @param {string} model */
+export function choose(id, model) {
+  chosen = id;
   wanted = model;
 }
 
 /** @type {import("../page.js").Page} */
 export const playgroundPage = {
   title: "Playground",
-  load: async () => ({ models: await api.models().catch(() => []) }),
-  view: ({ models }) => [head("Playground", "A real call, with a real key, at a real price."), playground(models)],
+  async load() {
+    const [models, keys] = await Promise.all([api.models().catch(() => []), api.keys()]);
+    return { models, keys: keys.filter((/** @type {any} */ key) => key.status === "active") };
+  },
+  view({ models, keys }) {
+    const top = head("Playground", "A real call, with a real key, at a real price.");
+    if (keys.length === 0) {
+      return [top, h("div", { class: "card" }, empty("No key to call with", "A call is charged to a key, and its limits hold here as everywhere.", h("a", { class: "button button-primary", href: "#/keys?create=1" }, icon("plus"), "Create a key")))];
+    }
+    return [top, playground(models, keys)];
+  },
 };
 
-/** @param {any[]} models */
-const playground = (models) => component("playground", { models }, (element, props) => {
+/** @param {any[]} models @param {any[]} keys */
+const playground = (models, keys) => component("playground", { models, keys }, (element, props) => {
   element.className = "playground";
   /** @type {{role: string, content: string}[]} */
   let said = [];
   /** @type {AbortController | null} */
   let running = null;
 
-  const keyInput = h("input", { name: "secret", class: "masked", type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", placeholder: "sk-cdt-…", value: secret, oninput: () => { secret = keyInput.value.trim(); } });
+  const isThere = props.keys.some((/** @type {any} */ key) => key.id === chosen);
+  const keyInput = h("select", { name: "key", onchange: () => { chosen = keyInput.value; } },
+    props.keys.map((/** @type {any} */ key) => h("option", { value: key.id, selected: isThere && key.id === chosen }, `${key.name} (…${key.secret_ends_in})`)));
   const names = props.models.map((/** @type {any} */ model) => model.name).filter((/** @type {string} */ name) => !name.includes("*"));
   const modelInput = h("input", { name: "model", list: "playground-models", autocomplete: "off", spellcheck: "false", value: wanted || names[0] || "" });
   const systemInput = h("textarea", { name: "system", rows: 3, placeholder: "How the model should answer" });
@@ -48,7 +59,7 @@ const playground = (models) => component("playground", { models }, (element, pro
   const form = h("form", { class: "talk-form", novalidate: true, onsubmit: say }, prompt, h("div", { class: "talk-actions" }, h("span", { class: "hint" }, "Enter sends, Shift+Enter makes a new line"), stop, send));
   const clear = h("button", { type: "button", class: "button button-small", onclick: () => { running?.abort(); said = []; begin(); prompt.focus(); } }, "New conversation");
   element.append(
-    h("div", { class: "card playground-side" }, field("API key", keyInput, { hint: "Paste one, or create one and choose “Try it”. It is kept in this page's memory only." }),
+    h("div", { class: "card playground-side" }, field("API key", keyInput, { hint: "It is charged for the call, and its limits hold." }),
       field("Model", modelInput), h("datalist", { id: "playground-models" }, names.map((/** @type {string} */ name) => h("option", { value: name }))),
       field("System message", systemInput, { optional: true }), field("Most tokens to answer", capInput), clear),
     h("div", { class: "card playground-main" }, log, form));
@@ -64,11 +75,6 @@ const playground = (models) => component("playground", { models }, (element, pro
     const text = prompt.value.trim();
     if (running || !text) return;
     if (said.length === 0) log.replaceChildren();
-    const key = keyInput.value.trim();
-    if (!key) {
-      log.replaceChildren(trouble("Paste the secret of a key first; it begins with sk-cdt-."));
-      return keyInput.focus();
-    }
     const answer = h("div", { class: "bubble-text" });
     const foot = h("div", { class: "bubble-foot quiet" });
     const mine = h("div", { class: "bubble bubble-mine" }, h("div", { class: "bubble-who" }, "You"), h("div", { class: "bubble-text" }, text));
@@ -84,7 +90,7 @@ const playground = (models) => component("playground", { models }, (element, pro
       const messages = [...(systemInput.value.trim() ? [{ role: "system", content: systemInput.value.trim() }] : []), ...said, { role: "user", content: text }];
       const cap = Number.parseInt(capInput.value, 10);
       const body = { model: modelInput.value.trim(), messages, stream: true, stream_options: { include_usage: true }, ...(cap > 0 ? { max_tokens: cap } : {}) };
-      const response = await api.chat(key, body, running.signal);
+      const response = await api.chat(keyInput.value, body, running.signal);
       if (!response.ok) throw new Error(await refusal(response));
       const id = response.headers.get("x-conduit-request-id") ?? "";
       foot.textContent = "…";

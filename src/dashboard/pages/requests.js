@@ -4,7 +4,8 @@ import * as api from "../api.js";
 import { h } from "../dom.js";
 import { compact, decimalsFor, duration, sentence, toTheSecond } from "../format.js";
 import { head } from "../page.js";
-import { aligned, badge, empty, httpStatus, icon, notify, table } from "../parts.js";
+import { joined, moreButton } from "../paging.js";
+import { aligned, badge, empty, httpStatus, icon, table } from "../parts.js";
 
 const PAGE = 50;
 const STATUSES = /** @type {[string, string][]} */ ([["", "Any status"], ["2xx", "Good (2xx)"], ["4xx", "Refused (4xx)"], ["5xx", "Failed (5xx)"], ["429", "429"]]);
@@ -16,17 +17,8 @@ export const requestsPage = {
   every: 5_000,
   async load(context) {
     const { query, state } = context;
-    const asked = JSON.stringify(query);
-    if (state.asked !== asked) Object.assign(state, { asked, more: [], first: [], next: undefined });
     const [keys, page] = await Promise.all([api.keys(true), api.receiptPage(filter(query))]);
-    const rows = page.data;
-    // Where somebody has asked for more, what is pushed over the first page's end stays.
-    const known = new Set(rows.map((/** @type {any} */ row) => row.id));
-    const pushed = state.more.length ? state.first : [];
-    state.more = [...pushed, ...state.more].filter((/** @type {any} */ row) => !known.has(row.id));
-    state.first = rows;
-    if (!state.more.length) state.next = page.next;
-    return { keys, rows };
+    return { keys, rows: joined(state, query, page) };
   },
   view({ keys, rows }, context) {
     const { query, state } = context;
@@ -46,7 +38,7 @@ export const requestsPage = {
         ? empty("No request fits", "Change the filters above.", h("a", { class: "button", href: "#/requests" }, "Clear them"))
         : empty("No requests yet", "A receipt appears here as soon as a call ends.", h("a", { class: "button", href: "#/playground" }, "Try one in the playground")))
         : h("div", { class: "card card-table" }, receiptTable(all, context)),
-      state.next ? h("div", { class: "load-more" }, h("button", { type: "button", class: "button", onclick: () => loadMore(context) }, "Show more")) : null,
+      moreButton(context, (after) => api.receiptPage({ ...filter(query), after })),
     ];
   },
 };
@@ -58,19 +50,6 @@ function filter(query) {
     key: query.key, model: query.model, status: query.status, recovered: query.recovered === "1" || undefined, limit: PAGE,
     since: hours ? new Date(Date.now() - hours * 3_600_000).toISOString() : undefined,
   };
-}
-
-/** @param {import("../page.js").Context} context */
-async function loadMore(context) {
-  const { state } = context;
-  try {
-    const page = await api.receiptPage({ ...filter(context.query), after: state.next });
-    state.more = [...state.more, ...page.data];
-    state.next = page.next;
-  } catch (error) {
-    notify(/** @type {Error} */ (error).message, "bad");
-  }
-  context.redraw();
 }
 
 /** @param {any[]} rows @param {import("../page.js").Context} context @param {{withKey?: boolean}} [options] */

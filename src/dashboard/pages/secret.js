@@ -3,7 +3,7 @@
 import * as api from "../api.js";
 import { h, show } from "../dom.js";
 import { callout, copyButton, dialog, icon, secretBox, segmented } from "../parts.js";
-import { handSecret } from "./playground.js";
+import { choose } from "./playground.js";
 import { navigate } from "../place.js";
 
 /** Where programs call: what was set in this browser, what the server says, or a guess. */
@@ -79,6 +79,6 @@ export async function showSecret(made, title, done) {
     h("div", { class: "dialog-foot dialog-foot-apart" },
       h("label", { class: "check" }, isSure, "I have put it in a safe place"),
       h("div", { class: "buttons" },
-        h("button", { type: "button", class: "button", onclick: () => { handSecret(box.textContent, model); close(); navigate("/playground"); } }, icon("playground"), "Try it"), finish)));
+        h("button", { type: "button", class: "button", onclick: () => { choose(made.id, model); close(); navigate("/playground"); } }, icon("playground"), "Try it"), finish)));
   }, { wide: true, persistent: true, onclose: done });
 }

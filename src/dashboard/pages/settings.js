@@ -4,6 +4,7 @@ import * as api from "../api.js";
 import { h } from "../dom.js";
 import { head, ifThere } from "../page.js";
 import { FieldProblem, badge, callout, card, confirm, copyButton, dialog, empty, field, fieldError, formDialog, notify, secretBox, table, trouble, when } from "../parts.js";
+import { EXPIRIES, expiry } from "./key-form.js";
 import { gatewayAddress } from "./secret.js";
 
 /** @type {import("../page.js").Page} */
@@ -86,15 +87,16 @@ function browserName(agent) {
 function tokenCard(tokens, context) {
   if ("missing" in tokens) return null;
   const create = () => {
-    const once = api.attempt();
+    const [once, opened] = [api.attempt(), Date.now()];
     formDialog({
       title: "Create token", action: "Create token",
       fields: [field("Name", h("input", { name: "name", autocomplete: "off", maxlength: 128, autofocus: true, placeholder: "Billing export" })),
-        field("May", h("select", { name: "role" }, h("option", { value: "viewer" }, "Look: see everything, change nothing"), h("option", { value: "admin" }, "Administer: everything that you can do")))],
+        field("May", h("select", { name: "role" }, h("option", { value: "viewer" }, "Look: see everything, change nothing"), h("option", { value: "admin" }, "Administer: everything that you can do"))),
+        field("Expires", h("select", { name: "expiry", value: "never" }, EXPIRIES.map(([value, words]) => h("option", { value }, words))))],
       submit: (data) => {
         const name = String(data.get("name") ?? "").trim();
         if (!name) throw new FieldProblem("name", "Give the token a name.");
-        return api.createToken({ name, role: String(data.get("role")) }, once);
+        return api.createToken({ name, role: String(data.get("role")), expires_at: expiry(data, opened) }, once);
       },
       done: (made) => {
         context.refresh();
@@ -106,7 +108,7 @@ function tokenCard(tokens, context) {
     h("p", { class: "quiet" }, "For the admin API: they cannot call models, and keys cannot call the admin API."),
     tokens.length === 0 ? empty("No tokens", "Create one for a script that makes keys or reads the bill.") : table({
       caption: "Tokens", rows: tokens, key: (one) => one.id, columns: [
-        { id: "name", title: "Name", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", { class: "strong" }, one.name), h("span", { class: "quiet small" }, h("span", { class: "mono" }, `…${one.token_ends_in}`), one.expired ? " · expired" : "")) },
+        { id: "name", title: "Name", grow: true, cell: (one) => h("div", { class: "two-lines" }, h("span", { class: "strong" }, one.name), h("span", { class: "quiet small" }, h("span", { class: "mono" }, `…${one.token_ends_in}`), one.expires_at ? [one.expired ? " · expired " : " · expires ", when(one.expires_at)] : "")) },
         { id: "role", title: "May", cell: (one) => badge(one.role === "admin" ? "Administer" : "Look", one.role === "admin" ? "accent" : "plain") },
         { id: "created", title: "Created", narrow: false, cell: (one) => when(one.created_at) },
         { id: "used", title: "Last used", narrow: false, cell: (one) => when(one.last_used_at) },
