@@ -9,7 +9,6 @@
 
 mod connect;
 mod exchange;
-mod framing;
 mod head;
 mod origin;
 mod pool;
@@ -27,6 +26,7 @@ pub use exchange::{Body, Outgoing};
 pub use head::{Headers, Request};
 pub use origin::Origin;
 
+use crate::framing::FramingError;
 use connect::Connector;
 use exchange::Exchange;
 use pool::Pool;
@@ -46,10 +46,10 @@ pub enum ClientError {
     Closed,
     #[error("the connection broke: {0}")]
     Broken(io::Error),
-    #[error("the answer ended before its end")]
-    Cut,
     #[error("that is no answer in HTTP/1.1: {0}")]
     NoHttp(&'static str),
+    #[error("the answer cannot be read: {0}")]
+    Body(#[from] FramingError),
     /// The request itself could not be read to its end.
     #[error("the request broke off: {0}")]
     Request(io::Error),

@@ -18,7 +18,7 @@
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
-//! [`client`], [`clock`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
+//! [`client`], [`clock`], [`framing`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
 //! `provider` may use.
 //!
 //! # What must never happen
@@ -58,6 +58,7 @@ pub mod cli;
 
 pub mod client;
 pub mod clock;
+pub mod framing;
 pub mod logging;
 pub mod metrics;
 pub mod version;

@@ -2,6 +2,7 @@
 //! calls, streams to their end or the deadline, everything posted, the store closed.
 
 mod door;
+mod h1;
 mod h2;
 mod outlet;
 mod passed;

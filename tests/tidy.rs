@@ -84,7 +84,7 @@ const PURE: [&str; 3] = ["src/domain", "src/provider", "src/translate"];
 
 /// The layers that each layer may name. What is not listed here may name all.
 const BELOW: [(&str, &[&str]); 15] = [
-    ("client", &["client"]),
+    ("client", &["client", "framing"]),
     ("domain", &["domain"]),
     ("provider", &["domain", "provider"]),
     ("translate", &["domain", "provider", "translate"]),

@@ -14,10 +14,10 @@ use http::StatusCode;
 use tokio::io::AsyncWrite;
 
 use super::connect::Transport;
-use super::framing::Framing;
 use super::head::{self, AnswerHead, Request};
 use super::pool::{Connection, Place, Pool};
 use super::{Answer, ClientError};
+use crate::framing::Framing;
 
 /// A body up to this size is sent together with its head.
 const SMALL: usize = 16 << 10;
@@ -86,7 +86,7 @@ impl Exchange {
                 if head.status.is_informational() {
                     continue;
                 }
-                (self.framing, self.stays) = Framing::of(&head)?;
+                (self.framing, self.stays) = head.framing()?;
                 if !head.status.is_success() && !self.writer.is_done() {
                     // It has heard enough.
                     self.writer.give_up();

@@ -3,12 +3,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::ClientError;
 use super::origin::Origin;
+use crate::framing::{self, Chunk, Framing, FramingError};
 
 /// The longest head that is read.
 const LONGEST: usize = 64 << 10;
@@ -105,6 +106,27 @@ pub(super) struct AnswerHead {
     pub(super) stays: bool,
 }
 
+impl AnswerHead {
+    /// How the body is marked off (RFC 9112, section 6.3), and whether the connection can be used again.
+    pub(super) fn framing(&self) -> Result<(Framing, bool), FramingError> {
+        let says = |word| framing::lists(self.headers.all(CONNECTION), word);
+        let stays = !says("close") && (self.stays || says("keep-alive"));
+        if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return Ok((Framing::Over, stays));
+        }
+        let length = framing::length(self.headers.all(CONTENT_LENGTH))?;
+        Ok(match (framing::last(self.headers.all(TRANSFER_ENCODING)), length) {
+            // Whoever says a length too may mean either: nothing more is read from them.
+            (Some(coding), length) if coding.eq_ignore_ascii_case(b"chunked") => {
+                (Framing::Chunked(Chunk::Size), stays && length.is_none())
+            }
+            (None, Some(0)) => (Framing::Over, stays),
+            (None, Some(length)) => (Framing::Length(length), stays),
+            (Some(_), _) | (None, None) => (Framing::Close, false),
+        })
+    }
+}
+
 /// Takes the head of an answer from what has come; `None` while it is not whole.
 pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<AnswerHead>, ClientError> {
     let mut places = [MaybeUninit::uninit(); MOST_HEADERS];
@@ -144,4 +166,54 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<AnswerHead>, ClientEr
 fn value(head: &Bytes, at: std::ops::Range<usize>) -> Result<HeaderValue, ClientError> {
     let no_value = |_| ClientError::NoHttp("a header has no value");
     HeaderValue::from_maybe_shared(head.slice(at)).map_err(no_value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framing(head: &str) -> Result<(Framing, bool), String> {
+        let head = read(&mut BytesMut::from(head)).unwrap().unwrap();
+        head.framing().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_head_says_how_the_body_ends_and_whether_the_connection_stays() {
+        use Framing::*;
+        for (lines, expected) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", (Length(5), true)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\ncontent-length: 5\r\n", (Length(5), true)),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n", (Over, true)),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: Close\r\n", (Length(5), false)),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", (Chunked(Chunk::Size), true)),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n",
+                (Chunked(Chunk::Size), true),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
+                (Chunked(Chunk::Size), false),
+            ),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n", (Close, false)),
+            ("HTTP/1.1 200 OK\r\n", (Close, false)),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n", (Length(5), false)),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 5\r\nconnection: keep-alive\r\n",
+                (Length(5), true),
+            ),
+            ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n", (Over, true)),
+            ("HTTP/1.1 304 Not Modified\r\n", (Over, true)),
+        ] {
+            assert_eq!(framing(&format!("{lines}\r\n")), Ok(expected), "{lines}");
+        }
+        for lines in [
+            "content-length: 5\r\ncontent-length: 6\r\n",
+            "content-length: 5, 6\r\n",
+            "content-length: +5\r\n",
+            "content-length: 99999999999999999999\r\n",
+            "content-length: \r\n",
+        ] {
+            assert!(framing(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).is_err(), "{lines}");
+        }
+    }
 }

@@ -166,15 +166,18 @@ fn an_answer_that_breaks_off_is_no_answer() {
     for (answer, expected) in [
         ("", "the connection was closed without an answer"),
         ("HTTP/1.1 200 OK\r\ncontent-le", "the connection was closed without an answer"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", "the answer ended before its end"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+            "the answer cannot be read: it ended before its end",
+        ),
         (
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-            "the answer ended before its end",
+            "the answer cannot be read: it ended before its end",
         ),
         ("SSH-2.0-x\r\n\r\n", "that is no answer in HTTP/1.1: its head cannot be read"),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-            "that is no answer in HTTP/1.1: it has two lengths",
+            "the answer cannot be read: it has two lengths",
         ),
     ] {
         let (address, _) = host(move |_, stream, _| {

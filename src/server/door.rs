@@ -11,21 +11,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::body::{BoxBody, MessageBody};
-use actix_http::error::DispatchError;
-use actix_http::{
-    HttpMessage as _, HttpServiceBuilder, Protocol, Request, Response, ServiceConfig,
-};
+use actix_http::{HttpMessage as _, Request, Response, ServiceConfig};
 use actix_server::{GracefulShutdownSignal, ServerBuilder};
-use actix_service::{IntoService as _, IntoServiceFactory, ServiceFactoryExt as _, map_config};
-use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_factory, fn_service};
+use actix_service::{IntoService as _, IntoServiceFactory, map_config};
+use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_factory};
 use actix_web::rt::net::TcpStream;
-use futures_util::future::ready;
 use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::proxy::{self, ProxyError};
-use super::{h2, tls};
+use super::{h1, h2, tls};
 use crate::admin::http::OverTls;
 use crate::config::Live;
 use crate::domain::forwarded;
@@ -49,26 +45,6 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    fn http<T, S>(&self, over: &GracefulShutdownSignal) -> HttpServiceBuilder<T, S>
-    where
-        S: ServiceFactory<Request, Config = ()>,
-        S::Error: Into<Response<BoxBody>> + 'static,
-        S::InitError: fmt::Debug,
-        <S::Service as Service<Request>>::Future: 'static,
-    {
-        let over = over.clone();
-        HttpServiceBuilder::default()
-            .graceful_shutdown_signal(move || {
-                let over = over.clone();
-                async move { over.notified().await }
-            })
-            .keep_alive(self.keep_alive)
-            .client_request_timeout(self.header_timeout)
-            .client_disconnect_timeout(Duration::from_secs(1))
-            // A client that closes its side has left: its call ends, and with it the hold.
-            .h1_allow_half_closed(false)
-    }
-
     /// What comes before the first byte of HTTP or TLS: where a connection is from.
     async fn meet(&self, stream: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyError> {
         let peer = stream.peer_addr()?;
@@ -104,40 +80,13 @@ where
     let over = builder.graceful_shutdown_signal();
     let name = listener.local_addr()?.to_string();
     let plain = move || map_config(app().into_factory(), |()| AppConfig::default());
-    if let Some(tls) = manner.tls.clone() {
-        builder.listen(name, listener, move || secured(plain(), &manner, &tls, &over))
-    } else if manner.proxy_protocol {
-        builder.listen(name, listener, move || {
-            let http = manner.http(&over).finish(plain());
-            let manner = manner.clone();
-            fn_service(move |mut stream: TcpStream| {
-                let manner = manner.clone();
-                async move {
-                    let peer = manner.meet(&mut stream).await.map_err(refused)?;
-                    Ok((stream, Protocol::Http1, peer))
-                }
-            })
-            .and_then(http)
-        })
-    } else {
-        builder.listen(name, listener, move || manner.http(&over).finish(plain()).tcp())
-    }
+    builder.listen(name, listener, move || connections(plain(), &manner, &over))
 }
 
-/// Says why a connection is not served, to whoever looks for that.
-fn refused(error: ProxyError) -> DispatchError {
-    match &error {
-        ProxyError::Io(_) | ProxyError::Slow => tracing::debug!("a connection was closed: {error}"),
-        _ => tracing::warn!("a connection was refused: {error}"),
-    }
-    DispatchError::Io(io::Error::other(error))
-}
-
-/// The service of a TLS listener, made once for each worker.
-fn secured<S, B>(
+/// The service of a listener, made once for each worker.
+fn connections<S, B>(
     app: S,
     manner: &Manner,
-    tls: &TlsAcceptor,
     over: &GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<S, B>
 where
@@ -149,42 +98,99 @@ where
     <S::Service as Service<Request>>::Future: 'static,
     B: MessageBody + 'static,
 {
-    let (manner, tls, over) = (manner.clone(), tls.clone(), over.clone());
+    let (manner, over) = (manner.clone(), over.clone());
     fn_factory(move || {
         let app = app.new_service(());
-        let (manner, tls, over) = (manner.clone(), tls.clone(), over.clone());
+        let (manner, over) = (manner.clone(), over.clone());
         async move {
             let app = app.await.map_err(|error| tracing::error!("no service: {error:?}"))?;
-            let app = Rc::new(Secured(app));
-            let shared = Rc::clone(&app);
-            let again = fn_factory(move || ready(Ok::<_, ()>(Rc::clone(&shared))));
-            let h1 = Rc::new(manner.http(&over).finish(again).new_service(()).await?);
-            let clock = Rc::new(ServiceConfig::default());
+            let clock = ServiceConfig::default();
+            let worker = Rc::new(Worker { app, manner, over, clock });
             let serve = move |stream: TcpStream| {
-                let (app, h1, clock) = (Rc::clone(&app), Rc::clone(&h1), Rc::clone(&clock));
-                let (manner, tls) = (manner.clone(), tls.clone());
+                let worker = Rc::clone(&worker);
                 async move {
-                    let (mut stream, peer) = shake_hands(&manner, &tls, stream).await?;
-                    if !tls::wants_h2(&stream) {
-                        let served = h1.call((stream, Protocol::Http1, peer)).await;
-                        return served
-                            .map_err(|error| tracing::debug!("a connection broke: {error}"));
+                    if worker.manner.tls.is_none() {
+                        return worker.serve_plain(stream).await;
                     }
-                    let terms = h2::Terms {
-                        patience: manner.header_timeout,
-                        keep_alive: manner.keep_alive,
-                        last_calls: manner.last_calls,
-                        stopping: &manner.stopping,
-                        clock: &clock,
-                    };
-                    let served = h2::serve(&mut stream, peer, &*app, &terms).await;
-                    linger(&mut stream).await;
-                    served.map_err(|error| tracing::debug!("a connection broke: {error}"))
+                    // It is large, and most gateways do without it.
+                    Box::pin(worker.serve_secured(stream)).await
                 }
             };
             Ok(serve.into_service())
         }
     })
+}
+
+/// What a worker serves the connections of a listener with.
+struct Worker<S> {
+    app: S,
+    manner: Manner,
+    over: GracefulShutdownSignal,
+    clock: ServiceConfig,
+}
+
+impl<S> Worker<S> {
+    const fn h1(&self) -> h1::Terms<'_> {
+        h1::Terms {
+            patience: self.manner.header_timeout,
+            keep_alive: self.manner.keep_alive,
+            over: &self.over,
+            clock: &self.clock,
+        }
+    }
+
+    fn h2(&self) -> h2::Terms<'_> {
+        h2::Terms {
+            patience: self.manner.header_timeout,
+            keep_alive: self.manner.keep_alive,
+            last_calls: self.manner.last_calls,
+            stopping: &self.manner.stopping,
+            clock: &self.clock,
+        }
+    }
+
+    async fn serve_plain<B>(&self, mut stream: TcpStream) -> Result<(), ()>
+    where
+        S: Service<Request>,
+        S::Response: Into<Response<B>>,
+        S::Error: Into<Response<BoxBody>>,
+        B: MessageBody,
+    {
+        let peer = self.manner.meet(&mut stream).await.map_err(|error| refused(&error))?;
+        // An answer is sent whole: none of it should wait for more.
+        let _ = stream.set_nodelay(true);
+        h1::serve(stream, peer, &self.app, &self.h1()).await.map_err(broken)
+    }
+
+    async fn serve_secured<B>(&self, stream: TcpStream) -> Result<(), ()>
+    where
+        S: Service<Request>,
+        S::Response: Into<Response<B>>,
+        S::Error: Into<Response<BoxBody>>,
+        B: MessageBody,
+    {
+        let Some(tls) = &self.manner.tls else { return Err(()) };
+        let (mut stream, peer) = shake_hands(&self.manner, tls, stream).await?;
+        let app = Secured(&self.app);
+        if !tls::wants_h2(&stream) {
+            return h1::serve(stream, peer, &app, &self.h1()).await.map_err(broken);
+        }
+        let served = h2::serve(&mut stream, peer, &app, &self.h2()).await;
+        linger(&mut stream).await;
+        served.map_err(broken)
+    }
+}
+
+/// Says why a connection is not served, to whoever looks for that.
+fn refused(error: &ProxyError) {
+    match error {
+        ProxyError::Io(_) | ProxyError::Slow => tracing::debug!("a connection was closed: {error}"),
+        _ => tracing::warn!("a connection was refused: {error}"),
+    }
+}
+
+fn broken(error: impl fmt::Display) {
+    tracing::debug!("a connection broke: {error}");
 }
 
 /// Hears a client out to whom goodbye was said. One that asks something in that moment would find the
@@ -201,7 +207,7 @@ async fn shake_hands(
     tls: &TlsAcceptor,
     mut stream: TcpStream,
 ) -> Result<(TlsStream<TcpStream>, Option<SocketAddr>), ()> {
-    let peer = manner.meet(&mut stream).await.map_err(refused).map_err(|_| ())?;
+    let peer = manner.meet(&mut stream).await.map_err(|error| refused(&error))?;
     // Frames of HTTP/2 are small, and none should wait for another.
     let _ = stream.set_nodelay(true);
     let accepted = tokio::time::timeout(manner.header_timeout, tls::accept(tls, stream)).await;
@@ -216,9 +222,9 @@ async fn shake_hands(
 }
 
 /// Marks the requests that came over TLS.
-struct Secured<S>(S);
+struct Secured<'a, S>(&'a S);
 
-impl<S: Service<Request>> Service<Request> for Secured<S> {
+impl<S: Service<Request>> Service<Request> for Secured<'_, S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;

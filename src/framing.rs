@@ -1,20 +1,26 @@
-//! Where the body of an answer ends (RFC 9112, section 6.3), and whether it did.
+//! Where the body of a message ends (RFC 9112, section 6), and whether it did: the same for requests and
+//! for answers.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
-
-use super::ClientError;
-use super::head::{AnswerHead, Headers};
+use http::header::HeaderValue;
 
 /// The longest line with a chunk's size, and the longest trailer.
 const LONGEST_LINE: usize = 4 << 10;
 /// How much may stand behind the last chunk.
 const LONGEST_TRAILERS: usize = 32 << 10;
 
+/// Why a body cannot be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    #[error("it ended before its end")]
+    Cut,
+    #[error("{0}")]
+    Senseless(&'static str),
+}
+
 /// How the rest of a body is marked off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// So many bytes are missing.
     Length(u64),
     Chunked(Chunk),
@@ -25,7 +31,7 @@ pub(super) enum Framing {
 
 /// What comes next of a body in chunks (RFC 9112, section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub enum Chunk {
     Size,
     Data(u64),
     /// The end of a chunk's line.
@@ -35,39 +41,12 @@ pub(super) enum Chunk {
 }
 
 impl Framing {
-    /// How the body of an answer is marked off, and whether its connection can be used again.
-    pub(super) fn of(head: &AnswerHead) -> Result<(Self, bool), ClientError> {
-        let says = |word| lists(&head.headers, CONNECTION, word);
-        let stays = !says("close") && (head.stays || says("keep-alive"));
-        if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            return Ok((Self::Over, stays));
-        }
-        let length = length(&head.headers)?;
-        if head.headers.contains(&TRANSFER_ENCODING) {
-            let last = head.headers.all(TRANSFER_ENCODING).last().map(HeaderValue::as_bytes);
-            let coding = last.and_then(|value| value.rsplit(|byte| *byte == b',').next());
-            let is_chunked =
-                coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-            // Whoever says a length too may mean either: nothing more is read from them.
-            return Ok(if is_chunked {
-                (Self::Chunked(Chunk::Size), stays && length.is_none())
-            } else {
-                (Self::Close, false)
-            });
-        }
-        Ok(match length {
-            Some(0) => (Self::Over, stays),
-            Some(length) => (Self::Length(length), stays),
-            None => (Self::Close, false),
-        })
-    }
-
-    pub(super) const fn is_over(self) -> bool {
+    pub const fn is_over(self) -> bool {
         matches!(self, Self::Over)
     }
 
     /// Takes what is there of the body; `None` if more must come first, or if it is over.
-    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, ClientError> {
+    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
         match self {
             Self::Over => Ok(None),
             Self::Close => Ok((!buffer.is_empty()).then(|| buffer.split().freeze())),
@@ -97,7 +76,7 @@ impl Framing {
                     Chunk::End => {
                         let Some(line) = line(buffer, LONGEST_LINE)? else { return Ok(None) };
                         if !line.is_empty() {
-                            return Err(ClientError::NoHttp("a chunk is longer than it says"));
+                            return Err(FramingError::Senseless("a chunk is longer than it says"));
                         }
                         *chunk = Chunk::Size;
                     }
@@ -109,7 +88,7 @@ impl Framing {
                         }
                         *came += line.len();
                         if *came > LONGEST_TRAILERS {
-                            return Err(ClientError::NoHttp("its trailers do not end"));
+                            return Err(FramingError::Senseless("its trailers do not end"));
                         }
                     }
                 }
@@ -118,10 +97,10 @@ impl Framing {
     }
 
     /// The connection has ended: an error if the body has not.
-    pub(super) fn close(&mut self) -> Result<(), ClientError> {
+    pub fn close(&mut self) -> Result<(), FramingError> {
         match std::mem::replace(self, Self::Over) {
             Self::Over | Self::Close => Ok(()),
-            Self::Length(_) | Self::Chunked(_) => Err(ClientError::Cut),
+            Self::Length(_) | Self::Chunked(_) => Err(FramingError::Cut),
         }
     }
 }
@@ -134,10 +113,10 @@ fn part(buffer: &mut BytesMut, missing: &mut u64) -> Option<Bytes> {
 }
 
 /// Takes a line without its end, of which some senders write only the second half.
-fn line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, ClientError> {
+fn line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, FramingError> {
     let Some(end) = memchr::memchr(b'\n', buffer) else {
         let is_too_long = buffer.len() > longest;
-        let error = ClientError::NoHttp("the line of a chunk does not end");
+        let error = FramingError::Senseless("the line of a chunk does not end");
         return if is_too_long { Err(error) } else { Ok(None) };
     };
     let mut line = buffer.split_to(end);
@@ -149,86 +128,52 @@ fn line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, Clien
 }
 
 /// The size of a chunk; what an extension says of it is nothing to us.
-fn size(line: &[u8]) -> Result<u64, ClientError> {
+fn size(line: &[u8]) -> Result<u64, FramingError> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let text = std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'));
     text.and_then(|text| u64::from_str_radix(text, 16).ok())
-        .ok_or(ClientError::NoHttp("a chunk does not say its size"))
+        .ok_or(FramingError::Senseless("a chunk does not say its size"))
 }
 
-/// The length that is announced, if one is.
-fn length(headers: &Headers) -> Result<Option<u64>, ClientError> {
+/// The length that `Content-Length` announces, if it is there.
+pub fn length<'a>(
+    values: impl Iterator<Item = &'a HeaderValue>,
+) -> Result<Option<u64>, FramingError> {
     let mut found = None;
-    let each = headers.all(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    let each = values.map(HeaderValue::as_bytes);
     for text in each.flat_map(|value| value.split(|byte| *byte == b',')) {
         let text = std::str::from_utf8(text).ok().map(str::trim);
         let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length: u64 = digits
             .and_then(|digits| digits.parse().ok())
-            .ok_or(ClientError::NoHttp("its length is no number"))?;
+            .ok_or(FramingError::Senseless("its length is no number"))?;
         if found.replace(length).is_some_and(|other| other != length) {
-            return Err(ClientError::NoHttp("it has two lengths"));
+            return Err(FramingError::Senseless("it has two lengths"));
         }
     }
     Ok(found)
 }
 
-fn lists(headers: &Headers, name: HeaderName, word: &str) -> bool {
-    let mut each = headers.all(name).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    each.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+/// The last of what a header lists, in however many lines.
+pub fn last<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<&'a [u8]> {
+    listed(values).last()
+}
+
+/// Whether a header lists a word.
+pub fn lists<'a>(values: impl Iterator<Item = &'a HeaderValue>, word: &str) -> bool {
+    listed(values).any(|listed| listed.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn listed<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a [u8]> {
+    let values = values.map(HeaderValue::as_bytes);
+    values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::head::read;
     use super::*;
-
-    fn framing(head: &str) -> Result<(Framing, bool), String> {
-        let head = read(&mut BytesMut::from(head)).unwrap().unwrap();
-        Framing::of(&head).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_head_says_how_the_body_ends_and_whether_the_connection_stays() {
-        use Framing::*;
-        for (lines, expected) in [
-            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", (Length(5), true)),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\ncontent-length: 5\r\n", (Length(5), true)),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n", (Over, true)),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: Close\r\n", (Length(5), false)),
-            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", (Chunked(Chunk::Size), true)),
-            (
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n",
-                (Chunked(Chunk::Size), true),
-            ),
-            (
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
-                (Chunked(Chunk::Size), false),
-            ),
-            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n", (Close, false)),
-            ("HTTP/1.1 200 OK\r\n", (Close, false)),
-            ("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n", (Length(5), false)),
-            (
-                "HTTP/1.0 200 OK\r\ncontent-length: 5\r\nconnection: keep-alive\r\n",
-                (Length(5), true),
-            ),
-            ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n", (Over, true)),
-            ("HTTP/1.1 304 Not Modified\r\n", (Over, true)),
-        ] {
-            assert_eq!(framing(&format!("{lines}\r\n")), Ok(expected), "{lines}");
-        }
-        for lines in [
-            "content-length: 5\r\ncontent-length: 6\r\n",
-            "content-length: 5, 6\r\n",
-            "content-length: +5\r\n",
-            "content-length: 99999999999999999999\r\n",
-            "content-length: \r\n",
-        ] {
-            assert!(framing(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).is_err(), "{lines}");
-        }
-    }
 
     /// Reads a body whose bytes come in pieces that end at `cuts`; what is left over is counted.
     fn read_in_pieces(
@@ -257,9 +202,9 @@ mod tests {
             ("5;name=\"x\"\r\nhello\r\n1 \r\n!\r\n0\r\nx-sum: 1\r\n\r\nHTTP", Ok(("hello!", 4))),
             ("5\nhello\n0\n\n", Ok(("hello", 0))),
             ("0A\r\n0123456789\r\n0\r\n\r\n", Ok(("0123456789", 0))),
-            ("5\r\nhello\r\n0\r\n", Err("the answer ended before its end")),
-            ("5\r\nhello\r\n", Err("the answer ended before its end")),
-            ("5\r\nhel", Err("the answer ended before its end")),
+            ("5\r\nhello\r\n0\r\n", Err("it ended before its end")),
+            ("5\r\nhello\r\n", Err("it ended before its end")),
+            ("5\r\nhel", Err("it ended before its end")),
             ("4\r\nhello\r\n0\r\n\r\n", Err("a chunk is longer than it says")),
             ("\r\nhello", Err("a chunk does not say its size")),
             ("-1\r\n", Err("a chunk does not say its size")),

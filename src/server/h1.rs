@@ -1,0 +1,201 @@
+//! HTTP/1.1 (RFC 9112) on a connection: one request after the other to the same service as a stream of
+//! HTTP/2.
+//!
+//! It is our own because of a promise and a price. A client that closes its side has left: its call ends at
+//! once, whatever it was waiting for, and with it the hold. And what is done for each request besides
+//! serving it is most of what a gateway costs that does as little as this one.
+//!
+//! Heads, and what is read ahead, are bounded.
+
+mod answer;
+mod request;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::body::{BoxBody, MessageBody};
+use actix_http::{Request, Response, ServiceConfig};
+use actix_server::GracefulShutdownSignal;
+use actix_web::dev::Service;
+use actix_web::http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use answer::Answer;
+use request::{Body, Head};
+use wire::Wire;
+
+/// How long a connection is heard out at most whose client was refused something it may still be sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a connection is held to.
+pub(super) struct Terms<'a> {
+    /// How long a head may take.
+    pub(super) patience: Duration,
+    /// How long it may be without a request.
+    pub(super) keep_alive: Duration,
+    /// Connections without a request are closed.
+    pub(super) over: &'a GracefulShutdownSignal,
+    /// Knows the date.
+    pub(super) clock: &'a ServiceConfig,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<T, S, B>(
+    io: T,
+    peer: Option<SocketAddr>,
+    app: &S,
+    terms: &Terms<'_>,
+) -> io::Result<()>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request>,
+    S::Response: Into<Response<B>>,
+    S::Error: Into<Response<BoxBody>>,
+    B: MessageBody,
+{
+    let wire = Rc::new(RefCell::new(Wire::new(io)));
+    let mut timer = pin!(tokio::time::sleep(terms.patience));
+    let mut over = pin!(terms.over.notified());
+    loop {
+        let came = poll_fn(|cx| poll_head(&wire, cx, timer.as_mut(), over.as_mut(), terms)).await;
+        let head = match came? {
+            Came::Head(head) => *head,
+            Came::Nothing => break,
+            Came::Late => {
+                answer::refuse(&wire, StatusCode::REQUEST_TIMEOUT, terms.clock).await?;
+                break;
+            }
+            Came::Bad(bad) => {
+                tracing::debug!(?peer, "no request of HTTP/1.1: {}", bad.reason);
+                answer::refuse(&wire, bad.status, terms.clock).await?;
+                linger(&wire).await;
+                break;
+            }
+        };
+        if head.expects_continue && !head.framing.is_over() {
+            answer::go_on(&wire).await?;
+        }
+        wire.borrow_mut().begin(head.framing);
+        let wish = head.wish();
+        let request = head.into_request(peer, Body::new(&wire));
+        let serving = app.call(request);
+        let Some(served) = unless_left(&wire, serving).await else { return Ok(()) };
+        let stays = match served {
+            Ok(response) => Answer::new(response.into(), wish, &wire, terms.clock).send().await?,
+            Err(error) => Answer::new(error.into(), wish, &wire, terms.clock).send().await?,
+        };
+        if !stays {
+            linger(&wire).await;
+            break;
+        }
+        let is_idle = wire.borrow().is_idle();
+        let patience = if is_idle { terms.keep_alive } else { terms.patience };
+        timer.as_mut().reset(Instant::now() + patience);
+    }
+    let closed = poll_fn(|cx| wire.borrow_mut().poll_shutdown(cx));
+    tokio::time::timeout(LINGER, closed).await.unwrap_or(Ok(()))
+}
+
+/// What has become of the wait for a request.
+enum Came {
+    Head(Box<Head>),
+    /// None, and none will come.
+    Nothing,
+    /// The beginning of one, for too long.
+    Late,
+    Bad(Bad),
+}
+
+/// What is wrong with a head.
+struct Bad {
+    status: StatusCode,
+    reason: &'static str,
+}
+
+impl Bad {
+    const fn request(reason: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, reason }
+    }
+
+    const fn too_large(reason: &'static str) -> Self {
+        Self { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason }
+    }
+}
+
+impl fmt::Debug for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason)
+    }
+}
+
+fn poll_head<T: AsyncRead + AsyncWrite + Unpin>(
+    wire: &RefCell<Wire<T>>,
+    cx: &mut Context<'_>,
+    mut timer: Pin<&mut Sleep>,
+    over: Pin<&mut impl Future<Output = ()>>,
+    terms: &Terms<'_>,
+) -> Poll<io::Result<Came>> {
+    let mut wire = wire.borrow_mut();
+    let was_idle = wire.is_idle();
+    loop {
+        match request::read(wire.buffer()) {
+            Ok(Some(head)) => return Poll::Ready(Ok(Came::Head(Box::new(head)))),
+            Ok(None) => {}
+            Err(bad) => return Poll::Ready(Ok(Came::Bad(bad))),
+        }
+        match wire.poll_read(cx)? {
+            Poll::Ready(0) => return Poll::Ready(Ok(Came::Nothing)),
+            Poll::Ready(_) => {}
+            Poll::Pending => break,
+        }
+    }
+    if wire.is_idle() && over.poll(cx).is_ready() {
+        return Poll::Ready(Ok(Came::Nothing));
+    }
+    if was_idle && !wire.is_idle() {
+        // A head has begun, and may take its time from here.
+        timer.as_mut().reset(Instant::now() + terms.patience);
+    }
+    match timer.poll(cx) {
+        Poll::Ready(()) if wire.is_idle() => Poll::Ready(Ok(Came::Nothing)),
+        Poll::Ready(()) => Poll::Ready(Ok(Came::Late)),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// What `serving` comes to; `None` once the client has left.
+async fn unless_left<T: AsyncRead + AsyncWrite + Unpin, F: Future>(
+    wire: &RefCell<Wire<T>>,
+    serving: F,
+) -> Option<F::Output> {
+    let mut serving = pin!(serving);
+    poll_fn(|cx| match serving.as_mut().poll(cx) {
+        Poll::Ready(served) => Poll::Ready(Some(served)),
+        Poll::Pending => wire.borrow_mut().poll_left(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Says that no more will be said, and hears out for a while what the client is still saying: closed at
+/// once, its end of the connection might break before it has read the answer.
+async fn linger<T: AsyncRead + AsyncWrite + Unpin>(wire: &RefCell<Wire<T>>) {
+    if wire.borrow().is_silent() {
+        return;
+    }
+    let heard_out = async {
+        poll_fn(|cx| wire.borrow_mut().poll_shutdown(cx)).await?;
+        poll_fn(|cx| wire.borrow_mut().poll_discard(cx)).await
+    };
+    let _ = tokio::time::timeout(LINGER, heard_out).await;
+}
