@@ -9,6 +9,7 @@
 
 pub mod anthropic;
 pub mod bedrock;
+mod chat;
 pub mod extension;
 pub mod functions;
 pub mod gemini;

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::stream::ChatSink;
+use super::chat::ChatSink;
 use super::{About, ClientEvent, Failure, Frontend, Sink, Untranslatable};
 
 /// Whether a call is of such a client.

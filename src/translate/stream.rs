@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::chat::ChatSink;
 use super::{About, ClientEvent, EventData, Sink, Source, Translation};
 use crate::provider::sse::{Cutter, EVENT_LIMIT, Event, Step};
 
@@ -120,41 +121,6 @@ fn read(event: &Event<'_>, source: Option<&mut (dyn Source + 'static)>, chunks: 
     }
 }
 
-/// Chat itself: chunks go out as they are, usage only where it was asked for.
-pub(super) struct ChatSink {
-    wants_usage: bool,
-    /// What ends with an error must not look as if it were whole.
-    failed: bool,
-}
-
-impl ChatSink {
-    pub(super) const fn new(wants_usage: bool) -> Self {
-        Self { wants_usage, failed: false }
-    }
-}
-
-impl Sink for ChatSink {
-    fn chunk(&mut self, chunk: &Value, out: &mut Vec<ClientEvent>) {
-        let mut chunk = chunk.clone();
-        self.failed |= chunk.get("error").is_some_and(|error| !error.is_null());
-        if !self.wants_usage && !self.failed {
-            if chunk.get("choices").and_then(Value::as_array).is_some_and(Vec::is_empty) {
-                return;
-            }
-            if let Some(members) = chunk.as_object_mut() {
-                members.shift_remove("usage");
-            }
-        }
-        out.push(ClientEvent { name: None, data: EventData::Json(chunk) });
-    }
-
-    fn finish(&mut self, out: &mut Vec<ClientEvent>) {
-        if !self.failed {
-            out.push(ClientEvent { name: None, data: EventData::Done });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +156,41 @@ mod tests {
         assert_eq!(
             through(false, stream, 7),
             "data: {\"b\":1,\"a\":2}\n\ndata: {\"c\":3}\n\ndata: [DONE]\n\n"
+        );
+    }
+
+    #[test]
+    fn lists_come_whole_before_the_end() {
+        let chunk = |delta: &str, reason: &str| {
+            format!(
+                "data: {{\"id\":\"1\",\"choices\":[{{\"index\":0,\"delta\":{delta},\
+                 \"finish_reason\":{reason}}}]}}\n\n"
+            )
+        };
+        let stream = [
+            chunk(r#"{"thinking_blocks":[{"a":1}]}"#, "null"),
+            chunk(r#"{"content":"x","annotations":[3],"thinking_blocks":[{"b":2}]}"#, "null"),
+            chunk(r#"{"annotations":[4],"thinking_blocks":7}"#, "null"),
+        ]
+        .concat();
+        let shown =
+            [chunk(r#"{"content":"x"}"#, "null"), chunk(r#"{"thinking_blocks":7}"#, "null")]
+                .concat();
+        let lists = chunk(r#"{"thinking_blocks":[{"a":1},{"b":2}],"annotations":[3,4]}"#, "null")
+            .replace("\"finish_reason\"", "\"logprobs\":null,\"finish_reason\"");
+        let end = chunk("{}", "\"stop\"");
+        let done = "data: [DONE]\n\n";
+        assert_eq!(
+            through(false, format!("{stream}{end}").as_bytes(), 9),
+            format!("{shown}{lists}{end}{done}")
+        );
+        // A provider that never says why it ends.
+        assert_eq!(through(false, stream.as_bytes(), 9), format!("{shown}{lists}{done}"));
+        // What fails gives nothing that could be sent back.
+        let error = "data: {\"error\":{\"message\":\"No.\"}}\n\n";
+        assert_eq!(
+            through(false, format!("{stream}{error}").as_bytes(), 9),
+            format!("{shown}{error}")
         );
     }
 

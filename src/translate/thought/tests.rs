@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::anthropic::Anthropic;
 use super::super::bedrock::Bedrock;
+use super::super::chat::ChatSink;
 use super::super::messages::Messages;
 use super::super::responses::Responses;
-use super::super::stream::ChatSink;
 use super::super::{About, Backend, Brief, ClientEvent, EventData, Frontend, Sink};
 
 fn about() -> About {

@@ -70,9 +70,11 @@ export async function all(sequence) {
 
 /** A running gateway with a scripted upstream behind it. */
 export class Gateway {
-  static async start({ models = ['*'], price: each = price(2.5, 10) } = {}) {
+  /** With `claude`, the models `claude/*` are at a provider that speaks Anthropic's messages. */
+  static async start({ models = ['*'], price: each = price(2.5, 10), claude = false } = {}) {
     const gateway = new Gateway();
     gateway.price = each;
+    gateway.claude = claude;
     gateway.folder = mkdtempSync(path.join(tmpdir(), 'conduit-sdk-'));
     gateway.secrets = [];
     try {
@@ -99,7 +101,7 @@ export class Gateway {
     this.url = `http://127.0.0.1:${port}`;
     this.config = path.join(this.folder, 'conduit.toml');
     this.environment = { ...cleanEnvironment(), MOCK_KEY: PROVIDER_KEY };
-    writeFileSync(this.config, configText(port, this.upstreamUrl, models, this.price));
+    writeFileSync(this.config, configText(port, this.upstreamUrl, models, this));
     const log = openSync(this.logFile(), 'w');
     const options = { stdio: ['ignore', 'ignore', log], cwd: this.folder, env: this.environment };
     this.process = spawn(binary(), ['serve', '--config', this.config], options);
@@ -186,7 +188,8 @@ export class Gateway {
   checkNothingLeaked(requests) {
     for (const request of requests) {
       const headers = new Map(request.headers.map(([name, value]) => [name.toLowerCase(), value]));
-      assert.equal(headers.get('authorization'), `Bearer ${PROVIDER_KEY}`);
+      const key = headers.get('x-api-key') ?? headers.get('authorization').replace('Bearer ', '');
+      assert.equal(key, PROVIDER_KEY);
       const text = JSON.stringify(request);
       for (const secret of this.secrets) assert(!text.includes(secret), 'a key reached the provider');
     }
@@ -208,12 +211,18 @@ async function end(child) {
   assert.notEqual(child.signalCode, 'SIGKILL', `a process did not stop within ${STOP_MS} ms`);
 }
 
-/** The configuration of a gateway with one provider. */
-function configText(port, upstream, models, each) {
-  const table = (name) => `[models."${name}"]
-provider = "mock"
+/** The configuration of a gateway with one provider, or two. */
+function configText(port, upstream, models, { price: each, claude }) {
+  const table = (name, provider = 'mock') => `[models."${name}"]
+provider = "${provider}"
 price = { input = ${each.inputUsd}, output = ${each.outputUsd} }
 `;
+  const native = `[providers.claude]
+kind = "anthropic"
+base_url = "${upstream}/anthropic"
+api_key_env = "MOCK_KEY"
+
+${table('claude/*', 'claude')}`;
   return `[server]
 listen = "127.0.0.1:${port}"
 
@@ -228,7 +237,8 @@ kind = "openai"
 base_url = "${upstream}/v1"
 api_key_env = "MOCK_KEY"
 
-${models.map(table).join('\n')}`;
+${models.map((name) => table(name)).join('\n')}
+${claude ? native : ''}`;
 }
 
 /** The environment without settings of a gateway that may run here. */
