@@ -108,6 +108,7 @@ class FullPages(BrowserCase):
             for turn in range(calls):
                 self.gateway.call(secret, words=f"What is the {turn + 1}th of the months? " * (turn % 4 + 1), cap=24)
         self.create_key("Not used yet")
+        self.create_key("A name that goes on for as long as any name may " + "n" * 80, "0.2")
 
     def test_each_page_in_each_look(self):
         self.fill()
@@ -128,6 +129,21 @@ class FullPages(BrowserCase):
                     parts = place.split("/")
                     shown = "overview" if place == "/" else parts[1] + ("-one" if len(parts) > 2 else "")
                     self.screenshot(f"{shown}-{name}", page)
+                    self.assertEqual(problems(page), [])
+
+    def test_each_page_bears_a_file_with_a_mistake(self):
+        self.fill()
+        good = self.gateway.config.read_text()
+        self.addCleanup(self.gateway.config.write_text, good)
+        self.gateway.config.write_text(good + "\n[nonsense]\nx = 1\n")
+        for name, look in LOOKS.items():
+            page = self.sign_in(self.new_page(**look))
+            expect(page.get_by_text("The configuration file has a mistake")).to_be_visible()
+            for place in ("/", "/config"):
+                with self.subTest(place=place, look=name):
+                    self.go(place, page)
+                    page.wait_for_timeout(300)
+                    self.screenshot(f"mistake{place.replace('/', '-')}-{name}", page)
                     self.assertEqual(problems(page), [])
 
     def test_each_dialog_in_each_look(self):

@@ -67,7 +67,7 @@ function tiles({ days, times }, span) {
   const month = sumSince(days, startOfMonth().getTime());
   const { first_byte_ms: first, total_ms: whole } = times.total;
   const words = SPANS.find(([value]) => value === span)?.[1] ?? span;
-  const within = (/** @type {any} */ of) => (of.calls ? `median · 95 %: ${duration(of.p95)}` : "no calls");
+  const within = (/** @type {any} */ of) => (of.calls ? `median · 95 %: ${duration(of.p95)}` : "no good calls");
   return h("div", { class: "tiles" },
     tile("Spend today", about(today.cost), plural(today.calls, "call")),
     tile("This week", about(week.cost), plural(week.calls, "call")),

@@ -40,7 +40,7 @@ export const usagePage = {
         h("input", { type: "search", "aria-label": "Model", placeholder: "Model, such as gpt-4*", value: query.model ?? "", onchange: choose("model") })),
       lines.length === 0 ? h("div", { class: "card" }, empty("Nothing was used in this time", "Choose a longer time, or clear the filters.", h("a", { class: "button", href: "#/usage" }, "Clear filters"))) : [
         card(h("div", { class: "card-title" }, segmented("What to show", MEASURES, measure, (value) => context.set({ measure: value }))),
-          chart(props), by === "day" ? null : legend(props.series.map((one) => ({ name: one.name, figure: props.value(/** @type {any} */ (one).sum) }))), asTable(props)),
+          chart(props), props.series.length === 0 ? h("p", { class: "quiet chart-none" }, "Nothing of this in this time.") : by === "day" ? null : legend(props.series.map((one) => ({ name: one.name, figure: props.value(/** @type {any} */ (one).sum) }))), props.series.length === 0 ? null : asTable(props)),
         h("div", { class: "card card-table" }, sums(lines, by, state, context.redraw)),
       ],
     ];
