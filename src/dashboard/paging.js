@@ -1,8 +1,27 @@
-// Lists of any length, newest first: the first page is read anew as often as the page is drawn, and what
-// somebody asked for beyond it stays.
+// Lists of any length. Of one that comes in pages, newest first, the first page is read anew as often as
+// the page is drawn, and what somebody asked for beyond it stays; of one that is all there, a part is drawn.
 
 import { h } from "./dom.js";
+import { count } from "./format.js";
 import { notify } from "./parts.js";
+
+/** Rows that are drawn at once: more would take a browser's breath away at each reading. */
+const DRAWN = 100;
+
+/** How many rows of a table may be drawn. @param {any} state the page's own */
+export const drawn = (state) => state.drawn ?? DRAWN;
+
+/** The button that draws more of a list that is all there. @param {import("./page.js").Context} context @param {number} length */
+export function drawMore(context, length) {
+  const { state } = context;
+  if (length <= drawn(state)) return null;
+  const more = () => {
+    state.drawn = drawn(state) + DRAWN;
+    context.redraw();
+  };
+  return h("div", { class: "load-more" }, h("p", { class: "quiet small" }, `${count(drawn(state))} of ${count(length)}`),
+    h("button", { type: "button", class: "button", onclick: more }, "Show more"));
+}
 
 /** @typedef {{data: any[], next: string | null}} ListPage */
 

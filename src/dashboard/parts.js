@@ -302,8 +302,8 @@ export function confirm(options) {
 
 /**
  * A table that can be sorted by its heads.
- * @param {{columns: Column[], rows: any[], key: (row: any) => string, caption: string, sort?: {id: string, down: boolean}, onsort?: (sort: {id: string, down: boolean}) => void, link?: (row: any) => string, foot?: any, stack?: string}} options
- * `stack` puts the cells below each other on narrow screens.
+ * @param {{columns: Column[], rows: any[], key: (row: any) => string, caption: string, sort?: {id: string, down: boolean}, onsort?: (sort: {id: string, down: boolean}) => void, link?: (row: any) => string, foot?: any, stack?: string, most?: number}} options
+ * `stack` puts the cells below each other on narrow screens; of the rows, sorted, no more than `most` are drawn.
  */
 export function table(options) {
   const { columns, sort, onsort } = options;
@@ -321,7 +321,7 @@ export function table(options) {
     }, column.title, h("span", { class: "sort-mark", "aria-hidden": "true" }, isBy ? (sort?.down ? "↓" : "↑") : "↕"));
     return h("th", { scope: "col", class: classes, "aria-sort": isBy ? (sort?.down ? "descending" : "ascending") : null }, title);
   });
-  const body = rows.map((row) => {
+  const body = rows.slice(0, options.most).map((row) => {
     const to = options.link?.(row);
     return h("tr", {
       "data-key": options.key(row), class: to ? "linked" : null,

@@ -402,6 +402,29 @@ class Administration(BrowserCase):
         page.get_by_role("button", name="Show more").click()
         expect(log).to_contain_text("Sign in")
 
+    def test_of_very_many_keys_some_are_drawn(self):
+        page = self.sign_in()
+
+        def very_many(route):
+            answer = route.fetch()
+            keys = answer.json()
+            one = keys["data"][0]
+            keys["data"] = [{**one, "id": f"key_{n:011}", "name": f"worker {n:03}", "status": "active"} for n in range(250)]
+            route.fulfill(response=answer, json=keys)
+
+        self.create_key("One of many")
+        page.route("**/admin/api/v1/keys?*", very_many)
+        self.go("/keys?search=worker")
+        rows = page.get_by_role("region", name="API keys").get_by_role("link")
+        expect(rows).to_have_count(100)
+        expect(page.get_by_text("100 of 250")).to_be_visible()
+        page.get_by_role("button", name="Name").click()
+        expect(rows.first).to_have_text("worker 000")
+        page.get_by_role("button", name="Show more").click()
+        expect(rows).to_have_count(200)
+        page.get_by_label("Search keys").fill("worker 24")
+        expect(rows).to_have_count(10)
+
     def test_examples_are_as_the_gateway_is_reached(self):
         page = self.sign_in()
 

@@ -4,6 +4,7 @@ import * as api from "../api.js";
 import { h } from "../dom.js";
 import { nano } from "../format.js";
 import { head } from "../page.js";
+import { drawMore, drawn } from "../paging.js";
 import { about, empty, icon, keyStatus, limitLine, menu, segmented, table, when } from "../parts.js";
 import { setQuery } from "../place.js";
 import { actionsFor, createKey } from "./key-form.js";
@@ -34,7 +35,7 @@ export const keysPage = {
         h("input", { type: "search", "aria-label": "Search keys", placeholder: "Search by name, team or last characters", value: query.search ?? "", oninput: (/** @type {Event} */ e) => context.set({ search: /** @type {HTMLInputElement} */ (e.target).value }) }),
         segmented("Which keys", [["open", `In use ${number("open")}`], ["revoked", `Revoked ${number("revoked")}`], ["all", "All"]], which, (value) => context.set({ status: value }))),
       shown.length === 0 ? h("div", { class: "card" }, empty("No key fits", "Change the search or show all keys.")) : h("div", { class: "card card-table" }, table({
-        caption: "API keys", stack: "keys", rows: shown, key: (key) => key.id, link: (key) => `#/keys/${key.id}`,
+        caption: "API keys", stack: "keys", rows: shown, most: drawn(state), key: (key) => key.id, link: (key) => `#/keys/${key.id}`,
         sort: state.sort ?? { id: "created", down: true }, onsort: (sort) => { state.sort = sort; context.redraw(); },
         columns: [
           { id: "name", title: "Name", value: (key) => key.name, cell: (key) => h("div", { class: "two-lines" }, h("a", { href: `#/keys/${key.id}`, class: "strong" }, key.name), h("span", { class: "quiet small" }, h("span", { class: "mono" }, `…${key.secret_ends_in}`), key.team ? ` · ${key.team}` : "")) },
@@ -44,7 +45,7 @@ export const keysPage = {
           { id: "created", title: "Created", narrow: false, value: (key) => key.created_at, cell: (key) => when(key.created_at) },
           { id: "actions", title: "", label: "Actions", cell: (key) => { const actions = actionsFor(key, context.refresh); return actions.length ? menu(`Actions for ${key.name}`, actions) : null; } },
         ],
-      }))];
+      })), drawMore(context, shown.length)];
   },
 };
 

@@ -5,6 +5,7 @@ import { asTable, chart, legend } from "../chart.js";
 import { h } from "../dom.js";
 import { compact, count, dateOnly, decimalsFor, nano, startOfDay, usd } from "../format.js";
 import { head } from "../page.js";
+import { drawMore, drawn } from "../paging.js";
 import { aligned, card, empty, icon, notify, segmented, table } from "../parts.js";
 import { MEASURES, SPANS, columns, measured, overTime } from "../series.js";
 import { nameOfKey, nameOfModel } from "./overview.js";
@@ -42,6 +43,7 @@ export const usagePage = {
         card(h("div", { class: "card-title" }, segmented("What to show", MEASURES, measure, (value) => context.set({ measure: value }))),
           chart(props), props.series.length === 0 ? h("p", { class: "quiet chart-none" }, "Nothing of this in this time.") : by === "day" ? null : legend(props.series.map((one) => ({ name: one.name, figure: props.value(/** @type {any} */ (one).sum) }))), props.series.length === 0 ? null : asTable(props)),
         h("div", { class: "card card-table" }, sums(lines, by, state, context.redraw)),
+        drawMore(context, lines.length),
       ],
     ];
   },
@@ -82,7 +84,7 @@ function sums(lines, by, state, redraw) {
   const adjusted = lines.reduce((sum, line) => sum + line.adjusted, 0n);
   const isAdjusted = lines.some((line) => line.adjusted !== 0n);
   return table({
-    caption: "Usage", rows: lines, key: (line) => line.key,
+    caption: "Usage", rows: lines, most: drawn(state), key: (line) => line.key,
     sort: state.sort ?? (by === "day" ? { id: "name", down: true } : { id: "cost", down: true }), onsort: (sort) => { state.sort = sort; redraw(); },
     columns: [
       { id: "name", title: by === "day" ? "Day" : by === "key" ? "Key" : "Model", grow: true, value: (line) => (by === "day" ? line.at : line.name),
