@@ -7,6 +7,7 @@ pub mod access;
 pub mod adjust;
 pub mod audit;
 pub mod backup;
+pub mod certificates;
 pub mod change;
 pub mod client;
 pub mod config;
@@ -27,6 +28,7 @@ pub mod teams;
 pub mod usage;
 pub mod verify;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::acme::Shelf;
 use crate::clock::NoRandomness;
 use crate::config::Live;
 use crate::domain::key::KeyId;
@@ -50,12 +53,29 @@ pub struct Desk {
     pub targets: Option<Arc<Targets>>,
     /// Writes what else is counted while a server runs.
     pub counts: Option<Arc<metrics::Counts>>,
+    /// Where a server that runs is reached; absent where none does.
+    pub served: Option<Arc<Served>>,
+}
+
+/// What only a server that runs knows of its doors.
+pub struct Served {
+    /// Where calls are taken, with the ports and sockets that it really has.
+    pub listen: Vec<SocketAddr>,
+    /// Where the admin API answers.
+    pub admin: Vec<SocketAddr>,
+    /// The certificate that is ordered.
+    pub shelf: Arc<Shelf>,
 }
 
 /// Says how the targets of calls fare.
 pub type Targets = dyn Fn() -> Vec<models::TargetView> + Send + Sync;
 
 impl Desk {
+    /// One where no server runs.
+    pub const fn without_server(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, live: None, targets: None, counts: None, served: None }
+    }
+
     fn key_name(&self, key: KeyId) -> Option<String> {
         let account = self.ledger.directory().by_id(key)?;
         Some(account.record().name.clone())

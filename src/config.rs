@@ -27,8 +27,9 @@ pub use certificate::Certificate;
 pub use check::{Secrets, check};
 pub use live::Live;
 pub use model::{
-    Admin, Alerts, Aws, ClientGone, Config, Credentials, ExtraHeader, Limits, Log, LogFormat,
-    MetricsFor, Override, Provider, Routing, Server, Sticky, Store, Timeouts, Tracing, Webhook,
+    Acme, Admin, Alerts, Aws, Binding, ClientGone, Config, Credentials, ExtraHeader, Limits, Log,
+    LogFormat, MetricsFor, Override, Provider, Routing, Server, Sticky, Store, Timeouts, Tls,
+    Tracing, Webhook,
 };
 pub use paths::Paths;
 pub use problem::{Problem, Problems};

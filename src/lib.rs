@@ -12,6 +12,7 @@
 //! - [`gateway`]: the life of a call; [`error`] makes its failures HTTP.
 //! - [`traces`]: sends what calls took to a collector of traces.
 //! - [`alerts`]: tells people that a key or a team comes near its limits.
+//! - [`acme`]: orders the certificate of a public name, and renews it.
 //! - [`admin`]: what an administrator can do, as verbs for the socket and the command line.
 //! - [`import`]: what other gateways' files say, as ours; no I/O.
 //! - [`dashboard`]: the pages for a browser, files of the program.
@@ -44,6 +45,7 @@ pub mod ledger;
 pub mod error;
 pub mod gateway;
 
+pub mod acme;
 pub mod alerts;
 pub mod traces;
 

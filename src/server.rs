@@ -25,9 +25,11 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::OptionFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
+use crate::acme::{Orders, Shelf};
 use crate::admin::models::TargetView;
-use crate::admin::{AdminError, Desk, http, password, socket};
+use crate::admin::{AdminError, Desk, Served, http, password, socket};
 use crate::catalogue::saved;
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
@@ -85,6 +87,7 @@ pub struct Server {
     live: Arc<Live>,
     ledger: Arc<Ledger>,
     sockets: Sockets,
+    shelf: Arc<Shelf>,
 }
 
 impl Server {
@@ -115,7 +118,8 @@ impl Server {
         let (store, policy, now) = (Arc::new(store), policy(config), clock::now());
         let ledger = Ledger::load_counting(store, found.open, policy, metrics, now)?;
         let sockets = Sockets::open(config, passed)?;
-        let server = Self { live, ledger, sockets };
+        let shelf = Arc::new(Shelf::restore(config.acme.as_ref()));
+        let server = Self { live, ledger, sockets, shelf };
         password::follow(&server.desk(), config)?;
         Ok(server)
     }
@@ -127,6 +131,11 @@ impl Server {
             live: Some(Arc::clone(&self.live)),
             targets: None,
             counts: None,
+            served: Some(Arc::new(Served {
+                listen: self.addresses(),
+                admin: self.admin_addresses(),
+                shelf: Arc::clone(&self.shelf),
+            })),
         }
     }
 
@@ -150,7 +159,7 @@ impl Server {
         let signals = Signals::listen()?;
         let mut desk = self.desk();
         let (addresses, administration) = (self.addresses(), self.admin_addresses());
-        let Self { live, ledger, sockets } = self;
+        let Self { live, ledger, sockets, shelf } = self;
         let Sockets { gateway: listeners, admin: admin_listeners, socket, passed } = sockets;
         let stopping = Arc::new(Stopping::default());
         let health = Arc::new(Health::default());
@@ -165,9 +174,9 @@ impl Server {
         let edge = edges(&live, &ledger, &stopping, &health, &tls, &tracer);
         let pulse = Arc::new(Pulse::new(supervisor::beat()));
         let loops = config.server.workers * listeners.len();
-        let gateway = serve_calls(&live, &stopping, listeners, edge.clone(), &pulse)?;
+        let gateway = serve_calls(&live, &shelf, &stopping, listeners, edge.clone(), &pulse)?;
         let api = (!admin_listeners.is_empty())
-            .then(|| serve_admin(&live, &stopping, &desk, admin_listeners, edge))
+            .then(|| serve_admin(&live, &shelf, &stopping, &desk, admin_listeners, edge))
             .transpose()?;
         let admin = HttpServer::new(move || {
             let data = web::Data::new(desk.clone());
@@ -181,7 +190,9 @@ impl Server {
         .run();
 
         snapshot.warn();
-        follow_config(&live, &ledger);
+        let changed = Arc::new(Notify::new());
+        follow_config(&live, &ledger, &changed);
+        let orders = order_certificates(&live, &shelf, changed, &tls);
         let retention = delete_what_is_old(&live, &ledger)?;
         let alerts = tell_alerts(&live, &ledger, &tls);
         let spans = send_spans(spans, &live, &tls);
@@ -231,6 +242,7 @@ impl Server {
         };
         drop((watch, retention));
         alerts.abort();
+        orders.abort();
         tracer.finish().await;
         spans.abort();
         cover.abort();
@@ -276,6 +288,7 @@ fn send_spans(
 /// The server of calls.
 fn serve_calls(
     live: &Arc<Live>,
+    shelf: &Arc<Shelf>,
     stopping: &Arc<Stopping>,
     listeners: Vec<TcpListener>,
     edge: impl Fn() -> Edge + Send + Clone + 'static,
@@ -288,7 +301,7 @@ fn serve_calls(
         keep_alive: Duration::from_millis(config.keep_alive_ms),
         header_timeout: Duration::from_millis(config.header_timeout_ms),
         last_calls: deadline / 2,
-        tls: tls::acceptor(live, tls::Door::Gateway)?,
+        tls: tls::acceptor(live, shelf, tls::Door::Gateway)?,
         proxy_protocol: config.proxy_protocol,
         live: Arc::clone(live),
         stopping: Arc::clone(stopping),
@@ -328,10 +341,11 @@ fn open_store(path: &Path, patience: Duration) -> Result<(Store, Found), StoreEr
 }
 
 /// Keeps what is derived from the configuration in step with it.
-fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
-    let ledger = Arc::clone(ledger);
+fn follow_config(live: &Live, ledger: &Arc<Ledger>, changed: &Arc<Notify>) {
+    let (ledger, changed) = (Arc::clone(ledger), Arc::clone(changed));
     live.on_change(move |snapshot| {
-        let desk = Desk { ledger: Arc::clone(&ledger), live: None, targets: None, counts: None };
+        changed.notify_one();
+        let desk = Desk::without_server(Arc::clone(&ledger));
         if let Err(error) = password::follow(&desk, &snapshot.config) {
             tracing::error!("the admin password stays what it was: {error}");
         }
@@ -341,6 +355,17 @@ fn follow_config(live: &Live, ledger: &Arc<Ledger>) {
             tracing::error!("the accounts keep the windows they had: {error}");
         }
     });
+}
+
+/// Orders certificates for as long as the server runs.
+fn order_certificates(
+    live: &Arc<Live>,
+    shelf: &Arc<Shelf>,
+    changed: Arc<Notify>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> actix_web::rt::task::JoinHandle<()> {
+    let (live, shelf, tls) = (Arc::clone(live), Arc::clone(shelf), Arc::clone(tls));
+    actix_web::rt::spawn(async move { Orders { shelf, changed, tls }.keep(&live).await })
 }
 
 /// Deletes what is older than the configuration keeps it.
@@ -487,6 +512,7 @@ fn targets_of(health: &Arc<Health>) -> impl Fn() -> Vec<TargetView> + Send + Syn
 /// The server of the admin API and the dashboard, which may call the gateway from its playground.
 fn serve_admin(
     live: &Arc<Live>,
+    shelf: &Arc<Shelf>,
     stopping: &Arc<Stopping>,
     desk: &Desk,
     listeners: Vec<TcpListener>,
@@ -496,7 +522,7 @@ fn serve_admin(
         keep_alive: ADMIN_PATIENCE,
         header_timeout: ADMIN_PATIENCE,
         last_calls: Duration::ZERO,
-        tls: tls::acceptor(live, tls::Door::Admin)?,
+        tls: tls::acceptor(live, shelf, tls::Door::Admin)?,
         proxy_protocol: live.load().config.admin.proxy_protocol,
         live: Arc::clone(live),
         stopping: Arc::clone(stopping),

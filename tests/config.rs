@@ -131,6 +131,62 @@ fn each_mistake_is_said_in_these_words() {
             "3:7: `server.tls.key` must be a text in quotes (this is a whole number)",
         ),
         (
+            "[server.tls]\nacme = true",
+            "2:8: a certificate is to be ordered, and nothing says for which name",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\nagree_to_terms = true",
+            "1:2: `acme` orders a certificate that no listener has",
+        ),
+        (
+            "[acme]\nagree_to_terms = true\n[server.tls]\nacme = true",
+            "1:2: `acme.names` is missing",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\n[server.tls]\nacme = true",
+            "1:2: `acme.agree_to_terms` must be true",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\nagree_to_terms = false\n[server.tls]\nacme = true",
+            "3:18: `acme.agree_to_terms` must be true",
+        ),
+        (
+            "[acme]\nnames = [\"a.test\", \"*.a.test\"]\nagree_to_terms = true\n[server.tls]\nacme = true",
+            "2:20: `acme.names`: `*.a.test` has a wildcard, which is proven by DNS alone: let another client of ACME order it",
+        ),
+        (
+            "[acme]\nnames = [\"A.test\", \"a.test\"]\nagree_to_terms = true\n[server.tls]\nacme = true",
+            "2:20: `acme.names`: `a.test` is written twice",
+        ),
+        (
+            "[acme]\nnames = \"192.0.2.1\"\nagree_to_terms = true\n[server.tls]\nacme = true",
+            "2:9: `acme.names`: `192.0.2.1` is an address: only names are ordered",
+        ),
+        (
+            "[acme]\nnames = \"https://a.test\"\nagree_to_terms = true\n[server.tls]\nacme = true",
+            "2:9: `acme.names`: `https://a.test` is not the name of a host: write gateway.example.com",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\nagree_to_terms = true\ndirectory = \"http://b.test/dir\"\n[server.tls]\nacme = true",
+            "4:13: `acme.directory` is not the address of an authority: it must begin with https://",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\nagree_to_terms = true\ncontact = \"me\"\n[server.tls]\nacme = true",
+            "4:11: `acme.contact`: `me` is not an address for mail",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\nagree_to_terms = true\neab_key_id = \"k\"\n[server.tls]\nacme = true",
+            "4:14: `acme.eab_key_id` and `acme.eab_key_file` belong together",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\nagree_to_terms = true\neab_key = \"k\"\n[server.tls]\nacme = true",
+            "4:1: a secret must not be written in this file",
+        ),
+        (
+            "[acme]\nnames = \"a.test\"\nagree_to_terms = true\n[server.tls]\nacme = true\ncert = \"a\"",
+            "6:8: `server.tls` orders its certificate, and has `cert`, too",
+        ),
+        (
             "[server]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
             "2:26: `server.listen`: 127.0.0.1:1 is written twice",
         ),
@@ -798,7 +854,13 @@ fn every_option_of_the_example_is_valid_and_shows_its_default() {
     // That it is written is the difference.
     assert!(unset.server.listen_is_default && !set.server.listen_is_default);
     let tls = set.server.tls.clone();
-    assert!(tls.is_some() && set.admin.tls == tls && unset.server.tls.is_none());
+    assert!(
+        tls.is_some() && set.admin.tls == Some(config::Tls::Acme) && unset.server.tls.is_none()
+    );
+    let acme = set.acme.as_ref().unwrap();
+    assert_eq!(acme.folder, set.store.path.with_file_name("acme"));
+    assert!(acme.directory.contains("letsencrypt") && acme.binding.is_some());
+    assert!(unset.acme.is_none());
     let written = config::Server { workers, listen_is_default: false, tls, ..unset.server };
     assert_eq!(set.server, written);
     assert_eq!(set.store, unset.store);

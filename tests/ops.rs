@@ -52,7 +52,7 @@ fn open(store: &Path, policy: Policy) -> Books {
     let (store, found) = Store::open(store).unwrap();
     let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    Books { desk: Desk { ledger, live: None, targets: None, counts: None }, runtime }
+    Books { desk: Desk::without_server(ledger), runtime }
 }
 
 impl Books {

@@ -92,7 +92,7 @@ fn collect(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
 fn open(store: &Path) -> (Desk, Option<Migrated>) {
     let (store, found) = Store::open(store).unwrap();
     let ledger = Ledger::load(Arc::new(store), found.open, Policy::default(), clock::now());
-    (Desk { ledger: ledger.unwrap(), live: None, targets: None, counts: None }, found.migrated)
+    (Desk::without_server(ledger.unwrap()), found.migrated)
 }
 
 fn receipts(desk: &Desk) -> Vec<ReceiptView> {

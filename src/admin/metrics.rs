@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::Desk;
+use super::{Desk, certificates};
 use crate::clock;
 use crate::config::Live;
 use crate::domain::money::Money;
@@ -27,6 +27,7 @@ pub fn page(desk: &Desk) -> String {
     write_journal(desk, &mut page);
     if let Some(live) = desk.live.as_deref() {
         write_config(live, &mut page);
+        certificates::write(desk, &mut page);
     }
     if let Some(counts) = &desk.counts {
         counts(&mut page);

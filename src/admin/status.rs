@@ -1,9 +1,12 @@
 //! How the server is doing.
 
+use std::net::SocketAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdminError, Desk, Verb};
+use super::certificates::{self, CertificateStatus};
+use super::{AdminError, Desk, Served, Verb};
 use crate::clock;
 use crate::config::Live;
 use crate::domain::money::Money;
@@ -31,6 +34,12 @@ pub struct Status {
     /// Whether calls are taken over TLS.
     #[serde(default)]
     pub tls: bool,
+    /// Where the admin API answers.
+    #[serde(default)]
+    pub admin_listen: Vec<String>,
+    /// What the listeners show that speak TLS.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     pub keys: usize,
     pub held_usd: Money,
     /// Absent where no server runs.
@@ -99,7 +108,9 @@ impl Verb for ReportStatus {
             cooling: cooling(desk),
             running: desk.live.is_some(),
             store: ledger.store().path().display().to_string(),
-            listen: desk.live.as_deref().map(listen).unwrap_or_default(),
+            listen: addresses(desk, |served| &served.listen),
+            admin_listen: addresses(desk, |served| &served.admin),
+            certificates: certificates::standing(desk),
             tls: desk.live.as_deref().is_some_and(|live| live.load().config.server.tls.is_some()),
             keys: ledger.directory().all().len(),
             held_usd: ledger.held(),
@@ -129,8 +140,9 @@ fn cooling(desk: &Desk) -> Vec<String> {
     cooling.map(|target| format!("{} {}", target.provider, target.model)).collect()
 }
 
-fn listen(live: &Live) -> Vec<String> {
-    live.load().config.server.listen.iter().map(ToString::to_string).collect()
+fn addresses(desk: &Desk, which: impl Fn(&Served) -> &[SocketAddr]) -> Vec<String> {
+    let served = desk.served.as_deref();
+    served.map(|served| which(served).iter().map(ToString::to_string).collect()).unwrap_or_default()
 }
 
 fn config_status(live: &Live) -> ConfigStatus {

@@ -4,6 +4,7 @@
 //! It changes nothing: a store is only read, no port stays bound, and providers are asked for no more
 //! than their list of models, which is free. No secret is ever part of what it says.
 
+mod certificates;
 mod files;
 mod machine;
 mod models;
@@ -129,6 +130,7 @@ impl Doctor {
         checks.extend(machine::checks(&patient));
         checks.extend(store::checks(&patient));
         if let Some(config) = &config {
+            checks.extend(certificates::checks(config, status.as_ref()));
             checks.extend(models::checks(config));
             let patience = (!self.offline).then(|| Duration::from_secs(self.timeout));
             checks.extend(providers::checks(config, patience));

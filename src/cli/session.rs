@@ -45,7 +45,7 @@ impl Session {
         let policy = load(&file, environment(), Secrets::Skip)
             .map_or_else(|_| Policy::default(), |config| server::policy(&config));
         let ledger = Ledger::load(Arc::new(store), found.open, policy, clock::now())?;
-        Ok(Self::Own(Desk { ledger, live: None, targets: None, counts: None }))
+        Ok(Self::Own(Desk::without_server(ledger)))
     }
 
     /// The ledger, where it is here.

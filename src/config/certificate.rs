@@ -3,6 +3,8 @@
 //!
 //! The key never leaves what signs with it, and is never printed.
 
+mod der;
+mod identity;
 mod validity;
 
 use std::fmt;
@@ -17,6 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::domain::window::Timestamp;
+pub use identity::Identity;
 use validity::Validity;
 
 /// No chain of certificates and no key comes near it.
@@ -69,8 +72,21 @@ impl Certificate {
 }
 
 impl Pair {
+    /// Reads both from one file.
+    ///
+    /// # Errors
+    /// What is wrong, naming the file.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        load(file, file)
+    }
+
+    /// What it is called where its authority is asked about it.
+    pub fn identity(&self) -> Option<Identity> {
+        Identity::of(self.signer.cert.first()?)
+    }
+
     /// Whether clients that look at the dates take it.
-    pub(super) fn is_valid(&self, now: Timestamp) -> bool {
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.valid_from <= now && now <= self.valid_until
     }
 

@@ -4,6 +4,7 @@
 //! A value that is wrong takes its default here so that checking can go on; nothing made that way
 //! leaves this module.
 
+mod acme;
 mod address;
 mod admin;
 mod alerts;
@@ -153,6 +154,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
     let server = server(file, context, &mut overrides);
     let store = store(file, context, &mut overrides);
     let admin = admin::resolve(file, context, &mut overrides);
+    let acme = acme::resolve(file, &store.path, context);
     let log = log(file, context, &mut overrides);
     let limits = limits(file, context);
     let alerts = alerts::resolve(file, context);
@@ -168,6 +170,7 @@ fn resolve(file: &File, context: &Context<'_>) -> Config {
         server,
         store,
         admin,
+        acme,
         log,
         limits,
         alerts,

@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) server: Server,
     pub(super) store: Store,
     pub(super) admin: Admin,
+    pub(super) acme: Option<Acme>,
     pub(super) log: Log,
     pub(super) limits: Limits,
     pub(super) alerts: Alerts,
@@ -52,6 +53,21 @@ pub(super) struct Tls {
     pub(super) span: Range<usize>,
     pub(super) certificate: Written<String>,
     pub(super) key: Written<String>,
+    pub(super) acme: Option<At<bool>>,
+}
+
+/// Which certificate is ordered, and of whom.
+pub(super) struct Acme {
+    /// The name of the section.
+    pub(super) span: Range<usize>,
+    pub(super) names: Option<Vec<At<String>>>,
+    pub(super) agree_to_terms: Option<At<bool>>,
+    pub(super) contact: Option<At<String>>,
+    pub(super) directory: Option<At<String>>,
+    pub(super) authority_file: Option<At<String>>,
+    pub(super) folder: Option<At<String>>,
+    pub(super) binding_id: Option<At<String>>,
+    pub(super) binding_file: Option<At<String>>,
 }
 
 #[derive(Default)]
@@ -294,6 +310,7 @@ fn read_from(mut top: Section<'_>, findings: &Findings) -> File {
         server: top.section("server").map(server).unwrap_or_default(),
         store: top.section("store").map(store).unwrap_or_default(),
         admin: top.section("admin").map(admin).unwrap_or_default(),
+        acme: top.section("acme").map(acme),
         log: top.section("log").map(log).unwrap_or_default(),
         limits: top.section("limits").map(limits).unwrap_or_default(),
         alerts: top.section("alerts").map(alerts).unwrap_or_default(),
@@ -338,9 +355,31 @@ fn tls(mut section: Section<'_>) -> Tls {
         span: section.span.clone(),
         certificate: Written::read(&mut section, "cert", Section::text),
         key: Written::read(&mut section, "key", Section::text),
+        acme: section.flag_at("acme"),
     };
     section.finish();
     tls
+}
+
+fn acme(mut section: Section<'_>) -> Acme {
+    section.refuse(
+        "eab_key",
+        "a secret must not be written in this file",
+        "name the file that has it: `eab_key_file`",
+    );
+    let acme = Acme {
+        span: section.span.clone(),
+        names: section.text_or_texts("names"),
+        agree_to_terms: section.flag_at("agree_to_terms"),
+        contact: section.text("contact"),
+        directory: section.text("directory"),
+        authority_file: section.text("authority_file"),
+        folder: section.text("folder"),
+        binding_id: section.text("eab_key_id"),
+        binding_file: section.text("eab_key_file"),
+    };
+    section.finish();
+    acme
 }
 
 fn store(mut section: Section<'_>) -> Store {

@@ -26,6 +26,8 @@ pub struct Config {
     pub server: Server,
     pub store: Store,
     pub admin: Admin,
+    /// The certificate that is ordered, where a listener has it.
+    pub acme: Option<Acme>,
     pub log: Log,
     pub limits: Limits,
     pub alerts: Alerts,
@@ -56,9 +58,9 @@ impl Config {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
 
-    /// The certificates of its listeners.
+    /// The certificates of its listeners that are in files.
     pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
-        self.server.tls.iter().chain(&self.admin.tls)
+        self.server.tls.iter().chain(&self.admin.tls).filter_map(Tls::files)
     }
 
     /// What must not come into force in the place of `running`: a certificate that clients refuse, where
@@ -67,7 +69,7 @@ impl Config {
         let doors =
             [(&self.server.tls, &running.server.tls), (&self.admin.tls, &running.admin.tls)];
         doors.into_iter().find_map(|(new, old)| {
-            let (new, old) = (new.as_ref()?, old.as_ref()?);
+            let (new, old) = (new.as_ref()?.files()?, old.as_ref()?.files()?);
             let (found, had) = (new.pair.as_ref()?, old.pair.as_ref()?);
             let is_worse = !found.is_same(had) && had.is_valid(now);
             new.warning(now).filter(|_| is_worse)
@@ -101,8 +103,8 @@ impl Config {
 /// Whether a listener speaks TLS stays; its certificate may be another.
 fn keep_tls(
     name: &'static str,
-    new: &mut Option<Certificate>,
-    running: Option<&Certificate>,
+    new: &mut Option<Tls>,
+    running: Option<&Tls>,
     differs: &mut Vec<&'static str>,
 ) {
     if new.is_some() != running.is_some() {
@@ -149,8 +151,9 @@ pub struct Server {
     pub trusted_proxies: Vec<Cidr>,
     /// Connections begin with a header of the PROXY protocol. Changing it needs a restart.
     pub proxy_protocol: bool,
-    /// The certificate; without one the listeners are plain. To have one at all needs a restart.
-    pub tls: Option<Certificate>,
+    /// Where the certificate is from; without one the listeners are plain. To have one at all needs a
+    /// restart.
+    pub tls: Option<Tls>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +179,48 @@ pub struct Admin {
     pub metrics: MetricsFor,
     /// As for the gateway.
     pub proxy_protocol: bool,
-    pub tls: Option<Certificate>,
+    pub tls: Option<Tls>,
+}
+
+/// Where a listener has its certificate from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    Files(Certificate),
+    /// It is the one that is ordered.
+    Acme,
+}
+
+impl Tls {
+    pub const fn files(&self) -> Option<&Certificate> {
+        match self {
+            Self::Files(certificate) => Some(certificate),
+            Self::Acme => None,
+        }
+    }
+}
+
+/// Which certificate is ordered, and of whom.
+#[derive(Clone, Debug)]
+pub struct Acme {
+    /// What it is for, in lower case.
+    pub names: Vec<String>,
+    /// Where the authority says what it can do.
+    pub directory: String,
+    /// Whom the authority may write to.
+    pub contact: Option<String>,
+    /// The only roots by which the authority is believed, where it is not one of the public ones.
+    pub authority_file: Option<PathBuf>,
+    /// Where the account and the certificate are kept.
+    pub folder: PathBuf,
+    /// What binds the account to one that somebody has with the authority already.
+    pub binding: Option<Binding>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pub key_id: String,
+    /// As the authority gave it. Absent where secrets were not to be read.
+    pub key: Option<SecretString>,
 }
 
 /// Who may read the metrics on the admin listener.

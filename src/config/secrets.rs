@@ -60,8 +60,8 @@ pub(super) fn from_credential(
 ///
 /// # Errors
 /// A sentence that names the file.
-pub(super) fn line_of_file(path: &Path) -> Result<SecretString, String> {
-    let name = format!("the password file {}", path.display());
+pub(super) fn line_of_file(path: &Path, what: &str) -> Result<SecretString, String> {
+    let name = format!("the {what} file {}", path.display());
     let text = read(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
     line(text, &name)
 }

@@ -13,11 +13,14 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::{Certificate, Config, Live};
+use crate::acme::Shelf;
+use crate::config::{Config, Live, Tls};
 
 /// What protocol a client chose; without a choice it is HTTP/1.1.
 const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
+/// What an authority speaks that looks at a name before it gives a certificate (RFC 8737).
+const ACME: &[u8] = b"acme-tls/1";
 /// The first byte of a handshake (RFC 8446, section 5.1: the type of its record).
 const HANDSHAKE: u8 = 22;
 /// What somebody hears who speaks HTTP where TLS is spoken.
@@ -32,7 +35,7 @@ pub(super) enum Door {
 }
 
 impl Door {
-    pub(super) const fn certificate(self, config: &Config) -> Option<&Certificate> {
+    const fn tls(self, config: &Config) -> Option<&Tls> {
         match self {
             Self::Gateway => config.server.tls.as_ref(),
             Self::Admin => config.admin.tls.as_ref(),
@@ -43,6 +46,7 @@ impl Door {
 /// The certificate in force, looked up at each handshake.
 struct InForce {
     live: Arc<Live>,
+    shelf: Arc<Shelf>,
     door: Door,
 }
 
@@ -53,31 +57,40 @@ impl std::fmt::Debug for InForce {
 }
 
 impl ResolvesServerCert for InForce {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let snapshot = self.live.load();
-        let pair = self.door.certificate(&snapshot.config)?.pair.as_ref()?;
-        Some(Arc::clone(&pair.signer))
+        let is_authority = hello.alpn().is_some_and(|mut all| all.all(|one| one == ACME));
+        match self.door.tls(&snapshot.config)? {
+            Tls::Acme if is_authority => self.shelf.challenge(hello.server_name()?),
+            Tls::Acme => self.shelf.certificate(),
+            Tls::Files(_) if is_authority => None,
+            Tls::Files(certificate) => Some(Arc::clone(&certificate.pair.as_ref()?.signer)),
+        }
     }
 }
 
 /// How hands are shaken at a door; `None` where it speaks no TLS.
-pub(super) fn acceptor(live: &Arc<Live>, door: Door) -> io::Result<Option<TlsAcceptor>> {
-    if door.certificate(&live.load().config).is_none() {
+pub(super) fn acceptor(
+    live: &Arc<Live>,
+    shelf: &Arc<Shelf>,
+    door: Door,
+) -> io::Result<Option<TlsAcceptor>> {
+    if door.tls(&live.load().config).is_none() {
         return Ok(None);
     }
-    let resolver = InForce { live: Arc::clone(live), door };
+    let resolver = InForce { live: Arc::clone(live), shelf: Arc::clone(shelf), door };
     // TLS 1.2 and 1.3: what rustls calls safe, and nothing older.
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), ACME.to_vec()];
     // Sessions are resumed by tickets, which nothing has to be kept for.
     config.ticketer = ring::Ticketer::new().map_err(io::Error::other)?;
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-/// Shakes hands. Who speaks plain HTTP is told so.
+/// Shakes hands. Who speaks plain HTTP is told so, and an authority has seen what it wanted to see.
 pub(super) async fn accept(
     acceptor: &TlsAcceptor,
     mut stream: TcpStream,
@@ -89,7 +102,12 @@ pub(super) async fn accept(
         stream.shutdown().await?;
         return Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP where TLS is spoken"));
     }
-    acceptor.accept(stream).await
+    let mut stream = acceptor.accept(stream).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(ACME) {
+        stream.shutdown().await?;
+        return Err(io::Error::other("an authority looked at a name, and saw it"));
+    }
+    Ok(stream)
 }
 
 /// Whether a client that shook hands wants HTTP/2.

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import configparser
+import contextlib
 import http.client
 import json
+import os
+import pathlib
 import select
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 import unittest
 
 from manager import PATIENCE, chat, headers, service
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESTARTS = 6
 
 
@@ -196,6 +203,64 @@ class Passed(unittest.TestCase):
             manager.command("keys", "list")
             manager.stop()
             self.assertTrue((manager.folder / "admin.sock").exists())
+
+    def shown(self, manager, gateway: tuple[str, int], admin: tuple[str, int]) -> None:
+        """What administrators are told is where the service really listens."""
+        calls, administration = ([f"{host}:{port}"] for host, port in (gateway, admin))
+        status = json.loads(manager.command("admin", "status", "--json"))
+        self.assertEqual((status["listen"], status["admin_listen"]), (calls, administration))
+        self.assertIn(f"listens   {calls[0]}\n", manager.command("admin", "status"))
+        found = json.loads(manager.command("doctor", "--offline", "--json"))["checks"]
+        ports = {one["subject"]: one["state"] for one in found if one["check"].endswith("port")}
+        self.assertEqual(ports, {calls[0]: "good", administration[0]: "good"})
+
+    def test_the_packaged_unit_names_what_it_passes(self) -> None:
+        unit = configparser.ConfigParser(strict=False, interpolation=None)
+        unit.optionxform = str
+        unit.read(ROOT / "packaging/systemd/conduit.socket")
+        name = unit["Socket"]["FileDescriptorName"]
+        example = (ROOT / "conduit.toml.example").read_text()
+        self.assertIn(f'#listen = "{unit["Socket"]["ListenStream"]}"', example)
+        with service() as manager:
+            del manager.environment["CONDUIT_ADMIN_LISTEN"]
+            gateway, admin = manager.hold(name), manager.hold("admin")
+            manager.start()
+            self.shown(manager, gateway, admin)
+            secret = manager.command("keys", "create", "one").strip()
+            manager.restart()
+            self.shown(manager, gateway, admin)
+            Client(gateway, secret).call(2, False, last=True)
+            manager.stop()
+
+    @unittest.skipUnless(shutil.which("systemd-socket-activate"), "systemd's own tool is not here")
+    def test_systemd_passes_the_sockets_itself(self) -> None:
+        with service() as manager:
+            del manager.environment["CONDUIT_ADMIN_LISTEN"]
+            places = []
+            for _ in range(2):
+                with socket.create_server(("127.0.0.1", 0)) as found:
+                    places.append(found.getsockname())
+            activate = ["systemd-socket-activate", "--fdname=gateway:admin"]
+            for host, port in places:
+                activate.append(f"--listen={host}:{port}")
+            for name in ("NOTIFY_SOCKET", "PATH"):
+                activate.append(f"--setenv={name}={manager.environment[name]}")
+            activate += [os.environ["CONDUIT_BIN"], "serve", "--config", str(manager.config)]
+            with manager.log.open("ab") as log:
+                manager.child = subprocess.Popen(activate, stderr=log, env=manager.environment)
+            end = time.monotonic() + PATIENCE
+            while True:
+                # The first connection starts the service, and is served by it.
+                with contextlib.suppress(ConnectionRefusedError):
+                    client = manager.client(places[0])
+                    client.request("GET", "/healthz")
+                    break
+                self.assertLess(time.monotonic(), end, manager.log.read_text())
+                time.sleep(0.05)
+            self.assertEqual(client.getresponse().status, 200)
+            manager.told("READY", "1")
+            self.shown(manager, *places)
+            manager.stop()
 
     def refused(self, manager, *words: str) -> None:
         child = manager.launch()

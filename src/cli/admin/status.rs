@@ -1,7 +1,10 @@
 //! `conduit admin status`.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 
+use crate::admin::certificates::CertificateStatus;
 use crate::admin::status::{ReportStatus, Status};
 use crate::cli::{ConfigArg, Failure, output, session};
 
@@ -41,6 +44,16 @@ fn size(bytes: u64) -> String {
     }
 }
 
+fn certificate(one: &CertificateStatus) -> String {
+    let until = one.valid_until.map_or("none yet".to_owned(), |end| format!("valid until {end}"));
+    let next = one.next_order.map(|next| format!(", ordered next at {next}")).unwrap_or_default();
+    let mut line = format!("tls       {}: {}, {until}{next}", one.listener, one.source);
+    if let Some(why) = &one.last_failure {
+        let _ = write!(line, "\n          the last order failed: {why}");
+    }
+    line
+}
+
 fn describe(status: &Status) -> String {
     let running =
         if status.running { "running" } else { "not running: the store was opened for this" };
@@ -62,9 +75,13 @@ fn describe(status: &Status) -> String {
     if let (Some(since), Some(uptime)) = (status.started_at, status.uptime_ms) {
         lines.insert(1, format!("up        {}, since {since}", length(uptime)));
     }
+    if !status.admin_listen.is_empty() {
+        lines.insert(2, format!("admin     {}", status.admin_listen.join(", ")));
+    }
     if !status.listen.is_empty() {
         lines.insert(2, format!("listens   {}", status.listen.join(", ")));
     }
+    lines.extend(status.certificates.iter().map(certificate));
     if !status.cooling.is_empty() {
         lines.push(format!("cooling   {}", status.cooling.join(", ")));
     }

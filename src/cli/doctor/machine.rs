@@ -31,15 +31,20 @@ pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     if let Some(config) = patient.config {
         let is_running = patient.status.is_some();
         // A server that runs may have been told of another place than the file says.
-        let served = patient.status.map(|status| &status.listen);
-        let served =
-            served.map(|listen| listen.iter().filter_map(|text| text.parse().ok()).collect());
-        for address in served.unwrap_or_else(|| config.server.listen.clone()) {
+        let served = |listen: &[String], written: &[SocketAddr]| {
+            let served: Vec<_> = listen.iter().filter_map(|text| text.parse().ok()).collect();
+            if served.is_empty() { written.to_vec() } else { served }
+        };
+        let (calls, administration) = match patient.status {
+            Some(status) => (status.listen.as_slice(), status.admin_listen.as_slice()),
+            None => Default::default(),
+        };
+        for address in served(calls, &config.server.listen) {
             checks.push(port("port", address, is_running, true));
         }
-        for address in &config.admin.listen {
+        for address in served(administration, &config.admin.listen) {
             let matters = !config.admin.listen_is_default;
-            checks.push(port("admin port", *address, is_running, matters));
+            checks.push(port("admin port", address, is_running, matters));
         }
     }
     checks

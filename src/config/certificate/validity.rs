@@ -2,14 +2,11 @@
 //!
 //! Reads as much of the DER of RFC 5280, section 4.1, as leads there. Nothing is verified.
 
+use super::der::{INTEGER, SEQUENCE, VERSION, take};
 use crate::domain::window::Timestamp;
 
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// `[0] EXPLICIT`: the version.
-const VERSION: u8 = 0xa0;
 
 /// What stands for no end at all (RFC 5280, section 4.1.2.5), which is later than calendars here go.
 const NO_END: &str = "99991231235959";
@@ -37,23 +34,6 @@ impl Validity {
         let mut validity = take(&mut fields, SEQUENCE)?;
         Some(Self { from: time(&mut validity)?, until: time(&mut validity)? })
     }
-}
-
-/// The content of the next element, which must be of this kind.
-fn take<'a>(rest: &mut &'a [u8], kind: u8) -> Option<&'a [u8]> {
-    let (&found, after) = rest.split_first()?;
-    let (&first, mut after) = after.split_first()?;
-    let length = if first < 0x80 {
-        usize::from(first)
-    } else {
-        let (digits, behind) = after.split_at_checked(usize::from(first & 0x7f))?;
-        after = behind;
-        (1..=4).contains(&digits.len()).then_some(())?;
-        digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit))
-    };
-    let (content, behind) = after.split_at_checked(length)?;
-    *rest = behind;
-    (found == kind).then_some(content)
 }
 
 /// `YYMMDDHHMMSSZ`, of which the years from 50 on are those of the last century, or `YYYYMMDDHHMMSSZ`.

@@ -108,7 +108,9 @@ fn host(written: &At<String>, context: &Context<'_>) -> Option<String> {
 fn password(file: &File, context: &Context<'_>) -> Option<SecretString> {
     let written = &file.admin;
     let (place, found) = match (&written.password_file, &written.password_credential) {
-        (Some(path), None) => (path, secrets::line_of_file(&context.secret_file(&path.value))),
+        (Some(path), None) => {
+            (path, secrets::line_of_file(&context.secret_file(&path.value), "password"))
+        }
         (None, Some(name)) => (name, secrets::line_of_credential(&name.value, context.environment)),
         (Some(first), Some(second)) => {
             let message = "`admin` has two places for its password";
