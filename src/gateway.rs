@@ -133,6 +133,10 @@ async fn serve(
     let served = Box::pin(serving).await;
     let status = served.as_ref().map_or_else(ApiError::status, HttpResponse::status);
     answered(trace.as_deref(), status);
+    let served = match &trace {
+        Some(trace) => served.map(|response| trace.listen(response)),
+        None => served,
+    };
     if !account.record().controls.has_rates() {
         return served;
     }
@@ -172,6 +176,9 @@ async fn serve_key(
         Arrived::Whole(body) => (request::read(endpoint, &said, &body)?, body, None),
         Arrived::Begun(start, upload) => (upload.call(endpoint, named)?, start, Some(upload)),
     };
+    if let Some(trace) = trace {
+        trace.asked(endpoint, &body);
+    }
     let seed = seed(&config.routing, account, head, id);
     let wish = Wish { endpoint, model: &call.model, seed };
     let targets = route::choose(config, &edge.health, &account.record(), &wish)?;

@@ -2,7 +2,7 @@
 //! collector that speaks OTLP over HTTP.
 //!
 //! A call never waits for any of this. What does not fit into the queue is dropped and counted, and so is
-//! what the collector does not take. Never a prompt, an answer or a secret is in a span.
+//! what the collector does not take. Never a secret is in a span.
 
 mod otlp;
 
@@ -22,6 +22,8 @@ use crate::config::{Live, Tracing};
 const QUEUE: usize = 2_048;
 /// How many are sent at a time.
 const BATCH: usize = 512;
+/// How many of those that say what was asked and answered, which are a hundred times as large.
+const LARGE_BATCH: usize = 32;
 /// The pauses between tries.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// How long nothing is said again of a collector that does not take spans.
@@ -132,11 +134,13 @@ impl Spans {
         let client = Client::builder().connector(connector).disable_redirects().finish();
         let mut batch = Vec::new();
         loop {
-            let delay = live.load().config.tracing.as_ref().map_or(0, |tracing| tracing.delay_ms);
-            let next = self.gather(&mut batch, Duration::from_millis(delay)).await;
+            let (delay, most) = live.load().config.tracing.as_ref().map_or((0, BATCH), |tracing| {
+                (tracing.delay_ms, if tracing.capture_content { LARGE_BATCH } else { BATCH })
+            });
+            let next = self.gather(&mut batch, most, Duration::from_millis(delay)).await;
             let must_empty = !matches!(next, Next::Send);
             loop {
-                while batch.len() < BATCH
+                while batch.len() < most
                     && let Ok(span) = self.waiting.try_recv()
                 {
                     batch.push(span);
@@ -160,7 +164,7 @@ impl Spans {
     }
 
     /// Waits until there is enough to send, or it has waited for long enough.
-    async fn gather(&mut self, batch: &mut Vec<Span>, delay: Duration) -> Next {
+    async fn gather(&mut self, batch: &mut Vec<Span>, most: usize, delay: Duration) -> Next {
         let mut end = None;
         loop {
             let patience = async {
@@ -174,7 +178,7 @@ impl Spans {
                     let Some(span) = span else { return Next::Stop };
                     batch.push(span);
                     end.get_or_insert_with(|| Instant::now() + delay);
-                    if batch.len() >= BATCH {
+                    if batch.len() >= most {
                         return Next::Send;
                     }
                 }

@@ -126,6 +126,7 @@ pub(super) struct Tracing {
     pub(super) endpoint: Option<At<String>>,
     pub(super) service_name: Option<At<String>>,
     pub(super) percent: Option<u64>,
+    pub(super) capture_content: Option<bool>,
 }
 
 /// How calls travel to a provider; written per provider, or once under `[defaults]`.
@@ -430,6 +431,7 @@ fn tracing(mut section: Section<'_>) -> Tracing {
         endpoint: section.text("endpoint"),
         service_name: section.text("service_name"),
         percent: section.integer("percent", &(0..=100)),
+        capture_content: section.flag("capture_content"),
     };
     section.finish();
     tracing

@@ -40,6 +40,12 @@ impl Snapshot {
         for warning in self.config.certificates().filter_map(|one| one.warning(self.loaded_at)) {
             tracing::warn!("{warning}");
         }
+        if let Some(tracing) = self.config.tracing.as_ref().filter(|one| one.capture_content) {
+            tracing::warn!(
+                endpoint = tracing.url,
+                "prompts and answers are sent to the collector of traces: `tracing.capture_content` is on"
+            );
+        }
     }
 }
 

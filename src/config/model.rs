@@ -330,6 +330,8 @@ pub struct Tracing {
     /// Who sends them.
     pub resource: Vec<(String, String)>,
     pub sampler: Sampler,
+    /// Spans say what was asked and answered, too.
+    pub capture_content: bool,
 }
 
 /// The words for [`Enforcement`].

@@ -2,14 +2,19 @@
 //! one for each attempt at a provider, with the attributes that OpenTelemetry's conventions for
 //! generative AI have (semantic conventions, "gen-ai-spans").
 //!
-//! A call that is not traced costs nothing here. Never a prompt, an answer or a secret is in a span.
+//! A call that is not traced costs nothing here. Never a secret is in a span, and a prompt or an answer
+//! only where the configuration asks for them.
+
+mod content;
+mod heard;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderName, USER_AGENT};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 
 use crate::clock;
 use crate::config::{Config, Provider};
@@ -23,6 +28,8 @@ use crate::provider::kind::Kind;
 use crate::traces::{Span, SpanKind, Tracer, Value};
 
 use super::shown;
+use content::Content;
+use heard::Heard;
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -34,6 +41,11 @@ pub(super) struct Trace {
     began: (Instant, u64),
     root: RefCell<Span>,
     attempts: Cell<u64>,
+    /// What was asked and answered is to be told, too.
+    captures: bool,
+    content: RefCell<Option<Content>>,
+    /// The last attempt, which waits for the end of the answer to tell it.
+    last: RefCell<Option<Span>>,
 }
 
 /// An attempt under way.
@@ -110,7 +122,42 @@ impl Trace {
             began: (Instant::now(), start_ns),
             root: RefCell::new(root),
             attempts: Cell::new(0),
+            captures: tracing.capture_content,
+            content: RefCell::default(),
+            last: RefCell::default(),
         }))
+    }
+
+    /// What the call asks.
+    pub(super) fn asked(&self, endpoint: Endpoint, body: &Bytes) {
+        if self.captures {
+            *self.content.borrow_mut() = Some(Content::new(endpoint, body.clone()));
+        }
+    }
+
+    /// Hears what the client is answered, where that is to be told.
+    pub(super) fn listen(self: &Rc<Self>, response: HttpResponse) -> HttpResponse {
+        if self.content.borrow().is_none() {
+            return response;
+        }
+        let trace = Rc::clone(self);
+        response.map_body(|_, body| Heard::new(body, trace)).map_into_boxed_body()
+    }
+
+    /// The client is answered this, and perhaps more.
+    fn said(&self, chunk: &[u8]) {
+        if let Some(content) = &mut *self.content.borrow_mut() {
+            content.hear(chunk);
+        }
+    }
+
+    /// Has the span of an attempt sent, or kept until the answer is known.
+    fn ended(&self, span: Span) {
+        if !self.captures {
+            self.tracer.end(span);
+        } else if let Some(before) = self.last.replace(Some(span)) {
+            self.tracer.end(before);
+        }
     }
 
     /// Whose call it is.
@@ -145,6 +192,11 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
+        if let Some(mut last) = self.last.take() {
+            let content = self.content.get_mut().as_ref();
+            last.attributes.extend(content.map(Content::attributes).unwrap_or_default());
+            self.tracer.end(last);
+        }
         let end_ns = self.time_ns(Instant::now());
         let root = self.root.get_mut();
         root.end_ns = end_ns;
@@ -177,7 +229,7 @@ impl Attempt {
         }
         let is_error = failure.is_some();
         attributes.extend(failure.map(|why| ("error.type", Value::Text(why))));
-        trace.tracer.end(Span {
+        trace.ended(Span {
             trace: root_trace,
             id: self.id,
             parent: Some(root_id),

@@ -147,7 +147,7 @@ def attributes(pairs) -> dict:
 class Gateway:
     """A gateway, its provider and its collector."""
 
-    def __init__(self, test: unittest.TestCase, collect=None, **variables: str) -> None:
+    def __init__(self, test: unittest.TestCase, collect=None, more: str = "", **variables: str) -> None:
         self.folder = pathlib.Path(test.enterContext(tempfile.TemporaryDirectory()))
         self.upstream = Server(provide)
         self.collector = Server(collect or (lambda handler, _: whole(handler, 200, b"", "application/x-protobuf")))
@@ -155,7 +155,7 @@ class Gateway:
         test.addCleanup(self.collector.close)
         self.port = free_port()
         config = self.folder / "conduit.toml"
-        config.write_text(CONFIG.format(gateway=self.port, upstream=self.upstream.port))
+        config.write_text(CONFIG.format(gateway=self.port, upstream=self.upstream.port) + more)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
         variables.setdefault("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{self.collector.port}")
         variables.setdefault("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -267,6 +267,34 @@ class Traces(unittest.TestCase):
         times = [before - slack, request.start_time_unix_nano, attempt.start_time_unix_nano]
         times += [attempt.end_time_unix_nano, request.end_time_unix_nano, time.time_ns() + slack]
         self.assertEqual(times, sorted(times))
+
+    def test_what_was_said_is_in_no_span_unless_asked_for(self) -> None:
+        calls = (("plain", False), ("plain", True), ("twice", False), ("twice", True))
+        for more in ("", "[tracing]\ncapture_content = false\n"):
+            gateway = Gateway(self, more=more)
+            for model, stream in calls:
+                self.assertEqual(gateway.call(model, stream=stream), 200)
+            gateway.spans(10)
+            for text in (PROMPT, ANSWER):
+                self.assertFalse([body for _, _, body in gateway.collector.seen if text.encode() in body])
+            self.assertNotIn("prompts and answers", gateway.log())
+        gateway = Gateway(self, more="[tracing]\ncapture_content = true\n")
+        self.assertIn("prompts and answers are sent to the collector", gateway.log())
+        asked = [{"role": "user", "parts": [{"type": "text", "content": PROMPT}]}]
+        part = {"type": "text", "content": ANSWER}
+        answered = [{"role": "assistant", "parts": [part], "finish_reason": "stop"}]
+        for model, stream in calls:
+            gateway.collector.seen.clear()
+            self.assertEqual(gateway.call(model, stream=stream), 200)
+            request, *attempts = gateway.spans(3 if model == "twice" else 2)
+            said = attributes(attempts[-1].attributes)
+            self.assertEqual(json.loads(said["gen_ai.input.messages"]), asked)
+            self.assertEqual(json.loads(said["gen_ai.output.messages"]), answered)
+            # Only where the answer is from.
+            for span in (request, *attempts[:-1]):
+                self.assertFalse([n for n in attributes(span.attributes) if n.endswith("messages")])
+            for text in (gateway.key, "secret-of-the-provider"):
+                self.assertFalse([body for _, _, body in gateway.collector.seen if text.encode() in body])
 
     def test_a_client_s_trace_goes_through_to_the_provider(self) -> None:
         gateway = Gateway(self)

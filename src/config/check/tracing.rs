@@ -51,6 +51,7 @@ pub(super) fn resolve(
         delay_ms,
         resource,
         sampler,
+        capture_content: file.tracing.capture_content.unwrap_or(false),
     })
 }
 
