@@ -14,6 +14,7 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -31,6 +32,9 @@ CONFIG = """
 [server]
 listen = "127.0.0.1:{gateway}"
 workers = 2
+[server.tls]
+cert = "tls.crt"
+key = "tls.key"
 [store]
 path = "conduit.redb"
 [admin]
@@ -78,7 +82,8 @@ def fetch(url: str, body: dict | None = None, **headers: str) -> tuple[int, str]
     headers["Content-Type"] = "application/json"
     request = urllib.request.Request(url, data, {k.replace("_", "-"): v for k, v in headers.items()})
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        context = ssl._create_unverified_context()
+        with urllib.request.urlopen(request, timeout=PATIENCE, context=context) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -141,10 +146,14 @@ class Metrics(unittest.TestCase):
         cls.gateway, cls.admin = free_port(), free_port()
         config = cls.folder / "conduit.toml"
         config.write_text(CONFIG.format(gateway=cls.gateway, admin=cls.admin, closed=free_port()))
+        # It ends so soon that there is an alert.
+        make = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 3 -subj /CN=localhost"
+        files = ["-keyout", cls.folder / "tls.key", "-out", cls.folder / "tls.crt"]
+        subprocess.run([*make.split(), *files], check=True, capture_output=True)
         environment = {**os.environ, "CONDUIT_CONFIG": str(config), "DEAD_KEY": "x"}
         cls.environment = environment
         cls.server = cls.start([binary(), "serve"], environment)
-        eventually("the gateway", lambda: fetch(f"http://127.0.0.1:{cls.gateway}/readyz")[0] == 200)
+        eventually("the gateway", lambda: fetch(f"https://127.0.0.1:{cls.gateway}/readyz")[0] == 200)
         cls.make_calls()
         page = fetch(f"http://127.0.0.1:{cls.admin}/metrics")
         assert page[0] == 200, page
@@ -180,7 +189,7 @@ class Metrics(unittest.TestCase):
 
         def call(key: str, **more) -> int:
             body = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], **more}
-            url = f"http://127.0.0.1:{cls.gateway}/v1/chat/completions"
+            url = f"https://127.0.0.1:{cls.gateway}/v1/chat/completions"
             return fetch(url, body, Authorization=f"Bearer {key}")[0]
 
         statuses = [
