@@ -37,10 +37,7 @@ impl Request {
 
     /// Adds a header. Those that say how long the body is are not the caller's to add.
     pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.line(name.as_str(), value.as_bytes());
-    }
-
-    fn line(&mut self, name: &str, value: &[u8]) {
+        let (name, value) = (name.as_str(), value.as_bytes());
         self.written.reserve(name.len() + value.len() + 4);
         self.written.put_slice(name.as_bytes());
         self.written.put_slice(b": ");
@@ -51,7 +48,9 @@ impl Request {
     /// The whole head of a request whose body is so long, if it has one.
     pub(super) fn finish(mut self, length: Option<u64>) -> BytesMut {
         if let Some(length) = length {
-            self.line("content-length", length.to_string().as_bytes());
+            self.written.put_slice(b"content-length: ");
+            framing::put_length(&mut self.written, length);
+            self.written.put_slice(b"\r\n");
         }
         self.written.put_slice(b"\r\n");
         self.written

@@ -66,7 +66,8 @@ pub(super) async fn arrive(
         return Err(ApiError::BodyTooLarge { limit });
     }
     match content_type.filter(|text| announced > upload::KEPT && multipart::is_form(text)) {
-        Some(content_type) => upload::arrive(content_type, announced, payload).await,
+        // Rare and large: it must not make every call's future as large.
+        Some(content_type) => Box::pin(upload::arrive(content_type, announced, payload)).await,
         None => read(payload, announced, limit).await.map(Arrived::Whole),
     }
 }

@@ -15,9 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::request::Wish;
 use super::wire::Wire;
+use crate::framing;
 
-/// What an answer's head and a small body mostly take.
-const USUAL: usize = 2 << 10;
 /// How much is gathered at most before it is sent.
 const HIGH: usize = 32 << 10;
 /// A part of a body from this size on is not copied.
@@ -96,11 +95,13 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, B: MessageBody> Answer<'a, T, B> {
             BodySize::Stream if wish.version == Version::HTTP_11 => Parts::Chunked,
             BodySize::Stream => Parts::Close,
         };
+        let mut wire_now = wire.borrow_mut();
         let stays = wish.stays
             && parts != Parts::Close
             && head.connection_type() != ConnectionType::Close
-            && wire.borrow_mut().pass_over();
-        let mut out = Outbox { gathered: BytesMut::with_capacity(USUAL), ..Outbox::default() };
+            && wire_now.pass_over();
+        let mut out = Outbox { gathered: wire_now.take_outbox(), ..Outbox::default() };
+        drop(wire_now);
         write_head(&mut out.gathered, head, wish.version, parts, stays, clock);
         let parts = if wish.is_head { Parts::None } else { parts };
         Self { wire, body, parts, out, stays }
@@ -113,6 +114,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, B: MessageBody> Answer<'a, T, B> {
         let mut flow = Flow { parts, out, is_whole };
         let mut body = pin!(body);
         poll_fn(|cx| flow.poll(wire, cx, body.as_mut())).await?;
+        wire.borrow_mut().keep_outbox(flow.out.gathered);
         Ok(stays)
     }
 }
@@ -243,7 +245,9 @@ fn write_head(
     }
     match parts {
         Parts::Length(length) => {
-            line(out, "content-length", length.to_string().as_bytes());
+            out.put_slice(b"content-length: ");
+            framing::put_length(out, length);
+            out.put_slice(b"\r\n");
         }
         Parts::Chunked => line(out, "transfer-encoding", b"chunked"),
         Parts::Close | Parts::None => {}

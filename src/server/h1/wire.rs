@@ -16,12 +16,16 @@ const ROOM: usize = 8 << 10;
 /// The same while a body comes that is longer than this.
 const LARGE_ROOM: usize = 64 << 10;
 const MUCH: u64 = 64 << 10;
+/// What an answer's head and a small body mostly take.
+const USUAL: usize = 2 << 10;
 /// The most that is read before somebody takes it: a head is never longer.
 pub(super) const AHEAD: usize = 128 << 10;
 
 pub(super) struct Wire<T> {
     io: T,
     buffer: BytesMut,
+    /// What answers are put together in.
+    outbox: BytesMut,
     /// The body of the present request, as far as it was not taken.
     body: Framing,
     /// Somebody still reads it.
@@ -34,9 +38,8 @@ pub(super) struct Wire<T> {
 
 impl<T> Wire<T> {
     pub(super) fn new(io: T) -> Self {
-        let buffer = BytesMut::new();
-        let body = Framing::Over;
-        Self { io, buffer, body, is_wanted: false, number: 0, is_closed: false }
+        let (buffer, outbox, body) = (BytesMut::new(), BytesMut::new(), Framing::Over);
+        Self { io, buffer, outbox, body, is_wanted: false, number: 0, is_closed: false }
     }
 
     pub(super) const fn buffer(&mut self) -> &mut BytesMut {
@@ -67,6 +70,21 @@ impl<T> Wire<T> {
 
     pub(super) const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Room for an answer.
+    pub(super) fn take_outbox(&mut self) -> BytesMut {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.reserve(USUAL);
+        outbox
+    }
+
+    /// Keeps the room for the next answer, unless it is much.
+    pub(super) fn keep_outbox(&mut self, mut outbox: BytesMut) {
+        if outbox.capacity() <= ROOM {
+            outbox.clear();
+            self.outbox = outbox;
+        }
     }
 
     /// Passes over what is there of a body that nobody wants; whether that is all of it.

@@ -13,7 +13,7 @@ use crate::store::disk::Disk;
 
 /// How long records gather before they are synced, unless somebody waits for one of them: longer
 /// batches cost less, and a provider takes longer to answer.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 /// The least time between two syncs that find many records, even where somebody waits.
 const APART: Duration = Duration::from_millis(1);
 /// How many bytes are many: those of about ten calls.
