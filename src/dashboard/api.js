@@ -69,12 +69,14 @@ async function send(method, path, options = {}) {
   }
   if (response.ok) return answer;
   const retryAfter = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
-  const message = answer?.error?.message ?? `The server answered with status ${response.status}.`;
+  const { message: told = `The server answered with status ${response.status}.`, member = null } = answer?.error ?? {};
+  // Beside its field the name that programs know it by says nothing.
+  const message = told.replace(`\`${member}\`: `, "");
   if (response.status === 401 && !options.quiet) {
     csrf = "";
     whenSignedOut();
   }
-  throw new ApiError(response.status, message, Number.isFinite(retryAfter) ? retryAfter : null, answer?.error?.member ?? null);
+  throw new ApiError(response.status, message, Number.isFinite(retryAfter) ? retryAfter : null, member);
 }
 
 /** @param {string} text */

@@ -196,6 +196,7 @@ export function fieldError(form, name, message = "") {
   const place = form.querySelector(`[data-field="${CSS.escape(name)}"] .field-error`);
   const input = /** @type {HTMLElement | null} */ (form.querySelector(`[name="${CSS.escape(name)}"]`));
   if (place) place.textContent = message;
+  if (message) input?.closest("details")?.setAttribute("open", "");
   if (message) input?.setAttribute("aria-invalid", "true");
   else input?.removeAttribute("aria-invalid");
   if (message) input?.focus();
@@ -255,9 +256,11 @@ export function formDialog(options) {
           const { field: ours, member } = /** @type {any} */ (error);
           const name = ours ?? member?.split(/[./[]/).at(-1);
           const known = Boolean(name) && fieldError(form, name, /** @type {Error} */ (error).message);
-          if (!known) problem.replaceChildren(trouble(error));
-        } finally {
           button.disabled = false;
+          if (known) return;
+          problem.replaceChildren(trouble(error));
+          // A button that cannot be pressed loses the focus.
+          button.focus();
         }
       },
     }, h("div", { class: "dialog-body" }, options.fields, problem),

@@ -402,6 +402,25 @@ class Administration(BrowserCase):
         page.get_by_role("button", name="Show more").click()
         expect(log).to_contain_text("Sign in")
 
+    def test_what_the_server_refuses_stands_where_it_can_be_mended(self):
+        page = self.sign_in()
+        self.create_key("There already")
+        page.get_by_role("button", name="Create new key").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("There already")
+        dialog.get_by_text("Rates, networks and enforcement").click()
+        networks = dialog.get_by_label("Networks")
+        networks.fill("10.0.0.1/8")
+        # Out of sight when the form is sent.
+        dialog.get_by_text("Rates, networks and enforcement").click()
+        dialog.get_by_role("button", name="Create key").click()
+        expect(dialog.get_by_text("`10.0.0.1/8` is not the start of a network: write 10.0.0.0/8", exact=True)).to_be_visible()
+        expect(networks).to_be_focused()
+        networks.fill("10.0.0.0/8")
+        dialog.get_by_role("button", name="Create key").click()
+        expect(dialog.get_by_text("there is a key called `There already` already")).to_be_visible()
+        expect(dialog.get_by_role("button", name="Create key")).to_be_focused()
+
     def test_of_very_many_keys_some_are_drawn(self):
         page = self.sign_in()
 
