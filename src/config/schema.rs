@@ -68,6 +68,7 @@ fn beside(path: &str) -> Vec<(&'static str, Value)> {
         "models.*" => {
             vec![("oneOf", json!([{ "required": ["provider"] }, { "required": ["targets"] }]))]
         }
+        "acme" => vec![("required", json!(["names", "agree_to_terms"]))],
         "models.*.targets" => vec![("required", json!(["provider"]))],
         _ => Vec::new(),
     }

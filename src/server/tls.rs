@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use actix_web::rt::net::TcpStream;
+use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -14,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::acme::Shelf;
-use crate::config::{Config, Live, Tls};
+use crate::config::{Certificate, Config, Live, Tls};
 
 /// What protocol a client chose; without a choice it is HTTP/1.1.
 const H2: &[u8] = b"h2";
@@ -48,6 +49,18 @@ struct InForce {
     live: Arc<Live>,
     shelf: Arc<Shelf>,
     door: Door,
+    /// The last one from files: it goes on until the first that is ordered in its place has come.
+    before: ArcSwapOption<CertifiedKey>,
+}
+
+impl InForce {
+    fn in_files(&self, certificate: &Certificate) -> Option<Arc<CertifiedKey>> {
+        let signer = &certificate.pair.as_ref()?.signer;
+        if !self.before.load().as_ref().is_some_and(|before| Arc::ptr_eq(before, signer)) {
+            self.before.store(Some(Arc::clone(signer)));
+        }
+        Some(Arc::clone(signer))
+    }
 }
 
 impl std::fmt::Debug for InForce {
@@ -62,9 +75,9 @@ impl ResolvesServerCert for InForce {
         let is_authority = hello.alpn().is_some_and(|mut all| all.all(|one| one == ACME));
         match self.door.tls(&snapshot.config)? {
             Tls::Acme if is_authority => self.shelf.challenge(hello.server_name()?),
-            Tls::Acme => self.shelf.certificate(),
+            Tls::Acme => self.shelf.certificate().or_else(|| self.before.load_full()),
             Tls::Files(_) if is_authority => None,
-            Tls::Files(certificate) => Some(Arc::clone(&certificate.pair.as_ref()?.signer)),
+            Tls::Files(certificate) => self.in_files(certificate),
         }
     }
 }
@@ -78,7 +91,8 @@ pub(super) fn acceptor(
     if door.tls(&live.load().config).is_none() {
         return Ok(None);
     }
-    let resolver = InForce { live: Arc::clone(live), shelf: Arc::clone(shelf), door };
+    let (live, shelf) = (Arc::clone(live), Arc::clone(shelf));
+    let resolver = InForce { live, shelf, door, before: ArcSwapOption::empty() };
     // TLS 1.2 and 1.3: what rustls calls safe, and nothing older.
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

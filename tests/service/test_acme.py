@@ -252,6 +252,32 @@ class Troubles(unittest.TestCase):
             wait_for(lambda: shown(manager, pebble.trust()), LONG)
             self.assertIsNone(standing(manager)["last_failure"])
 
+    def test_files_go_on_until_what_is_ordered_in_their_place_has_come(self) -> None:
+        with gateway() as (manager, pebble):
+            made = AUTHORITY.issue_cert(NAME)
+            made.private_key_pem.write_to_path(manager.folder / "tls.key")
+            made.cert_chain_pems[0].write_to_path(manager.folder / "tls.crt")
+            manager.more = '[server.tls]\ncert = "tls.crt"\nkey = "tls.key"'
+            manager.write()
+            manager.start()
+            context = ssl.create_default_context()
+            AUTHORITY.configure_trust(context)
+            before = shown(manager, context)
+            self.assertIsNotNone(before)
+            manager.more = "[server.tls]\nacme = true"
+            manager.write(written(pebble.directory))
+            wait_for(lambda: standing(manager)["last_failure"])
+            self.assertEqual(shown(manager, context), before)
+            pebble.start()
+            manager.signal(signal.SIGHUP)
+
+            def came() -> bool:
+                with contextlib.suppress(ssl.SSLCertVerificationError):
+                    return shown(manager, pebble.trust()) is not None
+                return False
+
+            wait_for(came)
+
     def test_a_wrong_directory(self) -> None:
         with gateway() as (manager, pebble):
             pebble.start()
