@@ -15,8 +15,8 @@ use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::StreamUsage;
 use crate::provider::request::{self, Edits};
 use crate::translate::{
-    About, Backend, Brief, Failure, StreamTranslation, Translation, Untranslatable, functions,
-    reshape,
+    About, Backend, Brief, Failure, StreamTranslation, Translation, Untranslatable, extension,
+    functions, reshape,
 };
 
 /// A call as its target is sent it.
@@ -37,6 +37,7 @@ pub(super) fn edits<'a>(errand: &Errand<'_>, target: &'a Destination) -> Edits<'
         model: (errand.call.model != model).then_some(model),
         include_usage: asks_usage(errand, target),
         output_cap: errand.cap,
+        old_cap: target.provider.kind.has_old_cap(),
     }
 }
 
@@ -116,6 +117,13 @@ fn chat_for(
     target: &Destination,
 ) -> Map<String, Value> {
     const CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+    let kind = target.provider.kind;
+    extension::remove(&mut chat, kind);
+    if kind.has_old_cap()
+        && let Some(cap) = chat.shift_remove(CAPS[0])
+    {
+        chat.insert(CAPS[1].to_owned(), cap);
+    }
     chat.insert("model".to_owned(), json!(*target.upstream_model));
     if errand.call.stream {
         chat.insert("stream".to_owned(), json!(true));
@@ -131,7 +139,8 @@ fn chat_for(
     }
     if let Some(cap) = errand.cap {
         let written: Vec<_> = CAPS.into_iter().filter(|name| chat.contains_key(*name)).collect();
-        let names = if written.is_empty() { CAPS[..1].to_vec() } else { written };
+        let usual = CAPS[usize::from(kind.has_old_cap())];
+        let names = if written.is_empty() { vec![usual] } else { written };
         chat.extend(names.into_iter().map(|name| (name.to_owned(), json!(cap))));
     }
     chat

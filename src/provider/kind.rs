@@ -71,6 +71,22 @@ impl Kind {
         &PRESETS[self as usize]
     }
 
+    /// Whether it obeys `max_tokens` alone in a chat call. Some refuse `max_completion_tokens` (Mistral, by
+    /// 422), others pass over it in silence (`DeepSeek`, Ollama): a cap that stood only there would be none.
+    pub const fn has_old_cap(self) -> bool {
+        matches!(
+            self,
+            Self::Mistral
+                | Self::DeepSeek
+                | Self::Together
+                | Self::Perplexity
+                | Self::DeepInfra
+                | Self::Alibaba
+                | Self::Ollama
+                | Self::LmStudio
+        )
+    }
+
     /// The word in the configuration.
     pub const fn name(self) -> &'static str {
         self.preset().name

@@ -106,6 +106,8 @@ pub struct Call {
     caps: Vec<Cap>,
     /// Where a cap is put if none is there; `None` where the endpoint has no cap.
     cap_slot: Option<Slot>,
+    /// The same for `max_tokens` of a chat call.
+    old_cap_slot: Option<Slot>,
     models: Vec<ModelSlot>,
     /// The provider would choose a model by itself: it is always named.
     must_name_model: bool,
@@ -154,6 +156,8 @@ pub struct Edits<'a> {
     pub include_usage: bool,
     /// The most tokens of one choice.
     pub output_cap: Option<u64>,
+    /// The provider obeys `max_tokens` alone in a chat call: see [`super::kind::Kind::has_old_cap`].
+    pub old_cap: bool,
 }
 
 /// Reads a call.
@@ -234,6 +238,7 @@ impl Call {
             query_bytes: 0,
             caps: Vec::new(),
             cap_slot: None,
+            old_cap_slot: None,
             models: Vec::new(),
             must_name_model: false,
             options: Options::Absent(0),

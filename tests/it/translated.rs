@@ -4,7 +4,7 @@
 use conduit::domain::receipt::{Ending, Metered};
 use serde_json::{Value, json};
 
-use crate::client::Answer;
+use crate::client::{Answer, post};
 use crate::gateway::{Gateway, MESSAGES, Setup, cost};
 use crate::upstream::{END, STREAM_HEAD, Step, Upstream, chunked, json, millis, send};
 
@@ -124,6 +124,91 @@ fn a_chat_call_is_sent_in_the_providers_dialect_and_answered_in_chat() {
     let receipt = gateway.receipt(1);
     assert_eq!((receipt.cost.nano(), receipt.metered), (cost(7, 3), Metered::Reported));
     assert_eq!(&*receipt.endpoint, "chat/completions");
+}
+
+/// What clients of Anthropic send along that is no part of chat, and what each provider of chat gets of it.
+#[test]
+fn a_provider_of_chat_is_sent_nothing_that_it_would_refuse() {
+    let upstream = Upstream::start();
+    let provider = |kind: &str| {
+        format!(
+            "[providers.{kind}]\nkind = \"{kind}\"\nbase_url = \"http://{}/v1\"\n\
+             api_key_env = \"SECOND_KEY\"\n[models.{kind}]\nprovider = \"{kind}\"\n\
+             price = {{ input = 1, output = 2 }}\n",
+            upstream.address()
+        )
+    };
+    let gateway = Setup::to(&upstream).more(&(provider("mistral") + &provider("deepseek"))).start();
+    let key = gateway.key();
+    let mark = json!({ "type": "ephemeral" });
+    let call = |model: &str| {
+        json!({
+            "model": model, "max_tokens": 90,
+            "system": [{ "type": "text", "text": "Be brief.", "cache_control": mark }],
+            "messages": [
+                { "role": "user", "content": "Oslo?" },
+                { "role": "assistant", "content": [
+                    { "type": "thinking", "thinking": "Hm.", "signature": "c2ln" },
+                    { "type": "tool_use", "id": "toolu_1", "name": "f", "input": {} },
+                ] },
+                { "role": "user", "content": [{
+                    "type": "tool_result", "tool_use_id": "toolu_1", "content": "no", "is_error": true,
+                    "cache_control": mark,
+                }] },
+            ],
+        })
+    };
+    for (model, cap, reasoning) in [
+        ("model", "max_completion_tokens", Value::Null),
+        ("mistral", "max_tokens", Value::Null),
+        ("deepseek", "max_tokens", json!("Hm.")),
+    ] {
+        let headers = [&*key.header(), "Content-Type: application/json"];
+        let body = call(model).to_string();
+        let answer = gateway.exchange(&post("/v1/messages", &headers, body.as_bytes()));
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let function = json!({ "name": "f", "arguments": "{}" });
+        let mut assistant = json!({
+            "role": "assistant", "content": null,
+            "tool_calls": [{ "id": "toolu_1", "type": "function", "function": function }],
+        });
+        if !reasoning.is_null() {
+            assistant["reasoning_content"] = reasoning;
+        }
+        let expected = json!({
+            "model": model, cap: 90,
+            "messages": [
+                { "role": "system", "content": [{ "type": "text", "text": "Be brief." }] },
+                { "role": "user", "content": "Oslo?" },
+                assistant,
+                { "role": "tool", "tool_call_id": "toolu_1", "content": "Error: no" },
+            ],
+        });
+        assert_eq!(upstream.last().json(), expected, "{model}");
+    }
+}
+
+#[test]
+fn a_cap_is_written_where_the_provider_obeys_it() {
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream)
+        .more(&format!(
+            "[providers.deepseek]\nkind = \"deepseek\"\nbase_url = \"http://{}/v1\"\n\
+             api_key_env = \"SECOND_KEY\"\n[models.deepseek]\nprovider = \"deepseek\"\n\
+             max_output_tokens = 1000000\nprice = {{ input = 1, output = 2 }}",
+            upstream.address()
+        ))
+        .start();
+    // A tenth of a cent does not pay for a million tokens.
+    let key = gateway.limited("small", 1_000_000);
+    for (more, written) in [("", None), (r#","max_completion_tokens":40"#, Some(40))] {
+        let answer = gateway.call(&key, &body("deepseek", more));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let clamped = answer.header("x-conduit-max-tokens-clamped").map(|cap| cap.parse().unwrap());
+        let sent = upstream.last().json();
+        assert_eq!(sent["max_tokens"].as_u64(), written.or(clamped), "{sent}");
+        assert!(sent["max_tokens"].is_u64());
+    }
 }
 
 #[test]

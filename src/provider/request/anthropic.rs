@@ -278,7 +278,12 @@ mod tests {
     fn only_the_model_and_the_cap_are_rewritten() {
         let body = Bytes::from(r#"{ "max_tokens" : 4000,"model":"m","messages":[],"top_k":1.0 }"#);
         let call = read(Endpoint::Messages, &Head::default(), &body).expect("a call");
-        let edits = Edits { model: Some("claude"), include_usage: true, output_cap: Some(9) };
+        let edits = Edits {
+            model: Some("claude"),
+            include_usage: true,
+            output_cap: Some(9),
+            old_cap: false,
+        };
         let out = rewrite(&body, &call, &edits);
         assert_eq!(out, r#"{ "max_tokens" : 9,"model":"claude","messages":[],"top_k":1.0 }"#);
     }

@@ -160,7 +160,7 @@ mod tests {
             let head = Head { model: None, content_type: Some(TYPE) };
             if let Ok(call) = read_any(Endpoint::Transcriptions, &head, &form(&model)) {
                 prop_assert_eq!(&call.model, &model);
-                let edits = Edits { model: Some(&other), include_usage: true, output_cap: Some(1) };
+                let edits = Edits { model: Some(&other), include_usage: true, output_cap: Some(1), old_cap: false };
                 prop_assert_eq!(rewrite(&form(&model), &call, &edits), form(&other));
                 let same = rewrite(&form(&model), &call, &Edits::default());
                 prop_assert_eq!(same, form(&model));

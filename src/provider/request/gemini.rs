@@ -326,7 +326,12 @@ mod tests {
             let body = Bytes::copy_from_slice(body.as_bytes());
             let call = read_any(Endpoint::GenerateContent, &head, &body).expect("a call");
             assert_eq!(call.output_cap, None);
-            let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(9) };
+            let edits = Edits {
+                model: Some("other"),
+                include_usage: true,
+                output_cap: Some(9),
+                old_cap: false,
+            };
             assert_eq!(rewrite(&body, &call, &edits), expected);
         }
     }
@@ -350,7 +355,12 @@ mod tests {
             let body = Bytes::copy_from_slice(body.as_bytes());
             let call = read_any(endpoint, &head, &body).expect("a call");
             assert!(!call.can_be_capped());
-            let edits = Edits { model: Some("n"), include_usage: true, output_cap: Some(9) };
+            let edits = Edits {
+                model: Some("n"),
+                include_usage: true,
+                output_cap: Some(9),
+                old_cap: false,
+            };
             assert_eq!(rewrite(&body, &call, &edits), expected);
         }
     }

@@ -149,6 +149,9 @@ fn cap(body: &Object<'_, Body>, call: &mut Call) -> Result<(), RequestError> {
         _ => (Body::MaxTokens, r#""max_tokens":"#),
     };
     call.cap_slot = Some(splice::cap_slot(body, own, name));
+    if own == Body::MaxCompletionTokens {
+        call.old_cap_slot = Some(splice::cap_slot(body, Body::MaxTokens, r#""max_tokens":"#));
+    }
     Ok(())
 }
 

@@ -301,7 +301,8 @@ mod tests {
         ] {
             let body = Bytes::from(format!(r#"{{"model":"m","input":"hi"{members}}}"#));
             let call = read_any(Endpoint::Responses, &Head::default(), &body).expect("a call");
-            let edits = Edits { model: None, include_usage: true, output_cap: Some(9) };
+            let edits =
+                Edits { model: None, include_usage: true, output_cap: Some(9), old_cap: false };
             assert_eq!(rewrite(&body, &call, &edits), expected);
         }
     }

@@ -147,8 +147,10 @@ pub(super) fn rewrite(body: &Bytes, call: &Call, edits: &Edits<'_>) -> Bytes {
     if edits.include_usage && call.stream && !call.wants_usage {
         splices.extend(ask_for_usage(call));
     }
-    if let Some(cap) = edits.output_cap {
-        set_caps(call, cap, &mut splices);
+    let old_slot = call.old_cap_slot.as_ref().filter(|_| edits.old_cap);
+    // What the client wrote where the provider does not look is said once more where it does.
+    if let Some(cap) = edits.output_cap.or(call.output_cap.filter(|_| old_slot.is_some())) {
+        set_caps(call, cap, old_slot, &mut splices);
     }
     if splices.is_empty() { body.clone() } else { splice(body, splices) }
 }
@@ -168,12 +170,21 @@ fn ask_for_usage(call: &Call) -> Option<(Range<usize>, String)> {
     })
 }
 
-fn set_caps(call: &Call, value: u64, splices: &mut Vec<(Range<usize>, String)>) {
-    let Some(Slot { at, before, after }) = &call.cap_slot else { return };
+fn set_caps(
+    call: &Call,
+    value: u64,
+    old_slot: Option<&Slot>,
+    splices: &mut Vec<(Range<usize>, String)>,
+) {
+    let Some(Slot { at, before, after }) = old_slot.or(call.cap_slot.as_ref()) else { return };
     for cap in call.caps.iter().filter(|cap| cap.value != value) {
         splices.push((cap.at.clone(), value.to_string()));
     }
-    if !call.caps.iter().any(|cap| cap.field.binds(call.endpoint)) {
+    let binds = |cap: &Cap| match old_slot {
+        Some(_) => cap.field == CapField::MaxTokens,
+        None => cap.field.binds(call.endpoint),
+    };
+    if !call.caps.iter().any(binds) {
         splices.push((at.clone(), format!("{before}{value}{after}")));
     }
 }

@@ -303,9 +303,38 @@ fn a_cap_is_set_wherever_a_provider_may_look() {
 }
 
 #[test]
+fn a_cap_is_where_a_provider_looks_that_knows_the_old_one_alone() {
+    for (body, cap, expected) in [
+        (with(""), None, with("")),
+        (with(""), Some(9), r#"{"max_tokens":9,"model":"m","messages":[]}"#.to_owned()),
+        (
+            with(r#","max_completion_tokens":50"#),
+            None,
+            r#"{"max_tokens":50,"model":"m","messages":[],"max_completion_tokens":50}"#.to_owned(),
+        ),
+        (
+            with(r#","max_completion_tokens":50,"max_tokens":null"#),
+            Some(9),
+            with(r#","max_completion_tokens":9,"max_tokens":9"#),
+        ),
+        (with(r#","max_tokens":50"#), None, with(r#","max_tokens":50"#)),
+        (with(r#","max_tokens":50"#), Some(9), with(r#","max_tokens":9"#)),
+    ] {
+        let edits = Edits { output_cap: cap, old_cap: true, ..Edits::default() };
+        assert_eq!(edited(&body, edits), expected);
+    }
+    // Not in calls that have but one.
+    let body = br#"{"model":"m","input":"a","max_output_tokens":5}"#;
+    let call = read_body(Endpoint::Responses, body).expect("a call");
+    let edits = Edits { old_cap: true, ..Edits::default() };
+    assert_eq!(rewrite(&Bytes::from_static(body), &call, &edits), body.as_slice());
+}
+
+#[test]
 fn another_body_than_the_one_read_is_no_panic() {
     let call = chat(&with(r#","stream":true"#)).expect("a call");
-    let edits = Edits { model: Some("x"), include_usage: true, output_cap: Some(1) };
+    let edits =
+        Edits { model: Some("x"), include_usage: true, output_cap: Some(1), old_cap: false };
     let _ = rewrite(&Bytes::from("{"), &call, &edits);
 }
 
@@ -435,7 +464,7 @@ proptest! {
         prop_assert_eq!(&call.model, &model);
         prop_assert_eq!(call.output_cap, caps.0.max(caps.1).map(u64::from));
 
-        let edits = Edits { model: new_model.as_deref(), include_usage, output_cap };
+        let edits = Edits { model: new_model.as_deref(), include_usage, output_cap, old_cap: false };
         let out = rewrite(&body, &call, &edits);
         let mut expected = map.clone();
         if let Some(model) = &new_model {
@@ -480,7 +509,7 @@ proptest! {
         for input in [Bytes::from(bytes), Bytes::from(text)] {
             for endpoint in Endpoint::ALL {
                 if let Ok(call) = read_body(endpoint, &input) {
-                    let edits = Edits { model: Some("m"), include_usage: true, output_cap: Some(1) };
+                    let edits = Edits { model: Some("m"), include_usage: true, output_cap: Some(1), old_cap: false };
                     let out = rewrite(&input, &call, &edits);
                     prop_assert!(read_body(endpoint, &out).is_ok());
                 }
@@ -505,7 +534,7 @@ proptest! {
         }.expect("JSON");
         let body = Bytes::from(text);
         if let Ok(call) = read_body(endpoint, &body) {
-            let edits = Edits { model: renamed.then_some("n"), include_usage: false, output_cap };
+            let edits = Edits { model: renamed.then_some("n"), include_usage: false, output_cap, old_cap: false };
             let out = rewrite(&body, &call, &edits);
             let mut expected = map.clone();
             if renamed && map.contains_key("model") {
