@@ -493,7 +493,12 @@ fn requests_that_were_answered_are_calls() {
         assert_eq!(wants_usage.as_bool().unwrap_or(false), call.wants_usage, "{id}");
         assert!(rewrite(&body, &call, &Edits::default()) == body, "{id}");
 
-        let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(7) };
+        let edits = Edits {
+            model: Some("other"),
+            include_usage: true,
+            output_cap: Some(7),
+            old_cap: false,
+        };
         let out = rewrite(&body, &call, &edits);
         let again = read(recording.endpoint, &Head::default(), &out)
             .unwrap_or_else(|error| panic!("{id}: {error}"));

@@ -55,11 +55,20 @@ fn object(data: &[u8]) -> Option<Map<String, Value>> {
 
 pub(crate) fn request(data: &[u8]) {
     let Some((endpoint, body)) = choose(&Endpoint::ALL, data) else { return };
-    let head = Head { model: Some("model"), ..Head::default() };
+    // The path names the model in Google's dialect, and at Azure whatever the body says.
+    let is_gemini = endpoint.dialect() == Dialect::Gemini;
+    let head = |model| Head { model, ..Head::default() };
     let body = Bytes::from(body);
+    if let Ok(call) = request::read(endpoint, &head(Some("model")), &body) {
+        assert_eq!(call.model, "model");
+        let named = request::rewrite(&body, &call, &Edits::default());
+        request::read(endpoint, &head(Some("model")), &named).expect("what was named is a call");
+    }
+    let head = head(is_gemini.then_some("model"));
     let Ok(call) = request::read(endpoint, &head, &body) else { return };
     assert_eq!(request::rewrite(&body, &call, &Edits::default()), body);
-    let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(7) };
+    let old_cap = body.len() % 2 == 0;
+    let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(7), old_cap };
     let rewritten = request::rewrite(&body, &call, &edits);
     let again = request::read(endpoint, &head, &rewritten).expect("what was rewritten is a call");
     if call.output_cap.is_some() && endpoint.generates() {

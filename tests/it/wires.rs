@@ -61,7 +61,12 @@ fn every_recorded_call_is_read_and_goes_on_as_it_came() {
         };
         read_calls += 1;
         assert_eq!(rewrite(&body, &call, &Edits::default()), body, "{id}");
-        let edits = Edits { model: Some("other"), include_usage: true, output_cap: Some(77) };
+        let edits = Edits {
+            model: Some("other"),
+            include_usage: true,
+            output_cap: Some(77),
+            old_cap: false,
+        };
         let out = rewrite(&body, &call, &edits);
         let head = Head { model: Some("other").filter(|_| is_in_path), ..head };
         let again = read(endpoint, &head, &out).unwrap_or_else(|error| panic!("{id}: {error}"));
