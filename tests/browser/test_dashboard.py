@@ -421,6 +421,11 @@ class Administration(BrowserCase):
         expect(dialog.get_by_text("there is a key called `There already` already")).to_be_visible()
         expect(dialog.get_by_role("button", name="Create key")).to_be_focused()
 
+    def instead(self, address: str, answer) -> None:
+        """Answers the page's requests otherwise, until the test is over."""
+        self.page.route(address, answer)
+        self.addCleanup(self.page.unroute_all, behavior="ignoreErrors")
+
     def test_of_very_many_keys_some_are_drawn(self):
         page = self.sign_in()
 
@@ -432,7 +437,7 @@ class Administration(BrowserCase):
             route.fulfill(response=answer, json=keys)
 
         self.create_key("One of many")
-        page.route("**/admin/api/v1/keys?*", very_many)
+        self.instead("**/admin/api/v1/keys?*", very_many)
         self.go("/keys?search=worker")
         rows = page.get_by_role("region", name="API keys").get_by_role("link")
         expect(rows).to_have_count(100)
@@ -451,7 +456,7 @@ class Administration(BrowserCase):
             status = route.fetch()
             route.fulfill(response=status, json={**status.json(), "listen": ["0.0.0.0:8443"], "tls": True})
 
-        page.route("**/admin/api/v1/status", over_tls)
+        self.instead("**/admin/api/v1/status", over_tls)
         self.go("/settings")
         expect(page.get_by_label("Address of the gateway in examples")).to_have_value("https://127.0.0.1:8443")
 
