@@ -38,6 +38,10 @@ use wire::Wire;
 /// How long a connection is heard out at most whose client was refused something it may still be sending.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a connection is without a request before it gives up its buffers: many clients keep many
+/// connections that they hardly use.
+const SOON: Duration = Duration::from_secs(2);
+
 /// What a connection is held to.
 pub(super) struct Terms<'a> {
     /// How long a head may take.
@@ -65,10 +69,10 @@ where
     B: MessageBody,
 {
     let wire = Rc::new(RefCell::new(Wire::new(io)));
-    let mut timer = pin!(tokio::time::sleep(terms.patience));
+    let mut wait = Wait::new(terms.patience);
     let mut over = pin!(terms.over.notified());
     loop {
-        let came = poll_fn(|cx| poll_head(&wire, cx, timer.as_mut(), over.as_mut(), terms)).await;
+        let came = poll_fn(|cx| poll_head(&wire, cx, &mut wait, over.as_mut(), terms)).await;
         let head = match came? {
             Came::Head(head) => *head,
             Came::Nothing => break,
@@ -101,7 +105,7 @@ where
         }
         let is_idle = wire.borrow().is_idle();
         let patience = if is_idle { terms.keep_alive } else { terms.patience };
-        timer.as_mut().reset(Instant::now() + patience);
+        wait.begin(patience);
     }
     let closed = poll_fn(|cx| wire.borrow_mut().poll_shutdown(cx));
     tokio::time::timeout(LINGER, closed).await.unwrap_or(Ok(()))
@@ -139,10 +143,42 @@ impl fmt::Debug for Bad {
     }
 }
 
+/// How long a request is waited for.
+struct Wait {
+    timer: Pin<Box<Sleep>>,
+    end: Instant,
+}
+
+impl Wait {
+    fn new(patience: Duration) -> Self {
+        let mut wait = Self { timer: Box::pin(tokio::time::sleep(SOON)), end: Instant::now() };
+        wait.begin(patience);
+        wait
+    }
+
+    fn begin(&mut self, patience: Duration) {
+        let now = Instant::now();
+        self.end = now + patience;
+        self.timer.as_mut().reset(now + patience.min(SOON));
+    }
+
+    /// Ready when it has been long enough. On the way there an idle connection gives up its buffers.
+    fn poll<T>(&mut self, cx: &mut Context<'_>, wire: &mut Wire<T>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= self.end {
+                return Poll::Ready(());
+            }
+            wire.slim();
+            self.timer.as_mut().reset(self.end);
+        }
+        Poll::Pending
+    }
+}
+
 fn poll_head<T: AsyncRead + AsyncWrite + Unpin>(
     wire: &RefCell<Wire<T>>,
     cx: &mut Context<'_>,
-    mut timer: Pin<&mut Sleep>,
+    wait: &mut Wait,
     over: Pin<&mut impl Future<Output = ()>>,
     terms: &Terms<'_>,
 ) -> Poll<io::Result<Came>> {
@@ -165,9 +201,9 @@ fn poll_head<T: AsyncRead + AsyncWrite + Unpin>(
     }
     if was_idle && !wire.is_idle() {
         // A head has begun, and may take its time from here.
-        timer.as_mut().reset(Instant::now() + terms.patience);
+        wait.begin(terms.patience);
     }
-    match timer.poll(cx) {
+    match wait.poll(cx, &mut wire) {
         Poll::Ready(()) if wire.is_idle() => Poll::Ready(Ok(Came::Nothing)),
         Poll::Ready(()) => Poll::Ready(Ok(Came::Late)),
         Poll::Pending => Poll::Pending,

@@ -87,6 +87,13 @@ impl<T> Wire<T> {
         }
     }
 
+    /// Gives up the room that nothing stands in.
+    pub(super) fn slim(&mut self) {
+        if self.buffer.is_empty() {
+            (self.buffer, self.outbox) = (BytesMut::new(), BytesMut::new());
+        }
+    }
+
     /// Passes over what is there of a body that nobody wants; whether that is all of it.
     pub(super) fn pass_over(&mut self) -> bool {
         while !self.is_wanted && matches!(self.body.take(&mut self.buffer), Ok(Some(_))) {}
