@@ -8,8 +8,7 @@ use std::time::Duration;
 use awc::{Client, Connector};
 use bytes::Bytes;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// No answer of an authority comes near it.
@@ -22,10 +21,10 @@ type Request = http1::Request<BodyWrapper<Bytes>>;
 type Answer = Result<BytesResponse, Error>;
 
 /// What an ACME client sends by. The HTTP client belongs to one thread, and an ACME client must not.
-pub(super) struct Postman(UnboundedSender<Errand>);
+pub(super) struct Postman(mpsc::Sender<Errand>);
 
 /// What is to be sent.
-pub(super) struct Errands(UnboundedReceiver<Errand>);
+pub(super) struct Errands(mpsc::Receiver<Errand>);
 
 struct Errand {
     request: Request,
@@ -34,17 +33,17 @@ struct Errand {
 
 /// Both ends.
 pub(super) fn client() -> (Postman, Errands) {
-    let (sender, receiver) = unbounded_channel();
+    let (sender, receiver) = mpsc::channel(1);
     (Postman(sender), Errands(receiver))
 }
 
 impl HttpClient for Postman {
     fn request(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.0.send(Errand { request, answer });
+        let errands = self.0.clone();
         Box::pin(async move {
             let gone = Error::Str("nobody sends it");
-            if sent.is_err() {
+            if errands.send(Errand { request, answer }).await.is_err() {
                 return Err(gone);
             }
             answered.await.unwrap_or(Err(gone))
