@@ -29,7 +29,10 @@ pub use origin::Origin;
 use crate::framing::FramingError;
 use connect::Connector;
 use exchange::Exchange;
-use pool::Pool;
+use pool::{Connection, Place, Pool};
+
+/// How often connections at rest are looked after.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// Why a call has no answer, or not all of one.
 #[derive(Debug, thiserror::Error)]
@@ -108,13 +111,41 @@ impl Client {
         Request::new(method, target, &self.origin)
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub async fn send(&self, request: Request, body: Outgoing) -> Result<Answer, ClientError> {
+    /// Waits for a place among the calls that may be under way, and for a connection.
+    pub async fn ready(&self) -> Result<Ready, ClientError> {
         let place = self.pool.place().await?;
         let connection = match self.pool.take().await {
             Some(connection) => connection,
             None => self.connector.connect(&self.origin).await?,
         };
-        Exchange::new(connection, Rc::clone(&self.pool), place, request, body).answer().await
+        Ok(Ready { connection, pool: Rc::clone(&self.pool), place })
+    }
+
+    /// Closes connections that have been at rest for too long or that their host has closed, now and then,
+    /// for as long as there is somebody who calls.
+    pub fn tidy(&self) -> impl Future<Output = ()> + use<> {
+        let pool = Rc::downgrade(&self.pool);
+        async move {
+            loop {
+                tokio::time::sleep(TIDY).await;
+                let Some(pool) = pool.upgrade() else { return };
+                pool.tidy().await;
+            }
+        }
+    }
+}
+
+/// A connection for one call.
+pub struct Ready {
+    connection: Connection,
+    pool: Rc<Pool>,
+    place: Place,
+}
+
+impl Ready {
+    /// Sends a request and waits for the head of its answer.
+    pub async fn send(self, request: Request, body: Outgoing) -> Result<Answer, ClientError> {
+        let Self { connection, pool, place } = self;
+        Exchange::new(connection, pool, place, request, body).answer().await
     }
 }

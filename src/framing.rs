@@ -2,7 +2,7 @@
 //! for answers.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 
 /// The longest line with a chunk's size, and the longest trailer.
 const LONGEST_LINE: usize = 4 << 10;
@@ -27,6 +27,8 @@ pub enum Framing {
     /// The connection's end is the body's.
     Close,
     Over,
+    /// It makes no sense from here on: nothing behind it may be taken for something else.
+    Broken(FramingError),
 }
 
 /// What comes next of a body in chunks (RFC 9112, section 7.1).
@@ -47,8 +49,9 @@ impl Framing {
 
     /// Takes what is there of the body; `None` if more must come first, or if it is over.
     pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
-        match self {
+        let part = match self {
             Self::Over => Ok(None),
+            Self::Broken(error) => Err(*error),
             Self::Close => Ok((!buffer.is_empty()).then(|| buffer.split().freeze())),
             Self::Length(missing) => {
                 let part = part(buffer, missing);
@@ -57,43 +60,16 @@ impl Framing {
                 }
                 Ok(part)
             }
-            Self::Chunked(chunk) => loop {
-                match chunk {
-                    Chunk::Size => {
-                        let Some(line) = line(buffer, LONGEST_LINE)? else { return Ok(None) };
-                        *chunk = match size(&line)? {
-                            0 => Chunk::Trailers(0),
-                            size => Chunk::Data(size),
-                        };
-                    }
-                    Chunk::Data(missing) => {
-                        let part = part(buffer, missing);
-                        if *missing == 0 {
-                            *chunk = Chunk::End;
-                        }
-                        return Ok(part);
-                    }
-                    Chunk::End => {
-                        let Some(line) = line(buffer, LONGEST_LINE)? else { return Ok(None) };
-                        if !line.is_empty() {
-                            return Err(FramingError::Senseless("a chunk is longer than it says"));
-                        }
-                        *chunk = Chunk::Size;
-                    }
-                    Chunk::Trailers(came) => {
-                        let Some(line) = line(buffer, LONGEST_LINE)? else { return Ok(None) };
-                        if line.is_empty() {
-                            *self = Self::Over;
-                            return Ok(None);
-                        }
-                        *came += line.len();
-                        if *came > LONGEST_TRAILERS {
-                            return Err(FramingError::Senseless("its trailers do not end"));
-                        }
-                    }
+            Self::Chunked(chunk) => chunk.take(buffer).map(|next| match next {
+                Next::Part(part) => Some(part),
+                Next::Wait => None,
+                Next::End => {
+                    *self = Self::Over;
+                    None
                 }
-            },
-        }
+            }),
+        };
+        part.inspect_err(|error| *self = Self::Broken(*error))
     }
 
     /// The connection has ended: an error if the body has not.
@@ -101,6 +77,42 @@ impl Framing {
         match std::mem::replace(self, Self::Over) {
             Self::Over | Self::Close => Ok(()),
             Self::Length(_) | Self::Chunked(_) => Err(FramingError::Cut),
+            Self::Broken(error) => Err(error),
+        }
+    }
+}
+
+/// What comes next of chunks.
+enum Next {
+    Part(Bytes),
+    /// More must come first.
+    Wait,
+    End,
+}
+
+impl Chunk {
+    fn take(&mut self, buffer: &mut BytesMut) -> Result<Next, FramingError> {
+        loop {
+            if let Self::Data(missing) = self {
+                let part = part(buffer, missing);
+                if *missing == 0 {
+                    *self = Self::End;
+                }
+                return Ok(part.map_or(Next::Wait, Next::Part));
+            }
+            let Some(line) = line(buffer)? else { return Ok(Next::Wait) };
+            *self = match self {
+                Self::Size => match size(&line)? {
+                    0 => Self::Trailers(0),
+                    size => Self::Data(size),
+                },
+                Self::Trailers(_) if line.is_empty() => return Ok(Next::End),
+                Self::Trailers(came) => Self::Trailers(trailer(&line, *came)?),
+                Self::End | Self::Data(_) if line.is_empty() => Self::Size,
+                Self::End | Self::Data(_) => {
+                    return Err(FramingError::Senseless("a chunk is longer than it says"));
+                }
+            };
         }
     }
 }
@@ -112,27 +124,43 @@ fn part(buffer: &mut BytesMut, missing: &mut u64) -> Option<Bytes> {
     (there > 0).then(|| buffer.split_to(there).freeze())
 }
 
-/// Takes a line without its end, of which some senders write only the second half.
-fn line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, FramingError> {
-    let Some(end) = memchr::memchr(b'\n', buffer) else {
-        let is_too_long = buffer.len() > longest;
+/// Takes a line without its end. Nothing but both characters ends one: whoever takes a single one for an
+/// end reads other requests than whoever does not.
+fn line(buffer: &mut BytesMut) -> Result<Option<BytesMut>, FramingError> {
+    let Some(end) = memchr::memchr2(b'\r', b'\n', buffer) else {
         let error = FramingError::Senseless("the line of a chunk does not end");
-        return if is_too_long { Err(error) } else { Ok(None) };
+        return if buffer.len() > LONGEST_LINE { Err(error) } else { Ok(None) };
     };
-    let mut line = buffer.split_to(end);
-    buffer.advance(1);
-    if line.last() == Some(&b'\r') {
-        line.truncate(line.len() - 1);
+    match buffer.get(end..end + 2) {
+        None if buffer[end] == b'\r' => Ok(None),
+        Some(b"\r\n") => {
+            let line = buffer.split_to(end);
+            buffer.advance(2);
+            Ok(Some(line))
+        }
+        _ => Err(FramingError::Senseless("the line of a chunk ends in half")),
     }
-    Ok(Some(line))
 }
 
 /// The size of a chunk; what an extension says of it is nothing to us.
 fn size(line: &[u8]) -> Result<u64, FramingError> {
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let text = std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'));
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+    let is_hex = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| is_hex);
     text.and_then(|text| u64::from_str_radix(text, 16).ok())
         .ok_or(FramingError::Senseless("a chunk does not say its size"))
+}
+
+/// How much has come of the trailers with this one, which must be a field.
+fn trailer(line: &[u8], came: usize) -> Result<usize, FramingError> {
+    let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    let is_field = name.len() < line.len() && HeaderName::from_bytes(name).is_ok();
+    let came = came + line.len();
+    match is_field {
+        false => Err(FramingError::Senseless("a trailer is no field")),
+        true if came > LONGEST_TRAILERS => Err(FramingError::Senseless("its trailers do not end")),
+        true => Ok(came),
+    }
 }
 
 /// The length that `Content-Length` announces, if it is there.
@@ -142,7 +170,7 @@ pub fn length<'a>(
     let mut found = None;
     let each = values.map(HeaderValue::as_bytes);
     for text in each.flat_map(|value| value.split(|byte| *byte == b',')) {
-        let text = std::str::from_utf8(text).ok().map(str::trim);
+        let text = std::str::from_utf8(text.trim_ascii()).ok();
         let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length: u64 = digits
             .and_then(|digits| digits.parse().ok())
@@ -208,7 +236,12 @@ mod tests {
         for (bytes, expected) in [
             ("5\r\nhello\r\n0\r\n\r\n", Ok(("hello", 0))),
             ("5;name=\"x\"\r\nhello\r\n1 \r\n!\r\n0\r\nx-sum: 1\r\n\r\nHTTP", Ok(("hello!", 4))),
-            ("5\nhello\n0\n\n", Ok(("hello", 0))),
+            ("5\nhello\r\n0\r\n\r\n", Err("the line of a chunk ends in half")),
+            ("5;a\nx\r\nhello\r\n0\r\n\r\n", Err("the line of a chunk ends in half")),
+            ("5\r;x\r\nhello\r\n0\r\n\r\n", Err("the line of a chunk ends in half")),
+            ("5\r\nhello\n0\r\n\r\n", Err("the line of a chunk ends in half")),
+            (" 5\r\nhello\r\n0\r\n\r\n", Err("a chunk does not say its size")),
+            ("0\r\nGET / HTTP/1.1\r\n\r\n", Err("a trailer is no field")),
             ("0A\r\n0123456789\r\n0\r\n\r\n", Ok(("0123456789", 0))),
             ("5\r\nhello\r\n0\r\n", Err("it ended before its end")),
             ("5\r\nhello\r\n", Err("it ended before its end")),

@@ -258,6 +258,8 @@ impl Writer {
                 let item = flow.as_mut().poll_next(context);
                 let Poll::Ready(item) = item else {
                     self.rest = Outgoing::Flow(missing, flow);
+                    // What has come of it until now must not wait for the rest.
+                    ready!(Pin::new(transport).poll_flush(context)).map_err(ClientError::Broken)?;
                     return Poll::Pending;
                 };
                 match item.transpose().map_err(ClientError::Request)? {

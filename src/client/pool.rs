@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
 
 use super::ClientError;
 use super::connect::Transport;
@@ -73,7 +74,21 @@ impl Pool {
 
     /// A connection at rest that is still good, if there is one.
     pub(super) async fn take(&self) -> Option<Connection> {
-        poll_fn(|context| Poll::Ready(self.take_now(context))).await
+        // Each look takes a little of what the task may do at a time, and once that is used up any
+        // connection looks as if nothing had come on it.
+        unconstrained(poll_fn(|context| Poll::Ready(self.take_now(context)))).await
+    }
+
+    /// Closes what has been at rest for too long, and what its host has closed.
+    pub(super) async fn tidy(&self) {
+        let is_good = |idle: &mut Idle, context: &mut Context<'_>| {
+            idle.since.elapsed() < self.keep && idle.connection.poll_read(context).is_pending()
+        };
+        unconstrained(poll_fn(|context| {
+            self.idle.borrow_mut().retain_mut(|idle| is_good(idle, context));
+            Poll::Ready(())
+        }))
+        .await;
     }
 
     fn take_now(&self, context: &mut Context<'_>) -> Option<Connection> {

@@ -59,16 +59,15 @@ fn client(address: SocketAddr) -> Client {
 }
 
 fn at(uri: &str, limit: usize) -> Client {
+    patient(uri, limit, Duration::from_millis(500))
+}
+
+fn patient(uri: &str, limit: usize, connect: Duration) -> Client {
     let provider = Arc::new(ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider);
     let tls = tls.with_safe_default_protocol_versions().unwrap();
     let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-    let terms = Terms {
-        tls: Arc::new(tls),
-        connect: Duration::from_millis(500),
-        limit,
-        keep: Duration::from_mins(1),
-    };
+    let terms = Terms { tls: Arc::new(tls), connect, limit, keep: Duration::from_mins(1) };
     Client::new(Origin::of(&uri.parse().unwrap()).unwrap(), &terms)
 }
 
@@ -79,7 +78,7 @@ fn whole(body: &str) -> Outgoing {
 async fn ask(client: &Client, body: Outgoing) -> Result<(u16, String), ClientError> {
     let mut request = client.request(&Method::POST, &"/v1/x?y=z".parse().unwrap());
     request.header(&HeaderName::from_static("x-a"), &HeaderValue::from_static("b"));
-    let mut answer = client.send(request, body).await?;
+    let mut answer = client.ready().await?.send(request, body).await?;
     Ok((answer.status.as_u16(), read(&mut answer.body).await?))
 }
 
@@ -275,8 +274,13 @@ fn a_request_goes_on_while_its_answer_comes() {
     let flow = stream::iter(parts.map(|part| Ok(Bytes::from(part))));
     run(async {
         let request = client.request(&Method::POST, &"/".parse().unwrap());
-        let mut answer =
-            client.send(request, Outgoing::Flow(length, Box::pin(flow))).await.unwrap();
+        let mut answer = client
+            .ready()
+            .await
+            .unwrap()
+            .send(request, Outgoing::Flow(length, Box::pin(flow)))
+            .await
+            .unwrap();
         assert_eq!(answer.body.next().await.unwrap().unwrap(), "ok");
         // Nothing more comes of the answer; the request is sent to its end all the same.
         let more = tokio::time::timeout(Duration::from_millis(500), answer.body.next()).await;
@@ -296,7 +300,7 @@ fn whoever_leaves_takes_the_connection_along() {
     let client = client(address);
     run(async {
         let request = client.request(&Method::POST, &"/".parse().unwrap());
-        let mut answer = client.send(request, Outgoing::None).await.unwrap();
+        let mut answer = client.ready().await.unwrap().send(request, Outgoing::None).await.unwrap();
         assert_eq!(answer.body.next().await.unwrap().unwrap(), "half");
     });
     assert_eq!(hears.recv().unwrap(), "0 is closed");
@@ -308,13 +312,13 @@ fn no_more_calls_are_under_way_than_may_be() {
     let client = at(&format!("http://{address}/"), 1);
     run(async {
         let request = || client.request(&Method::POST, &"/".parse().unwrap());
-        let first = client.send(request(), Outgoing::None).await.unwrap();
-        let second = client.send(request(), Outgoing::None);
+        let first = client.ready().await.unwrap().send(request(), Outgoing::None).await.unwrap();
+        let second = client.ready();
         tokio::pin!(second);
         let waits = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
         assert!(waits.is_err(), "the first answer has not been read");
         drop(first);
-        second.await.unwrap();
+        second.await.unwrap().send(request(), Outgoing::None).await.unwrap();
     });
 }
 
@@ -333,4 +337,30 @@ fn nobody_there_is_told_from_nobody_answering() {
     let (address, _) = host(|_, _, _| thread::sleep(Duration::from_secs(3)));
     let error = run(ask(&at(&format!("https://{address}/"), 1), whole(""))).unwrap_err();
     assert!(matches!(error, ClientError::Slow(_)) && error.is_unsent(), "{error}");
+}
+
+#[test]
+fn however_many_connections_were_closed_none_of_them_is_used() {
+    const MANY: usize = 300;
+    let (address, _hears) = host(|_, stream, _| {
+        let mut stream = stream.try_clone().unwrap();
+        thread::spawn(move || {
+            if request(&mut stream).is_some() {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+            }
+            stream.shutdown(Shutdown::Both).unwrap();
+        });
+    });
+    let client = patient(&format!("http://{address}/"), MANY, Duration::from_secs(9));
+    run(async {
+        let all = (0..MANY).map(|_| ask(&client, whole("")));
+        for found in futures_util::future::join_all(all).await {
+            found.unwrap();
+        }
+        for _ in 0..3 {
+            // The host closes each connection a moment after its answer.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            ask(&client, whole("")).await.unwrap();
+        }
+    });
 }

@@ -145,15 +145,17 @@ pub(super) async fn send(
     let signature = signature(upstream, &uri, &outgoing.body)?;
     let mut request = client.request(&Method::POST, &uri);
     write_head(&mut request, sending, outgoing.about.is_some(), &signature);
-    let patience =
-        Duration::from_millis(timeouts.connect_ms.saturating_add(timeouts.first_byte_ms));
     turn::together().await;
+    // Whoever stands in line for a provider, or is still connecting, has asked it nothing.
+    let ready = tokio::time::timeout_at(*end, client.ready()).await;
+    let ready = ready.map_err(|_| UpstreamError::Unreachable)?.map_err(|error| classify(&error))?;
     let upload = errand.upload.as_ref();
     let body = match upload {
         Some(upload) => Rc::clone(upload).flow(outgoing.body, errand.body.len()),
         None => client::Outgoing::Whole(outgoing.body),
     };
-    let sent = in_time(client.send(request, body), patience, *end, upload).await?;
+    let patience = Duration::from_millis(timeouts.first_byte_ms);
+    let sent = in_time(ready.send(request, body), patience, *end, upload).await?;
     let client::Answer { status, headers, body } = sent.map_err(|error| classify(&error))?;
     let frames = has_frames(&headers).then(Box::default);
     Ok(Answer { status, headers, body: AnswerBody::Upstream(UpstreamBody { sent: body, frames }) })
@@ -306,7 +308,7 @@ pub(super) async fn ask(
     let end = Instant::now();
     let sending = Sending { upstream, key, client_headers, timeouts, end, traceparent: None };
     write_head(&mut request, &sending, false, &[]);
-    let answer = client.send(request, client::Outgoing::None).await?;
+    let answer = client.ready().await?.send(request, client::Outgoing::None).await?;
     let client::Answer { status, headers, mut body } = answer;
     let mut whole = BytesMut::new();
     while let Some(part) = body.next().await {

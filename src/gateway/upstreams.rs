@@ -130,7 +130,9 @@ impl Upstreams {
             limit: provider.max_connections,
             keep: KEEP_ALIVE,
         };
-        Client::new(origin, &terms)
+        let client = Client::new(origin, &terms);
+        actix_web::rt::spawn(client.tidy());
+        client
     }
 }
 

@@ -28,12 +28,11 @@ use actix_http::{Request, Response, ServiceConfig};
 use actix_server::GracefulShutdownSignal;
 use actix_web::dev::Service;
 use actix_web::http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use answer::Answer;
 use request::{Body, Head};
-use wire::Wire;
+use wire::{Link, Wire};
 
 /// How long a connection is heard out at most whose client was refused something it may still be sending.
 const LINGER: Duration = Duration::from_secs(1);
@@ -62,7 +61,7 @@ pub(super) async fn serve<T, S, B>(
     terms: &Terms<'_>,
 ) -> io::Result<()>
 where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
+    T: Link + 'static,
     S: Service<Request>,
     S::Response: Into<Response<B>>,
     S::Error: Into<Response<BoxBody>>,
@@ -87,10 +86,7 @@ where
                 break;
             }
         };
-        if head.expects_continue && !head.framing.is_over() {
-            answer::go_on(&wire).await?;
-        }
-        wire.borrow_mut().begin(head.framing);
+        wire.borrow_mut().begin(head.framing, head.expects_continue);
         let wish = head.wish();
         let request = head.into_request(peer, Body::new(&wire));
         let serving = app.call(request);
@@ -103,6 +99,7 @@ where
             linger(&wire).await;
             break;
         }
+        request::skip_empty_lines(wire.borrow_mut().buffer());
         let is_idle = wire.borrow().is_idle();
         let patience = if is_idle { terms.keep_alive } else { terms.patience };
         wait.begin(patience);
@@ -175,7 +172,7 @@ impl Wait {
     }
 }
 
-fn poll_head<T: AsyncRead + AsyncWrite + Unpin>(
+fn poll_head<T: Link>(
     wire: &RefCell<Wire<T>>,
     cx: &mut Context<'_>,
     wait: &mut Wait,
@@ -211,10 +208,7 @@ fn poll_head<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What `serving` comes to; `None` once the client has left.
-async fn unless_left<T: AsyncRead + AsyncWrite + Unpin, F: Future>(
-    wire: &RefCell<Wire<T>>,
-    serving: F,
-) -> Option<F::Output> {
+async fn unless_left<T: Link, F: Future>(wire: &RefCell<Wire<T>>, serving: F) -> Option<F::Output> {
     let mut serving = pin!(serving);
     poll_fn(|cx| match serving.as_mut().poll(cx) {
         Poll::Ready(served) => Poll::Ready(Some(served)),
@@ -225,7 +219,7 @@ async fn unless_left<T: AsyncRead + AsyncWrite + Unpin, F: Future>(
 
 /// Says that no more will be said, and hears out for a while what the client is still saying: closed at
 /// once, its end of the connection might break before it has read the answer.
-async fn linger<T: AsyncRead + AsyncWrite + Unpin>(wire: &RefCell<Wire<T>>) {
+async fn linger<T: Link>(wire: &RefCell<Wire<T>>) {
     if wire.borrow().is_silent() {
         return;
     }

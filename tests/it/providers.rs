@@ -363,3 +363,22 @@ fn an_answer_may_end_with_its_connection() {
     }
     assert_eq!(gateway.receipt(2).metered, Metered::Reported);
 }
+
+#[test]
+fn a_call_that_only_stood_in_line_for_its_provider_owes_nothing() {
+    const CALLS: usize = 6;
+    let upstream = Upstream::with(|_| vec![Step::Pause(millis(8000))]);
+    let setup = Setup::to(&upstream).provider("max_connections = 1\ntotal_timeout = \"1s\"");
+    let gateway = setup.start();
+    let key = gateway.key();
+    let calls: Vec<_> = (0..CALLS).map(|_| gateway.begin(&key, &body(""))).collect();
+    for mut call in calls {
+        let status = call.answer().status;
+        assert!(matches!(status, 502 | 504), "{status}");
+    }
+    gateway.receipt(CALLS);
+    let seen = upstream.seen().len();
+    assert!(seen < CALLS);
+    let free = |receipt: &conduit::domain::receipt::Receipt| receipt.cost.is_zero();
+    assert_eq!(gateway.receipts().iter().filter(|receipt| free(receipt)).count(), CALLS - seen);
+}

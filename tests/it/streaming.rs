@@ -296,6 +296,24 @@ fn a_client_that_leaves_before_the_answer_ends_the_call_too() {
     }
 }
 
+/// Nobody reads on and on from a client that is still to be answered: it is seen to leave all the same.
+#[test]
+fn a_client_that_says_too_much_and_leaves_ends_the_call_too() {
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream).start();
+    let key = gateway.key();
+    for (index, how) in [Leave::HalfClose, Leave::Close, Leave::Reset].into_iter().enumerate() {
+        upstream.then([Step::Pause(millis(8000))]);
+        let mut client = gateway.begin(&key, &body(""));
+        upstream.wait_for_calls(index + 1);
+        client.try_send(&vec![b'x'; 256 << 10]);
+        let _listening = client.leave(how);
+        let took = upstream.wait_for_leavers(index + 1);
+        assert!(took < millis(4000), "{how:?}: noticed after {took:?}");
+        assert_eq!(gateway.receipt(index + 1).ending, Ending::ClientGone, "{how:?}");
+    }
+}
+
 #[test]
 fn a_client_that_leaves_a_busy_stream_ends_it() {
     let upstream = Upstream::start();

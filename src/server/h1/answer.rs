@@ -11,10 +11,9 @@ use actix_http::{Response, ResponseHead, ServiceConfig};
 use actix_web::http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use actix_web::http::{ConnectionType, StatusCode, Version};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::request::Wish;
-use super::wire::Wire;
+use super::wire::{Link, Wire};
 use crate::framing;
 
 /// How much is gathered at most before it is sent.
@@ -55,7 +54,7 @@ struct Outbox {
 
 impl Outbox {
     fn has_room(&self) -> bool {
-        self.large.is_empty() && self.gathered.len() < HIGH
+        self.large.is_empty() && self.behind.is_empty() && self.gathered.len() < HIGH
     }
 
     fn next(&self) -> &[u8] {
@@ -76,7 +75,7 @@ impl Outbox {
     }
 }
 
-impl<'a, T: AsyncRead + AsyncWrite + Unpin, B: MessageBody> Answer<'a, T, B> {
+impl<'a, T: Link, B: MessageBody> Answer<'a, T, B> {
     pub(super) fn new(
         response: Response<B>,
         wish: Wish,
@@ -113,7 +112,12 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, B: MessageBody> Answer<'a, T, B> {
         let is_whole = matches!(parts, Parts::None | Parts::Length(0));
         let mut flow = Flow { parts, out, is_whole };
         let mut body = pin!(body);
-        poll_fn(|cx| flow.poll(wire, cx, body.as_mut())).await?;
+        let sent = poll_fn(|cx| flow.poll(wire, cx, body.as_mut())).await;
+        if sent.is_err() && parts == Parts::Close {
+            // The end of the connection would look like that of the body.
+            wire.borrow().break_off();
+        }
+        sent?;
         wire.borrow_mut().keep_outbox(flow.out.gathered);
         Ok(stays)
     }
@@ -129,7 +133,7 @@ struct Flow {
 
 impl Flow {
     /// Sends what the body has for as long as the client takes it.
-    fn poll<T: AsyncRead + AsyncWrite + Unpin>(
+    fn poll<T: Link>(
         &mut self,
         wire: &RefCell<Wire<T>>,
         cx: &mut Context<'_>,
@@ -179,10 +183,7 @@ impl Flow {
 }
 
 /// Nothing can be done now, unless the client has left.
-fn pending<T: AsyncRead + AsyncWrite + Unpin>(
-    wire: &mut Wire<T>,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
+fn pending<T: Link>(wire: &mut Wire<T>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     wire.poll_left(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
 }
 
@@ -277,27 +278,11 @@ fn line(out: &mut BytesMut, name: &str, value: &[u8]) {
 }
 
 /// Answers what is no request.
-pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn refuse<T: Link>(
     wire: &RefCell<Wire<T>>,
     status: StatusCode,
     clock: &ServiceConfig,
 ) -> io::Result<()> {
     let wish = Wish { version: Version::HTTP_11, is_head: false, stays: false };
     Answer::new(Response::with_body(status, ()), wish, wire, clock).send().await.map(drop)
-}
-
-/// Tells a client that waits to be told to send its body.
-pub(super) async fn go_on<T: AsyncRead + AsyncWrite + Unpin>(
-    wire: &RefCell<Wire<T>>,
-) -> io::Result<()> {
-    let mut line = &b"HTTP/1.1 100 Continue\r\n\r\n"[..];
-    poll_fn(|cx| {
-        let mut wire = wire.borrow_mut();
-        while !line.is_empty() {
-            let count = ready!(wire.poll_write(cx, line))?;
-            line = &line[count..];
-        }
-        wire.poll_flush(cx)
-    })
-    .await
 }

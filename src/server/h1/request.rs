@@ -13,13 +13,12 @@ use actix_web::http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use actix_web::http::{Method, Uri, Version};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::Stream;
 use httparse::{ParserConfig, Status};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Bad;
-use super::wire::{AHEAD, Wire};
+use super::wire::{AHEAD, Link, Wire};
 use crate::framing::{self, Chunk, Framing};
 
 /// The most headers a request may have.
@@ -47,8 +46,16 @@ pub(super) struct Wish {
     pub(super) stays: bool,
 }
 
+/// Passes over the empty lines that some send behind a body (RFC 9112, section 2.2).
+pub(super) fn skip_empty_lines(buffer: &mut BytesMut) {
+    while buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+    }
+}
+
 /// Takes the head of a request from what has come; `None` while it is not whole.
 pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Head>, Bad> {
+    skip_empty_lines(buffer);
     if buffer.is_empty() {
         return Ok(None);
     }
@@ -147,7 +154,7 @@ impl Head {
     /// The request as the service knows it.
     pub(super) fn into_request<T>(self, peer: Option<SocketAddr>, body: Body<T>) -> Request
     where
-        T: AsyncRead + AsyncWrite + Unpin + 'static,
+        T: Link + 'static,
     {
         let payload = if self.framing.is_over() {
             Payload::None
@@ -191,7 +198,7 @@ impl<T> Body<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Body<T> {
+impl<T: Link> Stream for Body<T> {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -13,6 +13,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
 
+impl Link for DuplexStream {
+    fn has_left(&self) -> bool {
+        false
+    }
+
+    fn break_off(&self) {}
+}
+
 /// What a test's client has in hand.
 struct Client {
     io: DuplexStream,
@@ -26,7 +34,12 @@ impl Client {
     }
 
     fn impatient(log: &Rc<Log>, patience: Duration, keep_alive: Duration) -> Self {
-        let (io, far) = duplex(16 << 10);
+        Self::narrow(log, 16 << 10, patience, keep_alive)
+    }
+
+    /// With a pipe that takes no more than `width` bytes at a time.
+    fn narrow(log: &Rc<Log>, width: usize, patience: Duration, keep_alive: Duration) -> Self {
+        let (io, far) = duplex(width);
         let log = Rc::clone(log);
         let serving = actix_web::rt::spawn(async move {
             let app = App(log);
@@ -107,6 +120,10 @@ async fn respond(mut request: Request, log: Rc<Log>) -> Response<BoxBody> {
             });
             ok.set_body(BodyStream::new(parts)).map_into_boxed_body()
         }
+        "/large" => {
+            let parts = [b'a', b'b', b'c'].map(|byte| Ok::<_, Box<io::Error>>(large(byte)));
+            ok.set_body(BodyStream::new(stream::iter(parts))).map_into_boxed_body()
+        }
         "/wait" => {
             let mut guard = Guard(log, false);
             tokio::time::sleep(Duration::from_mins(1)).await;
@@ -125,6 +142,11 @@ async fn respond(mut request: Request, log: Rc<Log>) -> Response<BoxBody> {
             ok.set_body(BoxBody::new(whole))
         }
     }
+}
+
+/// A part of a body that is not copied on its way.
+fn large(byte: u8) -> Bytes {
+    Bytes::from(vec![byte; 9_001])
 }
 
 fn run(test: impl AsyncFnOnce(Rc<Log>)) {
@@ -373,5 +395,60 @@ fn a_large_body_goes_both_ways_at_once() {
         let answer = client.rest().await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n"));
         assert!(answer.ends_with(&body));
+    });
+}
+
+#[test]
+fn large_chunks_arrive_in_order_however_little_the_client_takes_at_a_time() {
+    let second = Duration::from_secs(9);
+    let chunk = |byte| format!("2329\r\n{}\r\n", String::from_utf8(large(byte).to_vec()).unwrap());
+    let body = chunk(b'a') + &chunk(b'b') + &chunk(b'c') + "0\r\n\r\n";
+    run(async |log| {
+        for width in [1, 2, 3, 7, 9_001, 9_002, 9_003, 9_007, 9_009] {
+            let mut client = Client::narrow(&log, width, second, second);
+            client.send("GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+            let answer = client.rest().await;
+            assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{width}");
+        }
+    });
+}
+
+#[test]
+fn a_body_that_makes_no_sense_is_answered_and_nothing_behind_it_is_read() {
+    run(async |log| {
+        for body in
+            ["zz\r\n0\r\n\r\n", "1\r\nab\r\n0\r\n\r\n", "5;a\nx\r\n", "0\r\nGET / HTTP/1.1\r\n\r\n"]
+        {
+            let mut client = Client::connect(&log);
+            let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            client.send(head.to_owned() + body + &get("/stream")).await;
+            let expected =
+                "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            assert_eq!(client.rest().await, expected, "{body}");
+        }
+    });
+}
+
+#[test]
+fn an_empty_line_between_requests_is_nothing() {
+    run(async |log| {
+        let mut client =
+            Client::impatient(&log, Duration::from_secs(9), Duration::from_millis(200));
+        client.send(get("/") + "\r\n").await;
+        assert_eq!(client.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let mut client = Client::connect(&log);
+        client.send("\r\n\r\n".to_owned() + CLOSE).await;
+        assert_eq!(client.rest().await, CLOSED);
+    });
+}
+
+#[test]
+fn a_client_whose_body_nobody_wants_is_not_told_to_go_on() {
+    run(async |log| {
+        let mut client = Client::connect(&log);
+        let head =
+            "POST /refuse HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        client.send(head).await;
+        assert!(client.rest().await.starts_with("HTTP/1.1 413 "));
     });
 }

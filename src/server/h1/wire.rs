@@ -4,10 +4,15 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_http::error::PayloadError;
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, Ready};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 use crate::framing::Framing;
 
@@ -20,6 +25,42 @@ const MUCH: u64 = 64 << 10;
 const USUAL: usize = 2 << 10;
 /// The most that is read before somebody takes it: a head is never longer.
 pub(super) const AHEAD: usize = 128 << 10;
+
+/// How often it is looked whether a client is still there that says more than anybody wants to hear.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of its answer.
+const STALL: Duration = Duration::from_mins(1);
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What connections go over.
+pub(in crate::server) trait Link: AsyncRead + AsyncWrite + Unpin {
+    /// Whether the client has closed its side, also behind what was not read yet.
+    fn has_left(&self) -> bool;
+
+    /// Has the connection break off when it is dropped, in place of ending.
+    fn break_off(&self);
+}
+
+impl Link for TcpStream {
+    fn has_left(&self) -> bool {
+        let ready = self.ready(Interest::READABLE).now_or_never();
+        ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
+    }
+
+    fn break_off(&self) {
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Link for TlsStream<TcpStream> {
+    fn has_left(&self) -> bool {
+        self.get_ref().0.has_left()
+    }
+
+    fn break_off(&self) {
+        self.get_ref().0.break_off();
+    }
+}
 
 pub(super) struct Wire<T> {
     io: T,
@@ -34,12 +75,29 @@ pub(super) struct Wire<T> {
     number: u64,
     /// The client has closed its side, or the connection is broken.
     is_closed: bool,
+    /// What the client waits for before it sends its body.
+    word: &'static [u8],
+    /// When to look again whether a client is there that cannot be read from.
+    look: Option<Pin<Box<Sleep>>>,
+    /// Until when the client must have taken something.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Wire<T> {
     pub(super) fn new(io: T) -> Self {
         let (buffer, outbox, body) = (BytesMut::new(), BytesMut::new(), Framing::Over);
-        Self { io, buffer, outbox, body, is_wanted: false, number: 0, is_closed: false }
+        Self {
+            io,
+            buffer,
+            outbox,
+            body,
+            is_wanted: false,
+            number: 0,
+            is_closed: false,
+            word: b"",
+            look: None,
+            stall: None,
+        }
     }
 
     pub(super) const fn buffer(&mut self) -> &mut BytesMut {
@@ -56,10 +114,12 @@ impl<T> Wire<T> {
         self.is_closed || (self.body.is_over() && self.buffer.is_empty())
     }
 
-    /// A request begins whose body is marked off like this.
-    pub(super) const fn begin(&mut self, body: Framing) {
+    /// A request begins whose body is marked off like this; it comes when it is asked for, if the client
+    /// `waits`.
+    pub(super) const fn begin(&mut self, body: Framing, waits: bool) {
         self.body = body;
         self.is_wanted = !body.is_over();
+        self.word = if waits && self.is_wanted { CONTINUE } else { b"" };
         self.number += 1;
     }
 
@@ -97,11 +157,12 @@ impl<T> Wire<T> {
     /// Passes over what is there of a body that nobody wants; whether that is all of it.
     pub(super) fn pass_over(&mut self) -> bool {
         while !self.is_wanted && matches!(self.body.take(&mut self.buffer), Ok(Some(_))) {}
-        self.body.is_over()
+        self.word = b"";
+        self.body.is_over() && !self.is_closed
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+impl<T: Link> Wire<T> {
     /// Reads what has come; nothing at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<usize>, io::Error> {
         if self.is_closed {
@@ -128,10 +189,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
                 Ok(Some(part)) => return Poll::Ready(Some(Ok(part))),
                 Ok(None) if self.body.is_over() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(_) => {
-                    self.is_closed = true;
-                    return Poll::Ready(Some(Err(PayloadError::EncodingCorrupted)));
-                }
+                Err(_) => return Poll::Ready(Some(Err(PayloadError::EncodingCorrupted))),
+            }
+            if let Err(error) = ready!(self.poll_word(cx)) {
+                return Poll::Ready(Some(Err(PayloadError::Io(error))));
             }
             match self.poll_read(cx) {
                 Ok(Poll::Pending) => return Poll::Pending,
@@ -144,7 +205,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         }
     }
 
-    /// Whether the client has left. It may say more before it does: that is kept, up to a bound.
+    /// Tells a client that waits for it to send its body.
+    fn poll_word(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.word.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.word.is_empty() {
+            let count = ready!(Pin::new(&mut self.io).poll_write(cx, self.word))?;
+            self.word = &self.word[count..];
+        }
+        self.poll_flush(cx)
+    }
+
+    /// Whether the client has left. It may say more before it does: that is kept, up to a bound, and then
+    /// it is only looked now and then whether it is still there.
     pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.buffer.len() < AHEAD {
             match self.poll_read(cx) {
@@ -152,6 +226,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
                 Ok(Poll::Ready(1..)) => {}
                 Ok(Poll::Ready(0)) | Err(_) => return Poll::Ready(()),
             }
+        }
+        let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        while look.as_mut().poll(cx).is_ready() {
+            if self.io.has_left() {
+                return Poll::Ready(());
+            }
+            look.as_mut().reset(Instant::now() + LOOK);
         }
         Poll::Pending
     }
@@ -168,16 +249,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         }
     }
 
-    /// Sends some of `bytes`.
+    /// Sends some of `bytes`. A client that takes nothing for too long is given up.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.io).poll_write(cx, bytes))? {
-            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            count => Poll::Ready(Ok(count)),
+        let Poll::Ready(count) = Pin::new(&mut self.io).poll_write(cx, bytes)? else {
+            let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
+            return stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
+        };
+        self.stall = None;
+        if count == 0 {
+            Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
+        } else {
+            Poll::Ready(Ok(count))
         }
+    }
+
+    /// Has the connection break off.
+    pub(super) fn break_off(&self) {
+        self.io.break_off();
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
