@@ -146,16 +146,19 @@ pub(super) async fn send(
     let mut request = client.request(&Method::POST, &uri);
     write_head(&mut request, sending, outgoing.about.is_some(), &signature);
     turn::together().await;
-    // Whoever stands in line for a provider, or is still connecting, has asked it nothing.
-    let ready = tokio::time::timeout_at(*end, client.ready()).await;
+    // Whoever stands in line for a provider, or is still connecting, has asked it nothing: it may go
+    // elsewhere and owes nothing, and it does not wait for longer than for an answer.
+    let first_byte = Duration::from_millis(timeouts.first_byte_ms);
+    let connect = Duration::from_millis(timeouts.connect_ms);
+    let limit = (Instant::now() + connect + first_byte).min(*end);
+    let ready = tokio::time::timeout_at(limit, client.ready()).await;
     let ready = ready.map_err(|_| UpstreamError::Unreachable)?.map_err(|error| classify(&error))?;
     let upload = errand.upload.as_ref();
     let body = match upload {
         Some(upload) => Rc::clone(upload).flow(outgoing.body, errand.body.len()),
         None => client::Outgoing::Whole(outgoing.body),
     };
-    let patience = Duration::from_millis(timeouts.first_byte_ms);
-    let sent = in_time(ready.send(request, body), patience, *end, upload).await?;
+    let sent = in_time(ready.send(request, body), first_byte, *end, upload).await?;
     let client::Answer { status, headers, body } = sent.map_err(|error| classify(&error))?;
     let frames = has_frames(&headers).then(Box::default);
     Ok(Answer { status, headers, body: AnswerBody::Upstream(UpstreamBody { sent: body, frames }) })
