@@ -211,7 +211,11 @@ export function fieldError(form, name, message = "") {
 export function dialog(title, content, options = {}) {
   const id = freshId("dialog");
   const before = /** @type {HTMLElement | null} */ (document.activeElement);
-  const close = () => box.close();
+  const close = () => {
+    box.close();
+    // The event of closing comes a task later. What the dialog showed, a secret perhaps, must not outlive it so long.
+    box.remove();
+  };
   /** @type {HTMLDialogElement} */
   const box = h("dialog", {
     class: `dialog${options.wide ? " dialog-wide" : ""}`, "aria-labelledby": id,
