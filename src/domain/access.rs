@@ -221,7 +221,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&base62::encode_id($prefix, self.0))
+                base62::show_id::<{ base62::ID_DIGITS }>(f, $prefix, self.0)
             }
         }
 

@@ -149,8 +149,7 @@ impl AdjustmentId {
 
 impl fmt::Display for AdjustmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = base62::encode::<DIGITS>(self.0);
-        f.pad(&format!("{PREFIX}{}", std::str::from_utf8(&digits).unwrap_or_default()))
+        base62::show_id::<DIGITS>(f, PREFIX, self.0)
     }
 }
 

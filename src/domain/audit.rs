@@ -45,8 +45,7 @@ impl AuditId {
 
 impl fmt::Display for AuditId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = base62::encode::<DIGITS>(self.0);
-        f.pad(&format!("{PREFIX}{}", std::str::from_utf8(&digits).unwrap_or_default()))
+        base62::show_id::<DIGITS>(f, PREFIX, self.0)
     }
 }
 

@@ -128,11 +128,7 @@ impl KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; ID_PREFIX.len() + base62::ID_DIGITS];
-        text[..ID_PREFIX.len()].copy_from_slice(ID_PREFIX.as_bytes());
-        text[ID_PREFIX.len()..]
-            .copy_from_slice(&base62::encode::<{ base62::ID_DIGITS }>(self.0.into()));
-        f.pad(std::str::from_utf8(&text).unwrap_or_default())
+        base62::show_id::<{ base62::ID_DIGITS }>(f, ID_PREFIX, self.0)
     }
 }
 

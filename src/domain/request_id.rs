@@ -42,10 +42,7 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; PREFIX.len() + DIGITS];
-        text[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
-        text[PREFIX.len()..].copy_from_slice(&base62::encode::<DIGITS>(self.0));
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        base62::show_id::<DIGITS>(f, PREFIX, self.0)
     }
 }
 

@@ -32,7 +32,7 @@ impl TeamId {
 
 impl fmt::Display for TeamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&base62::encode_id(ID_PREFIX, self.0))
+        base62::show_id::<{ base62::ID_DIGITS }>(f, ID_PREFIX, self.0)
     }
 }
 

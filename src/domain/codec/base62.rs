@@ -1,5 +1,7 @@
 //! Letters and digits only: names that can be double-clicked, put in a URL and read aloud.
 
+use std::fmt;
+
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Digits of an id: 62^11 is just above 2^64.
@@ -9,13 +11,22 @@ pub const ID_DIGITS: usize = 11;
 const PART_DIGITS: usize = 10;
 const PART: u128 = 62u128.pow(10);
 
-/// An id of 64 bits with what tells its kind before it.
-pub fn encode_id(prefix: &str, bits: u64) -> String {
-    let digits = encode::<ID_DIGITS>(u128::from(bits));
-    let mut id = String::with_capacity(prefix.len() + ID_DIGITS);
-    id.push_str(prefix);
-    id.push_str(std::str::from_utf8(&digits).unwrap_or_default());
-    id
+/// The longest id with its prefix.
+const LONGEST_ID: usize = 32;
+
+/// Shows an id of `N` digits with what tells its kind before it. Ids are written with every call: nothing
+/// is allocated.
+pub fn show_id<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    prefix: &str,
+    bits: impl Into<u128>,
+) -> fmt::Result {
+    let mut text = [0; LONGEST_ID];
+    let text = text.get_mut(..prefix.len() + N).ok_or(fmt::Error)?;
+    let (kind, digits) = text.split_at_mut(prefix.len());
+    kind.copy_from_slice(prefix.as_bytes());
+    digits.copy_from_slice(&encode::<N>(bits.into()));
+    f.pad(std::str::from_utf8(text).unwrap_or_default())
 }
 
 /// The bits of an id of the kind that `prefix` tells.
