@@ -8,6 +8,17 @@ pub(super) const CONTEXT_0: u8 = 0x80;
 /// `[0] EXPLICIT`: the version of a certificate.
 pub(super) const VERSION: u8 = 0xa0;
 
+/// The serial number of a certificate (RFC 5280, section 4.1), and the fields behind it.
+pub(super) fn serial(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut outer = certificate;
+    let mut inner = take(&mut outer, SEQUENCE)?;
+    let mut fields = take(&mut inner, SEQUENCE)?;
+    if fields.first() == Some(&VERSION) {
+        take(&mut fields, VERSION)?;
+    }
+    Some((take(&mut fields, INTEGER)?, fields))
+}
+
 /// The content of the next element, which must be of this kind.
 pub(super) fn take<'a>(rest: &mut &'a [u8], kind: u8) -> Option<&'a [u8]> {
     let (&found, after) = rest.split_first()?;

@@ -3,7 +3,7 @@
 //!
 //! Nothing is verified: whoever is asked about a name that is wrong says so.
 
-use super::der::{CONTEXT_0, INTEGER, OCTET_STRING, SEQUENCE, VERSION, take};
+use super::der::{self, CONTEXT_0, OCTET_STRING, SEQUENCE, take};
 
 const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `[3] EXPLICIT`: the extensions.
@@ -21,13 +21,7 @@ pub struct Identity {
 impl Identity {
     /// That of a certificate in DER; `None` where it does not say whose key signed it.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
-        let mut outer = certificate;
-        let mut inner = take(&mut outer, SEQUENCE)?;
-        let mut fields = take(&mut inner, SEQUENCE)?;
-        if fields.first() == Some(&VERSION) {
-            take(&mut fields, VERSION)?;
-        }
-        let serial = take(&mut fields, INTEGER)?.to_vec();
+        let (serial, mut fields) = der::serial(certificate)?;
         // The algorithm, the issuer, the validity, the subject and its key.
         for _ in 0..5 {
             take(&mut fields, SEQUENCE)?;
@@ -45,7 +39,7 @@ impl Identity {
             }
             let mut value = take(&mut extension, OCTET_STRING)?;
             let authority_key = take(&mut take(&mut value, SEQUENCE)?, CONTEXT_0)?.to_vec();
-            return Some(Self { authority_key, serial });
+            return Some(Self { authority_key, serial: serial.to_vec() });
         }
         None
     }
@@ -53,6 +47,7 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
+    use super::super::der::{INTEGER, VERSION};
     use super::*;
 
     fn element(kind: u8, parts: &[&[u8]]) -> Vec<u8> {

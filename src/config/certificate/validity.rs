@@ -2,7 +2,7 @@
 //!
 //! Reads as much of the DER of RFC 5280, section 4.1, as leads there. Nothing is verified.
 
-use super::der::{INTEGER, SEQUENCE, VERSION, take};
+use super::der::{self, SEQUENCE, take};
 use crate::domain::window::Timestamp;
 
 const UTC_TIME: u8 = 0x17;
@@ -22,13 +22,7 @@ pub(super) struct Validity {
 impl Validity {
     /// That of a certificate in DER; `None` if it is none.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
-        let mut outer = certificate;
-        let mut inner = take(&mut outer, SEQUENCE)?;
-        let mut fields = take(&mut inner, SEQUENCE)?;
-        if fields.first() == Some(&VERSION) {
-            take(&mut fields, VERSION)?;
-        }
-        take(&mut fields, INTEGER)?;
+        let (_, mut fields) = der::serial(certificate)?;
         take(&mut fields, SEQUENCE)?;
         take(&mut fields, SEQUENCE)?;
         let mut validity = take(&mut fields, SEQUENCE)?;
@@ -58,6 +52,7 @@ fn time(rest: &mut &[u8]) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::der::INTEGER;
     use super::*;
 
     fn encoded(kind: u8, text: &str) -> Option<Timestamp> {
