@@ -43,13 +43,17 @@ fn certificate_file(plan: &Acme) -> PathBuf {
 /// What is wrong with its file.
 pub fn kept(plan: &Acme) -> Result<Option<Held>, String> {
     let file = certificate_file(plan);
-    match fs::read_to_string(&file) {
+    let Some(text) = read(&file, |file| fs::read_to_string(file))? else { return Ok(None) };
+    let heading = text.lines().next().unwrap_or_default().to_owned();
+    Ok(Some(Held { pair: Pair::read(&file)?, heading }))
+}
+
+/// What stands in a file; `None` if there is none.
+fn read<T>(file: &Path, by: fn(&Path) -> io::Result<T>) -> Result<Option<T>, String> {
+    match by(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{} cannot be read: {error}", file.display())),
-        Ok(text) => {
-            let heading = text.lines().next().unwrap_or_default().to_owned();
-            Ok(Some(Held { pair: Pair::read(&file)?, heading }))
-        }
+        Ok(content) => Ok(Some(content)),
     }
 }
 
@@ -71,14 +75,10 @@ fn account_file(plan: &Acme) -> PathBuf {
 /// The account that was made; `None` where one has to be.
 pub(super) fn account(plan: &Acme) -> Result<Option<AccountCredentials>, String> {
     let file = account_file(plan);
-    match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{} cannot be read: {error}", file.display())),
-        // What is wrong with it may show what is in it.
-        Ok(text) => serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|_| format!("{} holds no account: move it away", file.display())),
-    }
+    let Some(text) = read(&file, |file| fs::read(file))? else { return Ok(None) };
+    // What is wrong with it may show what is in it.
+    let account = serde_json::from_slice(&text);
+    account.map(Some).map_err(|_| format!("{} holds no account: move it away", file.display()))
 }
 
 pub(super) fn keep_account(plan: &Acme, account: &AccountCredentials) -> Result<(), String> {

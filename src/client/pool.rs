@@ -1,7 +1,6 @@
 //! Connections at rest, and how many calls there may be at once.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -41,7 +40,7 @@ impl Connection {
 
 pub(super) struct Pool {
     /// Those that were used last are at the back.
-    idle: RefCell<VecDeque<Idle>>,
+    idle: RefCell<Vec<Idle>>,
     places: Arc<Semaphore>,
     keep: Duration,
 }
@@ -49,6 +48,14 @@ pub(super) struct Pool {
 struct Idle {
     connection: Connection,
     since: Instant,
+}
+
+impl Idle {
+    /// Whether it can be used. Nobody has asked anything on it: what comes now can only be a goodbye, or
+    /// nonsense.
+    fn is_good(&mut self, keep: Duration, context: &mut Context<'_>) -> bool {
+        self.since.elapsed() < keep && self.connection.poll_read(context).is_pending()
+    }
 }
 
 /// A call's place among those that may be under way.
@@ -81,11 +88,8 @@ impl Pool {
 
     /// Closes what has been at rest for too long, and what its host has closed.
     pub(super) async fn tidy(&self) {
-        let is_good = |idle: &mut Idle, context: &mut Context<'_>| {
-            idle.since.elapsed() < self.keep && idle.connection.poll_read(context).is_pending()
-        };
         unconstrained(poll_fn(|context| {
-            self.idle.borrow_mut().retain_mut(|idle| is_good(idle, context));
+            self.idle.borrow_mut().retain_mut(|idle| idle.is_good(self.keep, context));
             Poll::Ready(())
         }))
         .await;
@@ -93,21 +97,15 @@ impl Pool {
 
     fn take_now(&self, context: &mut Context<'_>) -> Option<Connection> {
         loop {
-            let Idle { mut connection, since } = self.idle.borrow_mut().pop_back()?;
-            // Nobody has asked anything: what comes now can only be a goodbye, or nonsense.
-            if since.elapsed() < self.keep && connection.poll_read(context).is_pending() {
-                return Some(connection);
+            let mut idle = self.idle.borrow_mut().pop()?;
+            if idle.is_good(self.keep, context) {
+                return Some(idle.connection);
             }
         }
     }
 
     /// Keeps a connection for the next call.
     pub(super) fn put(&self, connection: Connection) {
-        let now = Instant::now();
-        let mut idle = self.idle.borrow_mut();
-        while idle.front().is_some_and(|oldest| now.duration_since(oldest.since) >= self.keep) {
-            idle.pop_front();
-        }
-        idle.push_back(Idle { connection, since: now });
+        self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
     }
 }
