@@ -23,9 +23,10 @@ use std::time::Duration;
 use http::{Method, StatusCode, Uri};
 
 pub use exchange::{Body, Outgoing};
-pub use head::{Headers, Request};
+pub use head::Request;
 pub use origin::Origin;
 
+use crate::fields::Headers;
 use crate::framing::FramingError;
 use connect::Connector;
 use exchange::Exchange;

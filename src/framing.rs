@@ -1,7 +1,7 @@
 //! Where the body of a message ends (RFC 9112, section 6), and whether it did: the same for requests and
 //! for answers.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 
 /// The longest line with a chunk's size, and the longest trailer.
@@ -180,14 +180,6 @@ pub fn length<'a>(
         }
     }
     Ok(found)
-}
-
-/// Writes a length as headers have it.
-pub fn put_length(out: &mut BytesMut, length: u64) {
-    if length >= 10 {
-        put_length(out, length / 10);
-    }
-    out.put_u8(b'0' + u8::try_from(length % 10).unwrap_or(0));
 }
 
 /// The last of what a header lists, in however many lines.

@@ -73,7 +73,7 @@ use admit::Admission;
 use attempts::{Attempts, Failed, Next, Outcome};
 use delivery::{Back, Received};
 use entry::Entry;
-use forward::Sending;
+use forward::{Along, Sending};
 use relay::Patience;
 use route::{Destination, Wish};
 use settlement::{Admitted, Asked, Settlement};
@@ -376,7 +376,8 @@ async fn attempt(
         let end = Patience::new(&target.timeouts, errand.began).end();
         let (client_headers, timeouts) = (errand.head.headers(), &target.timeouts);
         let traceparent = settlement.traceparent();
-        let sending = Sending { upstream, key, client_headers, timeouts, end, traceparent };
+        let along = Along { upstream, key, client_headers, traceparent };
+        let sending = Sending { along, timeouts, end };
         let sent = forward::send(&sending, outgoing, errand).await;
         let fault = errand.upload.as_ref().and_then(|upload| upload.take_fault());
         if let Some(fault) = fault {

@@ -19,7 +19,7 @@
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
-//! [`client`], [`clock`], [`framing`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
+//! [`client`], [`clock`], [`fields`], [`framing`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
 //! `provider` may use.
 //!
 //! # What must never happen
@@ -60,6 +60,7 @@ pub mod cli;
 
 pub mod client;
 pub mod clock;
+pub mod fields;
 pub mod framing;
 pub mod logging;
 pub mod metrics;

@@ -88,7 +88,7 @@ const PURE: [&str; 3] = ["src/domain", "src/provider", "src/translate"];
 
 /// The layers that each layer may name. What is not listed here may name all.
 const BELOW: [(&str, &[&str]); 16] = [
-    ("client", &["client", "framing"]),
+    ("client", &["client", "fields", "framing"]),
     ("domain", &["domain"]),
     ("provider", &["domain", "provider"]),
     ("translate", &["domain", "provider", "translate"]),
@@ -113,6 +113,7 @@ const BELOW: [(&str, &[&str]); 16] = [
             "error",
             "gateway",
             "client",
+            "fields",
             "clock",
             "logging",
             "metrics",

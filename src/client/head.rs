@@ -2,13 +2,14 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::ClientError;
 use super::origin::Origin;
+use crate::fields::{self, Headers, Parsed};
 use crate::framing::{self, Chunk, Framing, FramingError};
 
 /// The longest head that is read.
@@ -37,62 +38,16 @@ impl Request {
 
     /// Adds a header. Those that say how long the body is are not the caller's to add.
     pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let (name, value) = (name.as_str(), value.as_bytes());
-        self.written.reserve(name.len() + value.len() + 4);
-        self.written.put_slice(name.as_bytes());
-        self.written.put_slice(b": ");
-        self.written.put_slice(value);
-        self.written.put_slice(b"\r\n");
+        fields::put(&mut self.written, name.as_str(), value.as_bytes());
     }
 
     /// The whole head of a request whose body is so long, if it has one.
     pub(super) fn finish(mut self, length: Option<u64>) -> BytesMut {
         if let Some(length) = length {
-            self.written.put_slice(b"content-length: ");
-            framing::put_length(&mut self.written, length);
-            self.written.put_slice(b"\r\n");
+            fields::put_length(&mut self.written, length);
         }
         self.written.put_slice(b"\r\n");
         self.written
-    }
-}
-
-/// The headers of an answer, in the order in which they came.
-#[derive(Clone, Debug, Default)]
-pub struct Headers(Vec<(HeaderName, HeaderValue)>);
-
-impl Headers {
-    /// The first of a name.
-    pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
-    /// All of a name.
-    pub fn all(&self, name: HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        self.0.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value)
-    }
-
-    pub fn contains(&self, name: &HeaderName) -> bool {
-        self.get(name).is_some()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter().map(|(name, value)| (name, value))
-    }
-}
-
-impl FromIterator<(HeaderName, HeaderValue)> for Headers {
-    fn from_iter<I: IntoIterator<Item = (HeaderName, HeaderValue)>>(headers: I) -> Self {
-        Self(headers.into_iter().collect())
-    }
-}
-
-impl IntoIterator for Headers {
-    type Item = (HeaderName, HeaderValue);
-    type IntoIter = std::vec::IntoIter<Self::Item>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
     }
 }
 
@@ -148,23 +103,10 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<AnswerHead>, ClientEr
     let status =
         StatusCode::from_u16(code).map_err(|_| ClientError::NoHttp("its status is none"))?;
     let stays = parsed.version == Some(1);
-    let begin = buffer.as_ptr() as usize;
-    let mut found = Vec::with_capacity(parsed.headers.len());
-    for header in &*parsed.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| ClientError::NoHttp("a header has no name"))?;
-        let at = header.value.as_ptr() as usize - begin;
-        found.push((name, at..at + header.value.len()));
-    }
+    let parsed = Parsed::of(parsed.headers, buffer).map_err(ClientError::NoHttp)?;
     let head = buffer.split_to(length).freeze();
-    let headers = found.into_iter().map(|(name, at)| Ok((name, value(&head, at)?)));
-    let headers = headers.collect::<Result<Headers, ClientError>>()?;
+    let headers = parsed.of_head(&head).map_err(ClientError::NoHttp)?;
     Ok(Some(AnswerHead { status, headers, stays }))
-}
-
-fn value(head: &Bytes, at: std::ops::Range<usize>) -> Result<HeaderValue, ClientError> {
-    let no_value = |_| ClientError::NoHttp("a header has no value");
-    HeaderValue::from_maybe_shared(head.slice(at)).map_err(no_value)
 }
 
 #[cfg(test)]

@@ -20,10 +20,11 @@ use super::trace::TRACEPARENT;
 use super::upload::Upload;
 use super::upstreams::{Key, Upstream};
 use super::{signing, turn};
-use crate::client::{self, ClientError, Headers, Request};
+use crate::client::{self, ClientError, Request};
 use crate::clock;
 use crate::config::Timeouts;
 use crate::error::{ApiError, UpstreamError};
+use crate::fields::Headers;
 use crate::provider::echo;
 use crate::provider::endpoint::Dialect;
 use crate::provider::event_stream::Decoder;
@@ -118,16 +119,21 @@ impl Stream for AnswerBody {
     }
 }
 
-/// What an attempt is sent with beside its call.
-pub(super) struct Sending<'a> {
+/// What goes along with a request in its head.
+pub(super) struct Along<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) key: Option<&'a Key>,
     pub(super) client_headers: &'a HeaderMap,
+    /// Our span, where the call is traced: the provider's is inside it.
+    pub(super) traceparent: Option<String>,
+}
+
+/// What an attempt is sent with beside its call.
+pub(super) struct Sending<'a> {
+    pub(super) along: Along<'a>,
     pub(super) timeouts: &'a Timeouts,
     /// When the whole call must have ended.
     pub(super) end: Instant,
-    /// Our span, where the call is traced: the provider's is inside it.
-    pub(super) traceparent: Option<String>,
 }
 
 /// Sends a call and waits for the head of the answer, for as long as the provider may be silent.
@@ -138,13 +144,14 @@ pub(super) async fn send(
     outgoing: Outgoing,
     errand: &Errand<'_>,
 ) -> Result<Answer, UpstreamError> {
-    let Sending { upstream, timeouts, end, .. } = sending;
+    let Sending { along, timeouts, end } = sending;
+    let upstream = along.upstream;
     let Outgoing { endpoint, model, query, .. } = &outgoing;
     let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
     let client = upstream.client.as_ref().ok_or(UpstreamError::Unreachable)?;
     let signature = signature(upstream, &uri, &outgoing.body)?;
     let mut request = client.request(&Method::POST, &uri);
-    write_head(&mut request, sending, outgoing.about.is_some(), &signature);
+    write_head(&mut request, along, outgoing.about.is_some(), &signature);
     turn::together().await;
     // Whoever stands in line for a provider, or is still connecting, has asked it nothing: it may go
     // elsewhere and owes nothing, and it does not wait for longer than for an answer.
@@ -168,11 +175,11 @@ pub(super) async fn send(
 /// provider wants, its credentials above all.
 fn write_head(
     request: &mut Request,
-    sending: &Sending<'_>,
+    along: &Along<'_>,
     is_translated: bool,
     signature: &[(HeaderName, HeaderValue)],
 ) {
-    let Sending { upstream, key, client_headers, traceparent, .. } = sending;
+    let Along { upstream, key, client_headers, traceparent } = along;
     let native = (!is_translated).then_some(upstream.provider.kind.dialect());
     let traceparent = traceparent.as_ref().and_then(|text| HeaderValue::try_from(text).ok());
     let is_signed = |name: &HeaderName| signature.iter().any(|(signed, _)| signed == name);
@@ -307,10 +314,8 @@ pub(super) async fn ask(
         || NoReply { error: UpstreamError::Unreachable, reason: "there is no address".to_owned() };
     let client = upstream.client.as_ref().ok_or_else(nowhere)?;
     let mut request = client.request(&Method::GET, uri);
-    let (client_headers, timeouts) = (&HeaderMap::new(), &upstream.provider.timeouts);
-    let end = Instant::now();
-    let sending = Sending { upstream, key, client_headers, timeouts, end, traceparent: None };
-    write_head(&mut request, &sending, false, &[]);
+    let along = Along { upstream, key, client_headers: &HeaderMap::new(), traceparent: None };
+    write_head(&mut request, &along, false, &[]);
     let answer = client.ready().await?.send(request, client::Outgoing::None).await?;
     let client::Answer { status, headers, mut body } = answer;
     let mut whole = BytesMut::new();

@@ -5,7 +5,7 @@
 use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::identify::carries_key;
-use crate::client::Headers;
+use crate::fields::Headers;
 use crate::provider::endpoint::Dialect;
 
 /// RFC 9110, section 7.6.1, and the older names for the same.

@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 
 use super::forward::{self, Reply};
 use super::upstreams::{Key, Upstream, Upstreams};
-use crate::client::Headers;
 use crate::clock;
 use crate::config::Provider;
 use crate::domain::window::Timestamp;
 use crate::error::UpstreamError;
+use crate::fields::Headers;
 use crate::provider::kind::Kind;
 use crate::provider::offers;
 

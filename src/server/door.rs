@@ -27,8 +27,8 @@ use crate::config::Live;
 use crate::domain::forwarded;
 use crate::gateway::Stopping;
 
-/// How long a connection is heard out at most.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a connection is heard out at most whose client may still be saying something.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// How connections of a listener are taken.
 #[derive(Clone)]

@@ -14,7 +14,6 @@ mod tests;
 mod wire;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -30,12 +29,10 @@ use actix_web::dev::Service;
 use actix_web::http::StatusCode;
 use tokio::time::{Instant, Sleep};
 
+use super::door::LINGER;
 use answer::Answer;
 use request::{Body, Head};
 use wire::{Link, Wire};
-
-/// How long a connection is heard out at most whose client was refused something it may still be sending.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a connection is without a request before it gives up its buffers: many clients keep many
 /// connections that they hardly use.
@@ -131,12 +128,6 @@ impl Bad {
 
     const fn too_large(reason: &'static str) -> Self {
         Self { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason }
-    }
-}
-
-impl fmt::Debug for Bad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason)
     }
 }
 

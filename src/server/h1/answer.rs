@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::request::Wish;
 use super::wire::{Link, Wire};
-use crate::framing;
+use crate::fields;
 
 /// How much is gathered at most before it is sent.
 const HIGH: usize = 32 << 10;
@@ -245,36 +245,24 @@ fn write_head(
         out.extend_from_slice(part.as_bytes());
     }
     match parts {
-        Parts::Length(length) => {
-            out.put_slice(b"content-length: ");
-            framing::put_length(out, length);
-            out.put_slice(b"\r\n");
-        }
-        Parts::Chunked => line(out, "transfer-encoding", b"chunked"),
+        Parts::Length(length) => fields::put_length(out, length),
+        Parts::Chunked => fields::put(out, "transfer-encoding", b"chunked"),
         Parts::Close | Parts::None => {}
     }
     if !stays {
-        line(out, "connection", b"close");
+        fields::put(out, "connection", b"close");
     } else if version == Version::HTTP_10 {
-        line(out, "connection", b"keep-alive");
+        fields::put(out, "connection", b"keep-alive");
     }
     for (name, value) in &head.headers {
         if *name != CONNECTION && *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
-            line(out, name.as_str(), value.as_bytes());
+            fields::put(out, name.as_str(), value.as_bytes());
         }
     }
     if !head.headers.contains_key(DATE) {
         clock.write_date_header(out, false);
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn line(out: &mut BytesMut, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value);
-    out.put_slice(b"\r\n");
 }
 
 /// Answers what is no request.

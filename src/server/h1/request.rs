@@ -9,9 +9,7 @@ use std::task::{Context, Poll};
 
 use actix_http::error::PayloadError;
 use actix_http::{BoxedPayloadStream, Payload, Request};
-use actix_web::http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use actix_web::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use actix_web::http::{Method, Uri, Version};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::Stream;
@@ -19,6 +17,7 @@ use httparse::{ParserConfig, Status};
 
 use super::Bad;
 use super::wire::{AHEAD, Link, Wire};
+use crate::fields::{self, Headers, Parsed};
 use crate::framing::{self, Chunk, Framing};
 
 /// The most headers a request may have.
@@ -29,7 +28,7 @@ pub(super) struct Head {
     method: Method,
     uri: Uri,
     version: Version,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Headers,
     /// How its body is marked off.
     pub(super) framing: Framing,
     /// The client waits for a word before it sends the body.
@@ -75,45 +74,24 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Head>, Bad> {
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
     let method = method.map_err(|_| Bad::request("its method is none"))?;
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let begin = buffer.as_ptr().addr();
-    let place = |text: &[u8]| {
-        let at = text.as_ptr().addr() - begin;
-        at..at + text.len()
-    };
-    let target = place(parsed.path.unwrap_or_default().as_bytes());
-    let mut found = Vec::with_capacity(parsed.headers.len());
-    for header in &*parsed.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes());
-        found.push((name.map_err(|_| Bad::request("a header has no name"))?, place(header.value)));
-    }
+    let target = fields::place(parsed.path.unwrap_or_default().as_bytes(), buffer);
+    let parsed = Parsed::of(parsed.headers, buffer).map_err(Bad::request)?;
     let head = buffer.split_to(length).freeze();
     let uri = Uri::from_maybe_shared(head.slice(target));
     let uri = uri.map_err(|_| Bad::request("its target is none"))?;
-    let mut headers = Vec::with_capacity(found.len());
-    for (name, at) in found {
-        let value = HeaderValue::from_maybe_shared(head.slice(at));
-        headers.push((name, value.map_err(|_| Bad::request("a header has no value"))?));
-    }
+    let headers = parsed.of_head(&head).map_err(Bad::request)?;
     check_host(&headers, version)?;
     let framing = framing(&headers, version)?;
-    let says = |word| framing::lists(all(&headers, CONNECTION), word);
+    let says = |word| framing::lists(headers.all(CONNECTION), word);
     let stays = !says("close") && (version == Version::HTTP_11 || says("keep-alive"));
     let expects_continue = version == Version::HTTP_11
-        && all(&headers, EXPECT)
-            .any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        && headers.all(EXPECT).any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     Ok(Some(Head { method, uri, version, headers, framing, expects_continue, stays }))
 }
 
-fn all(
-    headers: &[(HeaderName, HeaderValue)],
-    name: HeaderName,
-) -> impl Iterator<Item = &HeaderValue> {
-    headers.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value)
-}
-
 /// Whether it is said to whom the request is, and only once (RFC 9112, section 3.2).
-fn check_host(headers: &[(HeaderName, HeaderValue)], version: Version) -> Result<(), Bad> {
-    match (all(headers, HOST).count(), version) {
+fn check_host(headers: &Headers, version: Version) -> Result<(), Bad> {
+    match (headers.all(HOST).count(), version) {
         (0, Version::HTTP_11) => Err(Bad::request("it has no host")),
         (0 | 1, _) => Ok(()),
         _ => Err(Bad::request("it has two hosts")),
@@ -122,13 +100,13 @@ fn check_host(headers: &[(HeaderName, HeaderValue)], version: Version) -> Result
 
 /// How the body of a request is marked off (RFC 9112, section 6.3). What could be read in two ways is
 /// refused: somebody before us may have read it in the other.
-fn framing(headers: &[(HeaderName, HeaderValue)], version: Version) -> Result<Framing, Bad> {
-    let length = framing::length(all(headers, CONTENT_LENGTH));
+fn framing(headers: &Headers, version: Version) -> Result<Framing, Bad> {
+    let length = framing::length(headers.all(CONTENT_LENGTH));
     let length = length.map_err(|_| Bad::request("its length makes no sense"))?;
-    if all(headers, CONTENT_LENGTH).count() > 1 {
+    if headers.all(CONTENT_LENGTH).count() > 1 {
         return Err(Bad::request("it has two lengths"));
     }
-    let mut codings = all(headers, TRANSFER_ENCODING);
+    let mut codings = headers.all(TRANSFER_ENCODING);
     let Some(coding) = codings.next() else {
         return Ok(match length {
             None | Some(0) => Framing::Over,
