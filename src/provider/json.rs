@@ -6,6 +6,18 @@
 
 use std::ops::Range;
 
+/// What a number or a word is over at.
+const ENDS_SCALAR: [bool; 256] = {
+    let mut ends = [false; 256];
+    let bytes = b",]} \n\r\t\"";
+    let mut at = 0;
+    while at < bytes.len() {
+        ends[bytes[at] as usize] = true;
+        at += 1;
+    }
+    ends
+};
+
 /// A place in JSON text, always before a value when a caller has it.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
@@ -19,15 +31,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// The first byte of the next value or sign.
+    #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
-            match self.bytes.get(self.at)? {
+            match *self.bytes.get(self.at)? {
+                // Answers are mostly written without blanks.
+                byte if byte > b' ' => return Some(byte),
                 b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
-                byte => return Some(*byte),
+                byte => return Some(byte),
             }
         }
     }
 
+    #[inline]
     fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -36,10 +52,13 @@ impl<'a> Cursor<'a> {
 
     /// Reads a string and gives what is between its quotes, escapes as written.
     pub(super) fn string(&mut self) -> Option<&'a [u8]> {
-        if !self.take(b'"') {
-            return None;
-        }
-        let start = self.at;
+        if self.peek()? == b'"' { self.rest_of_string() } else { None }
+    }
+
+    /// The same where it stands before the first quote.
+    #[inline]
+    fn rest_of_string(&mut self) -> Option<&'a [u8]> {
+        let start = self.at + 1;
         let end = end_of_string(self.bytes, start)?;
         self.at = end + 1;
         self.bytes.get(start..end)
@@ -59,9 +78,11 @@ impl<'a> Cursor<'a> {
             return Some(());
         }
         loop {
-            self.peek()?;
+            if self.peek()? != b'"' {
+                return None;
+            }
             let key_at = self.at;
-            let key = self.string()?;
+            let key = self.rest_of_string()?;
             if !self.take(b':') {
                 return None;
             }
@@ -95,7 +116,7 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         match first {
             b'"' => {
-                self.string()?;
+                self.rest_of_string()?;
             }
             b'{' | b'[' => self.skip_nested()?,
             b',' | b':' | b']' | b'}' => return None,
@@ -111,12 +132,9 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_scalar(&mut self) {
-        while let Some(byte) = self.bytes.get(self.at) {
-            if matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t' | b'"') {
-                return;
-            }
-            self.at += 1;
-        }
+        let is_over = |byte: &u8| ENDS_SCALAR[usize::from(*byte)];
+        let length = self.bytes[self.at..].iter().position(is_over);
+        self.at = length.map_or(self.bytes.len(), |length| self.at + length);
     }
 
     /// Counts brackets instead of recursing, so depth costs nothing.
@@ -160,7 +178,7 @@ impl<'a> Cursor<'a> {
 fn end_of_string(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
-        at += quote_or_escape(bytes.get(at..)?)?;
+        at = quote_or_escape(bytes, at)?;
         if bytes[at] == b'"' {
             return Some(at);
         }
@@ -168,27 +186,28 @@ fn end_of_string(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// The offset of the first quote or backslash. Eight bytes at a time for a while, because most strings are
-/// keys and words, too short for a vector search to pay.
-fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+/// The offset of the first quote or backslash from `from` on. Eight bytes at a time for a while, because
+/// most strings are keys and words, too short for a vector search to pay.
+fn quote_or_escape(bytes: &[u8], from: usize) -> Option<usize> {
     const SHORT: usize = 32;
     const ONES: u64 = u64::from_le_bytes([0x01; 8]);
     const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
     // A byte that is zero gets its high bit set; so may bytes after it, but none before.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, rest) = bytes[..bytes.len().min(SHORT)].as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    let mut rest = bytes.get(from..)?;
+    let mut at = from;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        if at - from >= SHORT {
+            break;
+        }
         let word = u64::from_le_bytes(*word);
         let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
         if found != 0 {
-            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
+            return Some(at + (found.trailing_zeros() / 8) as usize);
         }
+        (rest, at) = (behind, at + 8);
     }
-    if bytes.len() >= SHORT {
-        return memchr::memchr2(b'"', b'\\', &bytes[SHORT..]).map(|found| SHORT + found);
-    }
-    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    Some(words.len() * 8 + found)
+    memchr::memchr2(b'"', b'\\', rest).map(|found| at + found)
 }
 
 /// The longest name that is kept of what an answer names.

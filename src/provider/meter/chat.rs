@@ -35,14 +35,14 @@ impl Reader {
         hide_usage: bool,
         report: &mut StreamReport,
     ) -> Fate {
-        let facts = Facts::read(self.endpoint, b"delta", &data.text);
+        let facts = Facts::read(self, b"delta", &data.text);
         self.note(&facts, report);
         if hide_usage { fate(data, &facts) } else { Fate::Keep }
     }
 
     /// Reads an answer that is not a stream.
     pub(super) fn whole(&mut self, body: &[u8], report: &mut StreamReport) {
-        let facts = Facts::read(self.endpoint, b"message", body);
+        let facts = Facts::read(self, b"message", body);
         self.note(&facts, report);
     }
 
@@ -52,14 +52,14 @@ impl Reader {
         report.content_bytes = report.content_bytes.saturating_add(facts.content_bytes);
         report.content_events += u64::from(facts.content_bytes > 0);
         overwrite(&mut report.service, facts.service);
-        if facts.usage.is_none() && facts.fallback_usage.is_none() {
+        if facts.counts.is_none() && facts.fallback_usage.is_none() {
             return;
         }
-        if let Some(usage) = facts.usage {
-            self.counts.read(usage);
+        if let Some(counts) = facts.counts {
+            self.counts = counts;
         }
         if let Some(usage) = facts.fallback_usage {
-            self.fallback.get_or_insert_default().read(usage);
+            self.fallback.get_or_insert_default().read(&mut Cursor::new(usage));
         }
         report.usage = self.usage();
         report.provider_cost = self.counts.cost(self.kind);
@@ -77,15 +77,29 @@ impl Reader {
 /// An event that is nothing but usage goes; of any other only the usage does. An error is always
 /// shown.
 fn fate(data: &Data<'_>, facts: &Facts<'_>) -> Fate {
-    if facts.usage_members.is_empty() {
+    if facts.counts.is_none() {
         return Fate::Keep;
     }
     if facts.choices == Choices::None && !facts.error {
         return Fate::Drop;
     }
-    let cuts = json::cuts(&data.text, &facts.usage_members);
+    let cuts = json::cuts(&data.text, &usage_members(&data.text));
     let raw = |cut: Range<usize>| data.raw_offset(cut.start)..data.raw_offset(cut.end);
     Fate::Cut(cuts.into_iter().map(raw).collect())
+}
+
+/// Where each usage that is not null stands in an event, with its key.
+fn usage_members(text: &[u8]) -> Vec<Range<usize>> {
+    let mut members = Vec::new();
+    let mut cursor = Cursor::new(text);
+    cursor.object(|cursor, key, key_at| {
+        let place = cursor.skip_range()?;
+        if key == b"usage" && text.get(place.clone())? != b"null" {
+            members.push(key_at..place.end);
+        }
+        Some(())
+    });
+    members
 }
 
 /// What the `choices` of an event are.
@@ -101,10 +115,8 @@ enum Choices {
 /// What one JSON event or answer says.
 #[derive(Debug, Default)]
 struct Facts<'a> {
-    /// The last usage that is not null.
-    usage: Option<&'a [u8]>,
-    /// Where each such usage stands with its key.
-    usage_members: Vec<Range<usize>>,
+    /// The counts with those of its usage, if it has one that is not null.
+    counts: Option<Counts>,
     fallback_usage: Option<&'a [u8]>,
     service: Option<ServiceTier>,
     error: bool,
@@ -116,18 +128,16 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Reads what is known of `text` in one pass; `message` is the member of a choice that holds what
     /// was generated. Text that stops making sense is read so far.
-    fn read(endpoint: Endpoint, message: &[u8], text: &'a [u8]) -> Self {
+    fn read(reader: &Reader, message: &[u8], text: &'a [u8]) -> Self {
         let mut facts = Self::default();
         let mut cursor = Cursor::new(text);
-        cursor.object(|cursor, key, key_at| match key {
-            b"choices" => facts.read_choices(cursor, endpoint, message),
+        cursor.object(|cursor, key, _| match key {
+            b"choices" => facts.read_choices(cursor, reader.endpoint, message),
+            b"usage" if cursor.peek()? == b'n' => cursor.skip().map(drop),
             b"usage" => {
-                let place = cursor.skip_range()?;
-                let value = text.get(place.clone())?;
-                if value != b"null" {
-                    facts.usage = Some(value);
-                    facts.usage_members.push(key_at..place.end);
-                }
+                let mut counts = facts.counts.unwrap_or(reader.counts);
+                counts.read(cursor)?;
+                facts.counts = Some(counts);
                 Some(())
             }
             b"x_groq" => cursor.object(|cursor, key, _| {

@@ -101,7 +101,7 @@ impl Reader {
             match key {
                 b"usage" => {
                     facts.has_counts = true;
-                    self.counts.read(cursor.skip()?);
+                    self.counts.read(&mut Cursor::new(cursor.skip()?));
                 }
                 b"duration" => {
                     facts.has_counts = true;

@@ -205,7 +205,7 @@ impl Reader {
         match key {
             b"usage" => {
                 facts.has_counts = true;
-                self.counts.read(cursor.skip()?);
+                self.counts.read(&mut Cursor::new(cursor.skip()?));
             }
             b"tool_usage" => self.read_tools(cursor)?,
             b"output" => {

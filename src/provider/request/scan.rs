@@ -144,7 +144,8 @@ impl<'a, M: Member> Object<'a, M> {
 
     /// Just after the opening brace.
     pub(super) fn start(&self) -> usize {
-        self.place(self.text).start + self.text.find('{').map_or(0, |brace| brace + 1)
+        let brace = self.text.bytes().position(|byte| byte == b'{');
+        self.place(self.text).start + brace.map_or(0, |brace| brace + 1)
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -314,14 +315,15 @@ impl Visitor<'_> for Key {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Named, E> {
-        if let Some(index) = self.0.iter().position(|field| field.name == key || field.other == key)
-        {
+        let is = |field: &Field| field.name == key || field.other == key;
+        if let Some(index) = self.0.iter().position(is) {
             return Ok(Named::Member(index));
         }
-        let index = self
-            .0
-            .iter()
-            .position(|f| differs_in_case(key, f.name) || differs_in_case(key, f.other));
+        // Letters of ASCII have one length in either case, and most keys have that of no name.
+        let is_ascii = key.is_ascii();
+        let may_be = |name: &str| !is_ascii || name.len() == key.len();
+        let differs = |name: &str| may_be(name) && differs_in_case(key, name);
+        let index = self.0.iter().position(|field| differs(field.name) || differs(field.other));
         Ok(index.map_or(Named::Other, |index| Named::OtherCase(key.to_owned(), index)))
     }
 }

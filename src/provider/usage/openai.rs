@@ -74,10 +74,10 @@ struct Details {
 }
 
 impl Counts {
-    /// Takes over the counts that a usage object names; text that stops making sense is read so far.
-    pub(in crate::provider) fn read(&mut self, usage_json: &[u8]) {
-        let mut cursor = Cursor::new(usage_json);
-        cursor.object(|cursor, key, _| self.member(cursor, key));
+    /// Takes over the counts that a usage object names; `None` where its text stops making sense, which is
+    /// read so far.
+    pub(in crate::provider) fn read(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+        cursor.object(|cursor, key, _| self.member(cursor, key))
     }
 
     fn member(&mut self, cursor: &mut Cursor<'_>, key: &[u8]) -> Option<()> {
@@ -341,7 +341,7 @@ mod tests {
 
     fn counts(json: &[u8]) -> Counts {
         let mut counts = Counts::default();
-        counts.read(json);
+        counts.read(&mut Cursor::new(json));
         counts
     }
 
