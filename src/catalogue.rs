@@ -36,11 +36,11 @@ mod prices;
 mod render;
 pub mod saved;
 
-use std::collections::HashMap;
 use std::iter;
 use std::sync::{Arc, OnceLock};
 
 use crate::domain::price::Pricing;
+use crate::map::Map;
 
 pub use format::{FormatError, LineError};
 pub use prices::Prices;
@@ -66,7 +66,7 @@ pub struct Catalogue {
     /// In the order of the text.
     entries: Vec<Entry>,
     /// Provider id, then the API's own name of the model, to a place in `entries`.
-    places: HashMap<Box<str>, HashMap<Box<str>, usize>>,
+    places: Map<Box<str>, Map<Box<str>, usize>>,
 }
 
 impl Catalogue {

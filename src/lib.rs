@@ -19,8 +19,8 @@
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
-//! [`client`], [`clock`], [`fields`], [`framing`], [`logging`], [`metrics`] and [`version`] are leaves that any layer above `domain` and
-//! `provider` may use.
+//! [`client`], [`clock`], [`fields`], [`framing`], [`logging`], [`map`], [`metrics`] and [`version`] are leaves that any
+//! layer above `domain` and `provider` may use.
 //!
 //! # What must never happen
 //!
@@ -63,5 +63,6 @@ pub mod clock;
 pub mod fields;
 pub mod framing;
 pub mod logging;
+pub mod map;
 pub mod metrics;
 pub mod version;

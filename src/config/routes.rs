@@ -5,12 +5,12 @@
 //! places takes a call is not decided here.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::model::{Provider, Timeouts};
 use crate::domain::pattern::Pattern;
 use crate::domain::price::Pricing;
+use crate::map::Map;
 
 /// A name that clients may ask for, and where calls for it go.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub struct Candidate<'a> {
 pub struct Routes {
     /// In the order of the file.
     list: Vec<Route>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: Map<Arc<str>, usize>,
     /// Those with a `*`, the most exact first.
     wildcards: Vec<usize>,
     default_provider: Option<Arc<Provider>>,
@@ -81,7 +81,7 @@ pub struct Routes {
 
 impl Routes {
     pub fn new(list: Vec<Route>, default_provider: Option<Arc<Provider>>) -> Self {
-        let mut by_name = HashMap::new();
+        let mut by_name = Map::default();
         let mut wildcards = Vec::new();
         for (index, route) in list.iter().enumerate() {
             if route.pattern.is_exact() {

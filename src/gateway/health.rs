@@ -3,7 +3,6 @@
 //! It is told of every attempt and asked before the next. It never keeps a call from being made, and it
 //! never grows without bound: names that clients make up are forgotten first.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -14,6 +13,7 @@ use crate::config::Routing;
 use crate::domain::choice::RetryBudget;
 use crate::domain::circuit::{Circuit, Rule, Standing};
 use crate::domain::window::Timestamp;
+use crate::map::Map;
 
 /// Targets and keys that are remembered.
 const MOST_TARGETS: usize = 1024;
@@ -24,11 +24,11 @@ const MOST_KEYS: usize = 1024;
 pub struct Health {
     targets: RwLock<Targets>,
     /// By fingerprint: a key keeps its place when others come or go.
-    keys: Mutex<HashMap<u64, Circuit>>,
+    keys: Mutex<Map<u64, Circuit>>,
 }
 
 /// By provider, then by the name that the model has there.
-type Targets = HashMap<Arc<str>, HashMap<Arc<str>, Arc<TargetHealth>>>;
+type Targets = Map<Arc<str>, Map<Arc<str>, Arc<TargetHealth>>>;
 
 /// What is known of one target. While all is well only counters are touched.
 #[derive(Debug, Default)]
@@ -101,13 +101,13 @@ impl Health {
         }
         drop(targets);
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
-        if targets.values().map(HashMap::len).sum::<usize>() >= MOST_TARGETS {
+        if targets.values().map(Map::len).sum::<usize>() >= MOST_TARGETS {
             for models in targets.values_mut() {
                 models.retain(|_, health| health.is_troubled());
             }
             targets.retain(|_, models| !models.is_empty());
         }
-        let has_room = targets.values().map(HashMap::len).sum::<usize>() < MOST_TARGETS;
+        let has_room = targets.values().map(Map::len).sum::<usize>() < MOST_TARGETS;
         if !has_room {
             return Arc::default();
         }
@@ -151,7 +151,7 @@ impl Health {
         self.keys().remove(&key);
     }
 
-    fn keys(&self) -> MutexGuard<'_, HashMap<u64, Circuit>> {
+    fn keys(&self) -> MutexGuard<'_, Map<u64, Circuit>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::client::{Client, Origin, Terms};
 use crate::config::Provider;
 use crate::domain::choice;
+use crate::map::Map;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::KeyHeader;
 
@@ -82,7 +82,7 @@ impl Upstream {
 /// All providers that this worker has called.
 pub(super) struct Upstreams {
     tls: Arc<rustls::ClientConfig>,
-    known: RefCell<HashMap<Arc<str>, Rc<Upstream>>>,
+    known: RefCell<Map<Arc<str>, Rc<Upstream>>>,
 }
 
 impl Upstreams {

@@ -1,18 +1,18 @@
 //! Finds an account by the hash of a secret or by its id: read by every call, written when a key is
 //! made or changed, so readers never wait.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
 use super::account::Account;
 use crate::domain::key::{KeyHash, KeyId};
+use crate::map::Map;
 
 #[derive(Default)]
 struct Index {
-    by_id: HashMap<KeyId, Arc<Account>>,
-    by_hash: HashMap<KeyHash, Arc<Account>>,
+    by_id: Map<KeyId, Arc<Account>>,
+    by_hash: Map<KeyHash, Arc<Account>>,
 }
 
 impl Index {

@@ -5,11 +5,12 @@
 //! are open. From then on those segments mean nothing any more, whether they are deleted, deleted in
 //! part, or come back after the power failed: they must never be read again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::disk::Disk;
 use super::journal::{PutAway, records_of};
@@ -25,10 +26,14 @@ use crate::domain::money::Money;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
 use crate::domain::team::Share;
+use crate::map::{Map, Set};
 
 /// How large a row of receipts may grow: large enough to cost little each, small enough that reading
 /// one does not mean reading a thousand.
 const RUN_BYTES: usize = 16 << 10;
+
+/// About how many bytes of a journal a call takes, with its hold and its ending.
+const USUAL_CALL: usize = 320;
 
 /// How far apart the receipts of a row may be, in milliseconds: a row stands under its last receipt,
 /// and whoever looks for an earlier one must know how far to look.
@@ -44,8 +49,8 @@ pub(super) struct Cabinet {
 #[derive(Default)]
 pub(super) struct Digest<'a> {
     /// As they are written: most of them have ended.
-    holds: HashMap<RequestId, &'a [u8]>,
-    ended: HashSet<RequestId>,
+    holds: Map<RequestId, &'a [u8]>,
+    ended: Set<RequestId>,
     posts: Vec<(Starts, Receipt)>,
     /// Those of the posts that count for a team too: its part, the hour and the cost.
     shares: Vec<(Share, u64, Money)>,
@@ -86,7 +91,7 @@ impl Cabinet {
         let numbers = self.disk.list()?.into_iter().filter(|n| stored < *n && *n <= last);
         let segments = numbers.map(|number| self.disk.read(number));
         let segments = segments.collect::<io::Result<Vec<_>>>()?;
-        let mut digest = Digest::default();
+        let mut digest = Digest::with_room(segments.iter().map(Vec::len).sum());
         let mut texts = Texts::default();
         for segment in &segments {
             digest.read(segment, &mut texts)?;
@@ -124,6 +129,16 @@ impl PutAway for Cabinet {
 }
 
 impl<'a> Digest<'a> {
+    /// With room for what segments of so many bytes usually hold.
+    fn with_room(bytes: usize) -> Self {
+        let calls = bytes / USUAL_CALL;
+        let mut digest = Self::default();
+        digest.holds.reserve(calls);
+        digest.ended.reserve(calls);
+        digest.posts.reserve(calls);
+        digest
+    }
+
     fn read(&mut self, segment: &'a [u8], texts: &mut Texts) -> Result<(), StoreError> {
         for record in frames(records_of(segment).unwrap_or_default()) {
             match id_of_hold(record) {
@@ -224,12 +239,12 @@ fn write_hours(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<
 
 fn write_accounts(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<(), StoreError> {
     let mut table = write.open_table(ACCOUNTS)?;
-    let mut accounts: HashMap<u64, Account> = HashMap::new();
+    let mut accounts: Map<u64, Account> = Map::default();
     for (starts, receipt) in posts {
         let key = receipt.key.bits();
         let account = match accounts.entry(key) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
                 let row = table.get(key)?;
                 let account = row.map(|row| Account::decode(row.value())).transpose()?;
                 entry.insert(account.unwrap_or_default())
@@ -274,12 +289,28 @@ fn write_teams(write: &WriteTransaction, shares: &[(Share, u64, Money)]) -> Resu
     Ok(())
 }
 
+/// Those of a table of open holds that may have ended: mostly few are open, and many have ended.
+fn gone(
+    table: &impl ReadableTable<u128, &'static [u8]>,
+    ended: &Set<RequestId>,
+) -> Result<Vec<u128>, StoreError> {
+    if table.len()? > ended.len() as u64 {
+        return Ok(ended.iter().map(|id| id.bits()).collect());
+    }
+    let mut gone = Vec::new();
+    for row in table.iter()? {
+        let id = row?.0.value();
+        if ended.contains(&RequestId::from_bits(id)) {
+            gone.push(id);
+        }
+    }
+    Ok(gone)
+}
+
 fn write_open(write: &WriteTransaction, digest: &Digest<'_>) -> Result<(), StoreError> {
     let mut table = write.open_table(OPEN)?;
-    if !table.is_empty()? {
-        for id in &digest.ended {
-            table.remove(id.bits())?;
-        }
+    for id in gone(&table, &digest.ended)? {
+        table.remove(id)?;
     }
     for (id, record) in digest.holds.iter().filter(|(id, _)| !digest.ended.contains(id)) {
         // Nothing goes in that could not be read again.
