@@ -52,7 +52,7 @@ pub fn random_for_call() -> Result<[u8; 10], NoRandomness> {
 }
 
 /// How many bytes are drawn at a time.
-const DRAW: usize = 640;
+const DRAW: usize = 5_120;
 
 /// A new secret. 256 bytes give the 32 digits it needs with a margin no luck will use up; should it
 /// happen, the draw is repeated.

@@ -1,6 +1,7 @@
 //! Which path leads where on the gateway's listener. Everything else is a 404 in the dialect of the
 //! path.
 
+use actix_web::http::Method;
 use actix_web::web::{self, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, Route};
 
@@ -24,15 +25,16 @@ pub fn routes(config: &mut web::ServiceConfig) {
             Dialect::Gemini | Dialect::Bedrock => &[],
         };
         for prefix in prefixes {
-            post(config, format!("{prefix}/{}", endpoint.name()), plain(endpoint));
+            let path = format!("{prefix}/{}", endpoint.name());
+            config.service(web::resource(path).route(plain(endpoint)));
         }
         if endpoint.dialect() == Dialect::OpenAi {
             let path = format!("{AZURE_DEPLOYMENTS}{{deployment}}/{}", endpoint.name());
-            post(config, path, deployment(endpoint));
+            config.service(web::resource(path).route(deployment(endpoint)));
         }
     }
     // As Cohere's clients have it.
-    post(config, "/v2/rerank".to_owned(), plain(Endpoint::Rerank));
+    config.service(web::resource("/v2/rerank").route(plain(Endpoint::Rerank)));
     for prefix in OPENAI.into_iter().chain(ANTHROPIC).filter(|prefix| *prefix != "/v1") {
         config.service(models_of(&format!("{prefix}/models")));
         config.service(model_of(&format!("{prefix}/models/{{model:.+}}")));
@@ -59,16 +61,16 @@ pub fn routes(config: &mut web::ServiceConfig) {
 
 /// Calls to an endpoint whose model is in the body.
 fn plain(endpoint: Endpoint) -> Route {
-    web::post().to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
-        let entry = Entry::plain(endpoint, &head);
-        answer(&head, async |id| serve(&edge, entry, id, &head, payload).await).await
+    web::to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
+        let entry = check_posted(&head).map(|()| Entry::plain(endpoint, &head));
+        answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
     })
 }
 
 /// Calls to an endpoint of a deployment of Azure's.
 fn deployment(endpoint: Endpoint) -> Route {
-    web::post().to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
-        let entry = Entry::of_deployment(endpoint, &head);
+    web::to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
+        let entry = check_posted(&head).and_then(|()| Entry::of_deployment(endpoint, &head));
         answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
     })
 }
@@ -79,8 +81,10 @@ async fn method(edge: Data<Edge>, head: HttpRequest, payload: Payload) -> HttpRe
     answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
 }
 
-fn post(config: &mut web::ServiceConfig, path: String, route: Route) {
-    config.service(web::resource(path).route(route).default_service(only("POST")));
+/// Calls are posted. A guard of the route's that said so would cost each of them more than it takes to find
+/// the route.
+fn check_posted(head: &HttpRequest) -> Result<(), ApiError> {
+    if head.method() == Method::POST { Ok(()) } else { Err(ApiError::Method { allowed: "POST" }) }
 }
 
 fn get(
