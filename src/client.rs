@@ -109,7 +109,15 @@ impl Client {
     /// Begins a request for what `uri` has behind the host.
     pub fn request(&self, method: &Method, uri: &Uri) -> Request {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        Request::new(method, target, &self.origin)
+        Request::new(self.pool.take_room(), method, target, &self.origin)
+    }
+
+    /// A connection at rest, where there is one and a place among the calls that may be under way: it is
+    /// had without waiting for anything.
+    pub async fn at_rest(&self) -> Option<Ready> {
+        let place = self.pool.place_now()?;
+        let connection = self.pool.take().await?;
+        Some(Ready { connection, pool: Rc::clone(&self.pool), place })
     }
 
     /// Waits for a place among the calls that may be under way, and for a connection.
@@ -117,7 +125,7 @@ impl Client {
         let place = self.pool.place().await?;
         let connection = match self.pool.take().await {
             Some(connection) => connection,
-            None => self.connector.connect(&self.origin).await?,
+            None => Box::new(self.connector.connect(&self.origin).await?),
         };
         Ok(Ready { connection, pool: Rc::clone(&self.pool), place })
     }
@@ -138,7 +146,7 @@ impl Client {
 
 /// A connection for one call.
 pub struct Ready {
-    connection: Connection,
+    connection: Box<Connection>,
     pool: Rc<Pool>,
     place: Place,
 }
@@ -147,6 +155,6 @@ impl Ready {
     /// Sends a request and waits for the head of its answer.
     pub async fn send(self, request: Request, body: Outgoing) -> Result<Answer, ClientError> {
         let Self { connection, pool, place } = self;
-        Exchange::new(connection, pool, place, request, body).answer().await
+        Box::new(Exchange::new(connection, pool, place, request, body)).answer().await
     }
 }

@@ -180,10 +180,10 @@ async fn serve_key(
         trace.asked(endpoint, &body);
     }
     let seed = seed(&config.routing, account, head, id);
-    let wish = Wish { endpoint, model: &call.model, seed };
+    let model: Arc<str> = Arc::from(call.model.as_str());
+    let wish = Wish { endpoint, model: &model, seed };
     let targets = route::choose(config, &edge.health, &account.record(), &wish)?;
 
-    let model: Arc<str> = Arc::from(call.model.as_str());
     let query = entry.query;
     let client = identify::address(head, config);
     let (call, body, model) = (&call, &body, &model);
@@ -250,7 +250,7 @@ struct Errand<'a> {
 fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Destination) -> Admitted {
     let call = errand.call;
     Admitted {
-        description: describe(errand.id, errand, target),
+        upstream_model: Arc::clone(&target.upstream_model),
         client: errand.client,
         provider: Arc::clone(&target.provider),
         pricing: Arc::clone(&target.pricing),
@@ -342,7 +342,8 @@ async fn try_targets(
         if settlement.is_free(ending) {
             settlement.end_span(ending, None);
             attempts.turn_to(turn);
-            settlement.redirect(describe(errand.id, errand, attempts.target()), attempts.target());
+            let description = describe(errand.id, errand, attempts.target());
+            settlement.redirect(&description, attempts.target());
             tokio::time::sleep(turn.pause).await;
             continue;
         }
@@ -355,7 +356,7 @@ async fn try_targets(
         tracing::info!(call.id = %errand.id, request.id = %id, "a call goes on under another id");
         attempts.turn_to(turn);
         settlement.renew(hold);
-        settlement.redirect(description, attempts.target());
+        settlement.redirect(&description, attempts.target());
     }
 }
 
@@ -369,7 +370,8 @@ async fn attempt(
     let target = attempts.target();
     let outgoing = carry::outgoing(errand, target).map_err(Failed::Unable)?;
     let about = outgoing.about.clone();
-    settlement.sent();
+    let began = Instant::now();
+    settlement.sent(began);
     let answer = if target.provider.kind == Kind::Echo {
         forward::echo(errand, target, &outgoing)
     } else {
@@ -377,7 +379,7 @@ async fn attempt(
         let (client_headers, timeouts) = (errand.head.headers(), &target.timeouts);
         let traceparent = settlement.traceparent();
         let along = Along { upstream, key, client_headers, traceparent };
-        let sending = Sending { along, timeouts, end };
+        let sending = Sending { along, timeouts, began: began.into(), end };
         let sent = forward::send(&sending, outgoing, errand).await;
         let fault = errand.upload.as_ref().and_then(|upload| upload.take_fault());
         if let Some(fault) = fault {
@@ -473,7 +475,7 @@ fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
     const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
     const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     const OURS: HeaderName = HeaderName::from_static("x-conduit-request-id");
-    let Ok(ours) = HeaderValue::try_from(id.to_string()) else { return };
+    let Some(ours) = headers::shown(id) else { return };
     let theirs = head.headers().get(X_REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)

@@ -3,6 +3,7 @@
 //!
 //! Filter, form and files follow the configuration. Nobody who logs waits for a line to be written.
 
+mod address;
 mod buffer;
 mod json;
 
@@ -21,6 +22,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt as format, reload};
+
+pub use address::Address;
 
 use crate::config::{Log, LogFormat};
 use buffer::Buffer;

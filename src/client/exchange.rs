@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use http::StatusCode;
 use tokio::io::AsyncWrite;
@@ -42,7 +42,7 @@ impl Outgoing {
 
 /// A call under way. Dropped before its end, it takes its connection with it.
 pub(super) struct Exchange {
-    connection: Connection,
+    connection: Box<Connection>,
     pool: Rc<Pool>,
     _place: Place,
     writer: Writer,
@@ -53,7 +53,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         pool: Rc<Pool>,
         place: Place,
         request: Request,
@@ -64,13 +64,13 @@ impl Exchange {
     }
 
     /// Sends the request, and waits for the head of the answer.
-    pub(super) async fn answer(mut self) -> Result<Answer, ClientError> {
+    pub(super) async fn answer(mut self: Box<Self>) -> Result<Answer, ClientError> {
         let AnswerHead { status, headers, .. } = poll_fn(|context| self.poll_head(context)).await?;
         let body = if self.framing.is_over() {
             self.retire();
             Body(None)
         } else {
-            Body(Some(Box::new(self)))
+            Body(Some(self))
         };
         Ok(Answer { status, headers, body })
     }
@@ -106,8 +106,11 @@ impl Exchange {
     /// Sends what can be sent. A connection that takes no more may still have an answer on it: only what
     /// is wrong with the request itself ends the call here.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), ClientError> {
-        let Connection { transport, .. } = &mut self.connection;
-        self.writer.poll(transport, context)
+        self.writer.poll(&mut self.connection.transport, context)?;
+        if self.writer.is_done() {
+            self.pool.keep_room(std::mem::take(&mut self.writer.head));
+        }
+        Ok(())
     }
 
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
@@ -175,7 +178,9 @@ impl Stream for Body {
 
 /// A request on its way out.
 struct Writer {
-    /// What is to be sent next.
+    /// The head, and a small body behind it.
+    head: BytesMut,
+    /// What is to be sent after that.
     next: Bytes,
     rest: Outgoing,
     state: State,
@@ -199,7 +204,7 @@ impl Writer {
             }
             rest => rest,
         };
-        Self { next: head.freeze(), rest, state: State::Writes }
+        Self { head, next: Bytes::new(), rest, state: State::Writes }
     }
 
     const fn is_done(&self) -> bool {
@@ -240,11 +245,13 @@ impl Writer {
         transport: &mut Transport,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), ClientError>> {
-        if !self.next.is_empty() {
-            let sent = ready!(Pin::new(transport).poll_write(context, &self.next));
+        let part = if self.head.is_empty() { &self.next[..] } else { &self.head };
+        if !part.is_empty() {
+            let sent = ready!(Pin::new(transport).poll_write(context, part));
             match sent.map_err(ClientError::Broken)? {
                 0 => return Poll::Ready(Err(ClientError::Closed)),
-                count => self.next.advance(count),
+                count if self.head.is_empty() => self.next.advance(count),
+                count => self.head.advance(count),
             }
             return Poll::Ready(Ok(()));
         }

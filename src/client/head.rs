@@ -16,8 +16,6 @@ use crate::framing::{self, Chunk, Framing, FramingError};
 const LONGEST: usize = 64 << 10;
 /// The most headers an answer may have.
 const MOST_HEADERS: usize = 128;
-/// What a request's head and a small body mostly take.
-const USUAL: usize = 2 << 10;
 
 /// The head of a request.
 #[derive(Debug)]
@@ -26,8 +24,13 @@ pub struct Request {
 }
 
 impl Request {
-    pub(super) fn new(method: &Method, target: &str, origin: &Origin) -> Self {
-        let mut written = BytesMut::with_capacity(USUAL);
+    /// Begins one in `written`, which is empty.
+    pub(super) fn new(
+        mut written: BytesMut,
+        method: &Method,
+        target: &str,
+        origin: &Origin,
+    ) -> Self {
         let parts =
             [method.as_str(), " ", target, " HTTP/1.1\r\nhost: ", origin.authority(), "\r\n"];
         for part in parts {

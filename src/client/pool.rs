@@ -1,6 +1,6 @@
 //! Connections at rest, and how many calls there may be at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -28,6 +28,9 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
 }
 
+/// What a request's head and a small body mostly take.
+const USUAL: usize = 2 << 10;
+
 impl Connection {
     /// Reads what has come; nothing at the end of the connection.
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -43,10 +46,12 @@ pub(super) struct Pool {
     idle: RefCell<Vec<Idle>>,
     places: Arc<Semaphore>,
     keep: Duration,
+    /// Room in which requests are written, one after the other.
+    room: Cell<BytesMut>,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -70,7 +75,12 @@ impl fmt::Debug for Pool {
 impl Pool {
     pub(super) fn new(limit: usize, keep: Duration) -> Self {
         let places = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { idle: RefCell::default(), places, keep }
+        Self { idle: RefCell::default(), places, keep, room: Cell::default() }
+    }
+
+    /// A place, if there is one and nobody waits for it.
+    pub(super) fn place_now(&self) -> Option<Place> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// Waits for a place.
@@ -80,7 +90,7 @@ impl Pool {
     }
 
     /// A connection at rest that is still good, if there is one.
-    pub(super) async fn take(&self) -> Option<Connection> {
+    pub(super) async fn take(&self) -> Option<Box<Connection>> {
         // Each look takes a little of what the task may do at a time, and once that is used up any
         // connection looks as if nothing had come on it.
         unconstrained(poll_fn(|context| Poll::Ready(self.take_now(context)))).await
@@ -95,7 +105,7 @@ impl Pool {
         .await;
     }
 
-    fn take_now(&self, context: &mut Context<'_>) -> Option<Connection> {
+    fn take_now(&self, context: &mut Context<'_>) -> Option<Box<Connection>> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
             if idle.is_good(self.keep, context) {
@@ -104,8 +114,23 @@ impl Pool {
         }
     }
 
+    /// Room for a request.
+    pub(super) fn take_room(&self) -> BytesMut {
+        let mut room = self.room.take();
+        room.reserve(USUAL);
+        room
+    }
+
+    /// Keeps the room of a request that is out, unless it is much.
+    pub(super) fn keep_room(&self, mut room: BytesMut) {
+        room.clear();
+        if (1..=LEAST_ROOM).contains(&room.capacity()) {
+            self.room.set(room);
+        }
+    }
+
     /// Keeps a connection for the next call.
-    pub(super) fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: Box<Connection>) {
         self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! What is metered is always what the provider sent, never what was made of it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub(super) struct Outgoing {
     pub(super) query: Option<&'static str>,
     pub(super) body: Bytes,
     /// What its answer says of it; absent where nothing is translated.
-    pub(super) about: Option<About>,
+    pub(super) about: Option<Rc<About>>,
 }
 
 /// What must change in a call that goes through as it is.
@@ -74,7 +75,7 @@ pub(super) fn outgoing(
     };
     let body = Bytes::from(Value::Object(translated).to_string());
     let query = usual_query(endpoint);
-    Ok(Outgoing { endpoint, model, query, body, about: Some(about) })
+    Ok(Outgoing { endpoint, model, query, body, about: Some(Rc::new(about)) })
 }
 
 /// Asks for one call of a tool at a time, where the target can be told so.

@@ -3,6 +3,8 @@
 //!
 //! Until [`deliver`] nothing has been shown: the call can still go elsewhere. From then on it cannot.
 
+use std::rc::Rc;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -14,7 +16,7 @@ use super::Errand;
 use super::carriage::Carriage;
 use super::carry::{self, Way};
 use super::forward::{Answer, AnswerBody, has_frames};
-use super::headers::Downward;
+use super::headers::{Downward, shown};
 use super::health::Watch;
 use super::relay::{self, Gathered, Partial, Patience, Relay};
 use super::route::Destination;
@@ -43,7 +45,7 @@ pub(super) struct Received {
     body: AnswerBody,
     patience: Patience,
     content: Content,
-    about: Option<About>,
+    about: Option<Rc<About>>,
 }
 
 /// What is known of an answer before it comes.
@@ -51,7 +53,7 @@ pub(super) struct Back<'a> {
     pub(super) target: &'a Destination,
     pub(super) errand: &'a Errand<'a>,
     /// What the answer says of its call, where it is translated.
-    pub(super) about: Option<About>,
+    pub(super) about: Option<Rc<About>>,
     /// There are other targets: a stream is read until its first event has come.
     pub(super) patient: bool,
 }
@@ -63,7 +65,7 @@ impl Back<'_> {
     }
 
     fn way(&self) -> Option<Way<'_>> {
-        way(self.target, self.errand, self.about.as_ref())
+        way(self.target, self.errand, self.about.as_deref())
     }
 
     fn carriage(&self) -> Carriage {
@@ -314,9 +316,10 @@ pub(super) async fn deliver(
     // Google says in the body how long to wait, and of a body in another dialect no client reads it.
     let wait_ms = target.translation.and_then(|_| received.trouble(target.provider.kind)?.wait_ms);
     let Received { status, headers, body, patience, content, about } = received;
-    let way = way(target, errand, about.as_ref());
+    let way = way(target, errand, about.as_deref());
+    let says_when = headers.contains(&header::RETRY_AFTER);
     let mut response = HttpResponse::build(status);
-    copy_headers(&headers, &mut response);
+    pass_on(headers, &mut response);
     let (bytes, translated) = match content {
         Content::Opaque(first) => {
             settlement.hold_is_durable().await;
@@ -342,24 +345,24 @@ pub(super) async fn deliver(
         }
     };
     let cost = settlement.end_durably(ending).await;
-    if let Ok(cost) = HeaderValue::try_from(cost.to_string()) {
+    if let Some(cost) = shown(cost) {
         response.insert_header((X_CONDUIT_COST, cost));
     }
     let Some(translated) = translated else { return response.body(bytes) };
     if let Ok(status) = StatusCode::from_u16(translated.status) {
         response.status(status);
     }
-    if let Some(wait_ms) = wait_ms.filter(|_| !headers.contains(&header::RETRY_AFTER)) {
+    if let Some(wait_ms) = wait_ms.filter(|_| !says_when) {
         response.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
     }
     response.insert_header((header::CONTENT_TYPE, translated.content_type));
     response.body(translated.body)
 }
 
-fn copy_headers(from: &Headers, to: &mut actix_web::HttpResponseBuilder) {
-    let downward = Downward::new(from);
-    for (name, value) in from.iter().filter(|(name, _)| downward.goes(name)) {
-        to.append_header((name.clone(), value.clone()));
+fn pass_on(headers: Headers, to: &mut actix_web::HttpResponseBuilder) {
+    let downward = Downward::new(&headers);
+    for header in headers.into_iter().filter(|(name, _)| downward.goes(name)) {
+        to.append_header(header);
     }
 }
 

@@ -20,7 +20,7 @@ use super::trace::TRACEPARENT;
 use super::upload::Upload;
 use super::upstreams::{Key, Upstream};
 use super::{signing, turn};
-use crate::client::{self, ClientError, Request};
+use crate::client::{self, Client, ClientError, Ready, Request};
 use crate::clock;
 use crate::config::Timeouts;
 use crate::error::{ApiError, UpstreamError};
@@ -132,6 +132,8 @@ pub(super) struct Along<'a> {
 pub(super) struct Sending<'a> {
     pub(super) along: Along<'a>,
     pub(super) timeouts: &'a Timeouts,
+    /// When its attempt began.
+    pub(super) began: Instant,
     /// When the whole call must have ended.
     pub(super) end: Instant,
 }
@@ -144,7 +146,7 @@ pub(super) async fn send(
     outgoing: Outgoing,
     errand: &Errand<'_>,
 ) -> Result<Answer, UpstreamError> {
-    let Sending { along, timeouts, end } = sending;
+    let Sending { along, timeouts, began, end } = sending;
     let upstream = along.upstream;
     let Outgoing { endpoint, model, query, .. } = &outgoing;
     let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
@@ -153,22 +155,35 @@ pub(super) async fn send(
     let mut request = client.request(&Method::POST, &uri);
     write_head(&mut request, along, outgoing.about.is_some(), &signature);
     turn::together().await;
-    // Whoever stands in line for a provider, or is still connecting, has asked it nothing: it may go
-    // elsewhere and owes nothing, and it does not wait for longer than for an answer.
-    let first_byte = Duration::from_millis(timeouts.first_byte_ms);
-    let connect = Duration::from_millis(timeouts.connect_ms);
-    let limit = (Instant::now() + connect + first_byte).min(*end);
-    let ready = tokio::time::timeout_at(limit, client.ready()).await;
-    let ready = ready.map_err(|_| UpstreamError::Unreachable)?.map_err(|error| classify(&error))?;
+    let (ready, asked) = match client.at_rest().await {
+        Some(ready) => (ready, *began),
+        // Rare and large: it must not make every call's future as large.
+        None => (Box::pin(connection(client, timeouts, *end)).await?, Instant::now()),
+    };
     let upload = errand.upload.as_ref();
     let body = match upload {
         Some(upload) => Rc::clone(upload).flow(outgoing.body, errand.body.len()),
         None => client::Outgoing::Whole(outgoing.body),
     };
-    let sent = in_time(ready.send(request, body), first_byte, *end, upload).await?;
+    let sent = pin!(ready.send(request, body));
+    let first_byte = Duration::from_millis(timeouts.first_byte_ms);
+    let sent = in_time(sent, (asked, first_byte), *end, upload).await?;
     let client::Answer { status, headers, body } = sent.map_err(|error| classify(&error))?;
     let frames = has_frames(&headers).then(Box::default);
     Ok(Answer { status, headers, body: AnswerBody::Upstream(UpstreamBody { sent: body, frames }) })
+}
+
+/// Waits for a connection. Whoever stands in line for a provider, or is still connecting, has asked it
+/// nothing: it may go elsewhere and owes nothing, and it does not wait for longer than for an answer.
+async fn connection(
+    client: &Client,
+    timeouts: &Timeouts,
+    end: Instant,
+) -> Result<Ready, UpstreamError> {
+    let connect = Duration::from_millis(timeouts.connect_ms);
+    let limit = Instant::now() + connect + Duration::from_millis(timeouts.first_byte_ms);
+    let ready = tokio::time::timeout_at(limit.min(end), client.ready()).await;
+    ready.map_err(|_| UpstreamError::Unreachable)?.map_err(|error| classify(&error))
 }
 
 /// Writes what goes along with a call: of the client's headers those that may, and over them what the
@@ -228,24 +243,24 @@ fn write_head(
     }
 }
 
-/// Waits for an answer as long as the provider may be silent. While a form flows, the silence begins anew
-/// with each piece of it, and the client's own is not the provider's.
+/// Waits for an answer as long as the provider may be silent after it was asked. While a form flows, the
+/// silence begins anew with each piece of it, and the client's own is not the provider's.
 async fn in_time<T>(
-    sent: impl Future<Output = T>,
-    patience: Duration,
+    mut sent: Pin<&mut impl Future<Output = T>>,
+    (mut asked, patience): (Instant, Duration),
     end: Instant,
     upload: Option<&Rc<Upload>>,
 ) -> Result<T, UpstreamError> {
-    let mut sent = pin!(sent);
     loop {
         let before = upload.map(|upload| upload.progress());
-        let limit = (Instant::now() + patience).min(end);
+        let limit = (asked + patience).min(end);
         if let Ok(answer) = tokio::time::timeout_at(limit, sent.as_mut()).await {
             return Ok(answer);
         }
         let now = upload.map(|upload| upload.progress());
         let goes_on = now != before || now.is_some_and(|(_, waits)| waits);
-        if !goes_on || Instant::now() >= end {
+        asked = Instant::now();
+        if !goes_on || asked >= end {
             return Err(UpstreamError::TimedOut);
         }
     }

@@ -2,11 +2,26 @@
 //! and what belongs to a dialect goes no further than that dialect; everything else goes through as it
 //! is.
 
+use std::fmt::Display;
+use std::io::Write;
+
 use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::identify::carries_key;
 use crate::fields::Headers;
 use crate::provider::endpoint::Dialect;
+
+/// The longest text of ours that is shown in a header.
+const LONGEST_SHOWN: usize = 64;
+
+/// What something shows, as the value of a header; `None` for what cannot stand in one.
+pub(super) fn shown(what: impl Display) -> Option<HeaderValue> {
+    let mut text = [0; LONGEST_SHOWN];
+    let mut room = text.as_mut_slice();
+    write!(room, "{what}").ok()?;
+    let left = room.len();
+    HeaderValue::from_bytes(&text[..LONGEST_SHOWN - left]).ok()
+}
 
 /// RFC 9110, section 7.6.1, and the older names for the same.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -25,9 +40,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Names that `Connection` lists belong to the connection too.
-struct Listed<'a>(Vec<&'a HeaderValue>);
+struct Listed(Vec<HeaderValue>);
 
-impl Listed<'_> {
+impl Listed {
     fn has(&self, name: &HeaderName) -> bool {
         self.0.iter().any(|value| {
             let mut list = value.as_bytes().split(|byte| *byte == b',');
@@ -55,15 +70,15 @@ fn is_foreign(name: &HeaderName, native: Option<Dialect>) -> bool {
 ///
 /// Credentials never do, and neither do headers that would choose an account at the provider, tell
 /// who the client is, or have the answer encoded in a way the meter cannot read.
-pub(super) struct Upward<'a> {
-    listed: Listed<'a>,
+pub(super) struct Upward {
+    listed: Listed,
     native: Option<Dialect>,
 }
 
-impl<'a> Upward<'a> {
+impl Upward {
     /// `native` is the dialect that both speak, if the call goes through as it is.
-    pub(super) fn new(headers: &'a HeaderMap, native: Option<Dialect>) -> Self {
-        Self { listed: Listed(headers.get_all(CONNECTION).collect()), native }
+    pub(super) fn new(headers: &HeaderMap, native: Option<Dialect>) -> Self {
+        Self { listed: Listed(headers.get_all(CONNECTION).cloned().collect()), native }
     }
 
     pub(super) fn goes(&self, name: &HeaderName) -> bool {
@@ -94,11 +109,11 @@ impl<'a> Upward<'a> {
 ///
 /// Whose account it is, its cookies, and what we say ourselves stay behind. So does another place to send
 /// the call to: a client that goes there takes its key and its prompt past this gateway.
-pub(super) struct Downward<'a>(Listed<'a>);
+pub(super) struct Downward(Listed);
 
-impl<'a> Downward<'a> {
-    pub(super) fn new(headers: &'a Headers) -> Self {
-        Self(Listed(headers.all(CONNECTION).collect()))
+impl Downward {
+    pub(super) fn new(headers: &Headers) -> Self {
+        Self(Listed(headers.all(CONNECTION).cloned().collect()))
     }
 
     pub(super) fn goes(&self, name: &HeaderName) -> bool {

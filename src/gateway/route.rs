@@ -34,12 +34,16 @@ pub(super) struct Destination {
     /// Absent where the client's bytes go through as they are.
     pub(super) translation: Option<Translation>,
     pub(super) health: Arc<TargetHealth>,
+    /// Those of a lower rank are tried first.
+    rank: (usize, u64),
+    /// Its part of the calls among those of the same rank.
+    weight: u64,
 }
 
 /// How a key's call is to be placed.
 pub(super) struct Wish<'a> {
     pub(super) endpoint: Endpoint,
-    pub(super) model: &'a str,
+    pub(super) model: &'a Arc<str>,
     /// What decides between targets of the same order.
     pub(super) seed: u64,
 }
@@ -57,47 +61,48 @@ pub(super) fn choose(
         return Err(ApiError::EndpointNotAllowed(endpoint.name()));
     }
     let mut is_known = false;
-    let mut found: Vec<(Destination, (usize, u64), u64)> = Vec::with_capacity(1);
+    let mut found: Vec<Destination> = Vec::with_capacity(1);
     if key.may_use(model) {
         config.routes.visit(model, |candidate| {
             is_known = true;
-            let (rank, weight) = (candidate.rank, candidate.weight);
-            let is_there = |(other, ..): &(Destination, _, _)| {
+            let is_there = |other: &Destination| {
                 Arc::ptr_eq(&other.provider, candidate.provider)
                     && *other.upstream_model == *candidate.upstream_model
             };
             if !found.iter().any(is_there)
-                && let Some(destination) = destination(&config.prices, endpoint, &candidate, health)
+                && let Some(destination) = destination(&config.prices, wish, &candidate, health)
             {
-                found.push((destination, rank, weight));
+                found.push(destination);
             }
         });
     }
     if found.is_empty() && !is_known {
-        return Err(ApiError::NoSuchModel(model.to_owned()));
+        return Err(ApiError::NoSuchModel(model.to_string()));
     } else if found.is_empty() {
-        let (endpoint, model) = (endpoint.name(), model.to_owned());
+        let (endpoint, model) = (endpoint.name(), model.to_string());
         return Err(ApiError::EndpointNotServed { endpoint, model });
     }
     if found.len() > 1 {
         let now = clock::now();
-        found.sort_by_cached_key(|(destination, rank, weight)| {
+        found.sort_by_cached_key(|destination| {
             // What is to be left alone is tried when all others have failed.
             let standing = destination.health.standing(now);
             let is_cooling = matches!(standing, Standing::Cooling { .. });
-            (is_cooling, *rank, choice::draw(seed, destination.fingerprint(), *weight))
+            let draw = choice::draw(seed, destination.fingerprint(), destination.weight);
+            (is_cooling, destination.rank, draw)
         });
     }
-    Ok(found.into_iter().map(|(destination, ..)| destination).collect())
+    Ok(found)
 }
 
 /// What is known of a candidate; `None` if it cannot take the endpoint in any way.
 fn destination(
     prices: &Prices,
-    endpoint: Endpoint,
+    wish: &Wish<'_>,
     candidate: &Candidate<'_>,
     health: &Health,
 ) -> Option<Destination> {
+    let endpoint = wish.endpoint;
     let provider = candidate.provider;
     let translation = if has(provider, endpoint) {
         None
@@ -116,7 +121,9 @@ fn destination(
         (None, None) if kind == Kind::Echo => (Arc::new(Pricing::Free), "free".into()),
         (None, None) => (Arc::new(Pricing::Unknown), "unknown".into()),
     };
-    let upstream_model: Arc<str> = Arc::from(&*candidate.upstream_model);
+    let has_one_name = candidate.upstream_model == **wish.model;
+    let upstream_model =
+        if has_one_name { Arc::clone(wish.model) } else { Arc::from(&*candidate.upstream_model) };
     Some(Destination {
         pricing,
         price,
@@ -129,6 +136,8 @@ fn destination(
         health: health.target(&provider.name, &upstream_model),
         provider: Arc::clone(provider),
         upstream_model,
+        rank: candidate.rank,
+        weight: candidate.weight,
     })
 }
 

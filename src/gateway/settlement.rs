@@ -18,7 +18,7 @@ use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::ledger::{Description, Hold, Pass, Promise};
-use crate::logging::ACCESS;
+use crate::logging::{ACCESS, Address};
 use crate::provider::charge::{Fate, Terms, charge};
 use crate::provider::endpoint::Endpoint;
 
@@ -31,7 +31,8 @@ use super::upload::Upload;
 
 /// What is known of a call when it has been admitted.
 pub(super) struct Admitted {
-    pub(super) description: Description,
+    /// The name that the provider knows the model by.
+    pub(super) upstream_model: Arc<str>,
     /// Where the call came from.
     pub(super) client: Option<IpAddr>,
     pub(super) provider: Arc<Provider>,
@@ -109,8 +110,8 @@ impl Settlement {
     }
 
     /// The request is on its way: from here on the provider may charge for it.
-    pub(super) fn sent(&mut self) {
-        self.sent = Some(Instant::now());
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.sent = Some(now);
         self.attempt = self.trace.as_ref().and_then(Trace::attempt);
     }
 
@@ -132,7 +133,7 @@ impl Settlement {
     /// The head of an answer has come.
     pub(super) fn answered(&mut self, status: u16) {
         self.status = status;
-        self.first_byte_ms = Some(millis(self.call.began));
+        self.first_byte_ms = Some(millis(self.call.began.elapsed()));
     }
 
     /// What is known of the usage so far: what counts if the call is dropped.
@@ -160,10 +161,11 @@ impl Settlement {
     /// Ends an attempt that may have cost something while its call goes on: its receipt is its own.
     pub(super) fn end_attempt(&mut self, ending: Ending) {
         let Some(hold) = self.hold.take() else { return };
-        let receipt = self.receipt(&hold, ending);
+        let now = Instant::now();
+        let receipt = self.receipt(&hold, ending, now);
         self.spent = self.spent.saturating_add(receipt.cost);
         self.pass = hold.post_attempt(&receipt);
-        self.record(&receipt);
+        self.record(&receipt, now);
     }
 
     /// Takes up the hold of the next attempt, after one that was billed.
@@ -174,13 +176,13 @@ impl Settlement {
     }
 
     /// Points the call to another target; what the last attempt was like is forgotten.
-    pub(super) fn redirect(&mut self, description: Description, target: &Destination) {
+    pub(super) fn redirect(&mut self, description: &Description, target: &Destination) {
         self.call.endpoint = target.endpoint(self.call.client_endpoint, self.call.streamed);
         if let Some(hold) = &mut self.hold {
-            hold.redirect(&description);
+            hold.redirect(description);
             self.promise = hold.promise();
         }
-        self.call.description = description;
+        self.call.upstream_model = Arc::clone(&target.upstream_model);
         self.call.provider = Arc::clone(&target.provider);
         self.call.pricing = Arc::clone(&target.pricing);
         self.status = 0;
@@ -193,9 +195,10 @@ impl Settlement {
     /// outlives the process.
     pub(super) fn end(&mut self, ending: Ending) -> Money {
         let Some(hold) = self.hold.take() else { return self.spent };
-        let receipt = self.receipt(&hold, ending);
+        let now = Instant::now();
+        let receipt = self.receipt(&hold, ending, now);
         hold.post(&receipt);
-        self.record(&receipt);
+        self.record(&receipt, now);
         self.spent.saturating_add(receipt.cost)
     }
 
@@ -203,10 +206,14 @@ impl Settlement {
     /// or the receipt the process where the hold had done so before.
     pub(super) async fn end_durably(&mut self, ending: Ending) -> Money {
         let Some(hold) = self.hold.take() else { return self.spent };
-        let receipt = self.receipt(&hold, ending);
-        self.record(&receipt);
-        hold.post_durably(&receipt).await;
-        self.spent.saturating_add(receipt.cost)
+        let (cost, durable) = {
+            let now = Instant::now();
+            let receipt = self.receipt(&hold, ending, now);
+            self.record(&receipt, now);
+            (receipt.cost, hold.post_durably(&receipt))
+        };
+        durable.await;
+        self.spent.saturating_add(cost)
     }
 
     /// Ends a call that was never sent, as if it had not been made.
@@ -217,18 +224,20 @@ impl Settlement {
         }
     }
 
-    fn receipt(&self, hold: &Hold, ending: Ending) -> Receipt {
+    fn receipt(&self, hold: &Hold, ending: Ending, now: Instant) -> Receipt {
         let (bill, metered) = self.bill(hold.amount(), ending);
         let call = &self.call;
+        let Description { id, model, upstream_model, provider, endpoint, price } =
+            hold.description();
         Receipt {
-            id: hold.id(),
-            of: (hold.id() != self.id).then_some(self.id),
+            id,
+            of: (id != self.id).then_some(self.id),
             key: hold.key(),
             at: clock::now(),
-            model: Arc::clone(&call.description.model),
-            provider: Arc::clone(&call.description.provider),
-            upstream_model: Arc::clone(&call.description.upstream_model),
-            endpoint: Arc::clone(&call.description.endpoint),
+            model,
+            provider,
+            upstream_model,
+            endpoint,
             status: if self.status == 0 { status_of(ending) } else { self.status },
             streamed: call.streamed,
             ending,
@@ -238,19 +247,19 @@ impl Settlement {
             cost: bill.cost,
             provider_cost: bill.provider_cost,
             held: hold.amount(),
-            price: Arc::clone(&call.description.price),
+            price,
             first_byte_ms: self.first_byte_ms,
-            total_ms: millis(call.began),
+            total_ms: millis(now.saturating_duration_since(call.began)),
         }
     }
 
     /// Says that an attempt has ended, to those who read the log and to those who measure.
-    fn record(&mut self, receipt: &Receipt) {
+    fn record(&mut self, receipt: &Receipt, now: Instant) {
         log(receipt, self.call.client);
         self.end_span(receipt.ending, Some(receipt));
         let whole = self.sent.filter(|_| receipt.ending == Ending::Done);
         if whole.is_some() || self.first_byte.is_some() {
-            let whole = whole.map(|sent| sent.elapsed());
+            let whole = whole.map(|sent| now.saturating_duration_since(sent));
             self.promise.metrics().timed(receipt, self.first_byte, whole);
         }
     }
@@ -274,7 +283,7 @@ impl Settlement {
         attempt.end(&Made {
             provider: &self.call.provider,
             endpoint: self.call.endpoint,
-            model: &self.call.description.upstream_model,
+            model: &self.call.upstream_model,
             status: self.status,
             streamed: self.call.streamed,
             ending,
@@ -346,8 +355,8 @@ const fn status_of(ending: Ending) -> u16 {
     }
 }
 
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One line for each call; never a secret, a prompt or an answer.
@@ -358,7 +367,7 @@ fn log(receipt: &Receipt, client: Option<IpAddr>) {
         {
         request.id = %receipt.id,
         key.id = %receipt.key,
-        client.address = client.map(display),
+        client.address = client.map(|client| display(Address(client))),
         model = &*receipt.model,
         provider = &*receipt.provider,
         upstream.model = &*receipt.upstream_model,

@@ -267,6 +267,19 @@ impl Hold {
         self.open.amount
     }
 
+    /// What its call is, as receipts say it.
+    pub fn description(&self) -> Description {
+        let open = &self.open;
+        Description {
+            id: open.id,
+            model: Arc::clone(&open.model),
+            upstream_model: Arc::clone(&open.upstream_model),
+            provider: Arc::clone(&open.provider),
+            endpoint: Arc::clone(&open.endpoint),
+            price: Arc::clone(&open.price),
+        }
+    }
+
     /// How long its call stood in line for it.
     pub const fn waited(&self) -> Duration {
         self.waited
@@ -294,25 +307,27 @@ impl Hold {
         self.finish(receipt, Haste::Now);
     }
 
-    /// As [`Hold::post`], but returns only when the receipt outlives the machine, where the hold does
-    /// not yet and is not covered. It is handed over, or synced, in one go with those of others.
-    pub async fn post_durably(mut self, receipt: &Receipt) {
+    /// As [`Hold::post`]. What it returns is ready when the receipt outlives the machine, where the hold
+    /// does not yet and is not covered: it is handed over, or synced, in one go with those of others.
+    pub fn post_durably(mut self, receipt: &Receipt) -> impl Future<Output = ()> + use<> {
         let ledger = Arc::clone(&self.ledger);
-        let journal = ledger.store().journal();
-        let (is_durable, is_covered) = (journal.is_durable(self.position), self.is_covered);
+        let is_durable = ledger.store().journal().is_durable(self.position);
+        let is_covered = self.is_covered;
         if !is_durable && !is_covered {
             ledger.cover(&self.account, &Need::from(&self.open));
         }
         let position = self.finish(receipt, Haste::Together);
-        drop(self);
-        if is_durable || is_covered {
-            // Those that this worker ends in the same turn are appended first; one write takes all.
-            tokio::task::yield_now().await;
-            if journal.is_handed_over(position) || is_durable {
-                return;
+        async move {
+            let journal = ledger.store().journal();
+            if is_durable || is_covered {
+                // Those that this worker ends in the same turn are appended first; one write takes all.
+                tokio::task::yield_now().await;
+                if journal.is_handed_over(position) || is_durable {
+                    return;
+                }
             }
+            journal.durable(position).await;
         }
-        journal.durable(position).await;
     }
 
     /// Ends the hold at nothing.
