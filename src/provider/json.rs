@@ -19,7 +19,7 @@ const ENDS_SCALAR: [bool; 256] = {
 };
 
 /// A place in JSON text, always before a value when a caller has it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,

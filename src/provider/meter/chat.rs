@@ -133,13 +133,7 @@ impl<'a> Facts<'a> {
         let mut cursor = Cursor::new(text);
         cursor.object(|cursor, key, _| match key {
             b"choices" => facts.read_choices(cursor, reader.endpoint, message),
-            b"usage" if cursor.peek()? == b'n' => cursor.skip().map(drop),
-            b"usage" => {
-                let mut counts = facts.counts.unwrap_or(reader.counts);
-                counts.read(cursor)?;
-                facts.counts = Some(counts);
-                Some(())
-            }
+            b"usage" => facts.read_usage(cursor, reader.counts),
             b"x_groq" => cursor.object(|cursor, key, _| {
                 let value = cursor.skip()?;
                 if key == b"usage" {
@@ -158,6 +152,19 @@ impl<'a> Facts<'a> {
             _ => cursor.skip().map(drop),
         });
         facts
+    }
+
+    /// Reads a usage on top of `counts`, unless it is null. Inside it may be odd: as long as it has an end,
+    /// what could be read of it counts, and so does what stands behind it.
+    fn read_usage(&mut self, cursor: &mut Cursor<'a>, mut counts: Counts) -> Option<()> {
+        let mut inside = *cursor;
+        if cursor.peek()? == b'{' && counts.read(&mut inside).is_some() {
+            *cursor = inside;
+        } else if cursor.skip()? == b"null" {
+            return Some(());
+        }
+        self.counts = Some(counts);
+        Some(())
     }
 
     fn read_choices(

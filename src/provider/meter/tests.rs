@@ -135,6 +135,26 @@ fn later_usage_replaces_what_it_names() {
     assert_eq!(report.usage, Some(usage));
 }
 
+/// A list that ends in a comma is no JSON, and some servers write it.
+#[test]
+fn an_odd_usage_counts_as_far_as_it_can_be_read_and_so_does_what_stands_behind_it() {
+    let odd = "data: {\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":7,},\"error\":{\"message\":\"x\"},\
+               \"choices\":[{\"delta\":{\"content\":\"hello\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let report = relay(false, 1 << 20, odd.as_bytes(), &[]).1;
+    assert_eq!(report.usage, used(&[(Class::Input, 10), (Class::Output, 7)]));
+    assert_eq!((report.error, report.finished, report.content_bytes), (true, true, 5));
+    let alone = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,}}\n\n";
+    assert_eq!(hidden(alone), "");
+}
+
+#[test]
+fn of_two_usages_in_one_event_the_last_counts() {
+    let stream = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":700},\
+                  \"usage\":{\"prompt_tokens\":10}}\n\n";
+    let report = relay(false, 1 << 20, stream.as_bytes(), &[]).1;
+    assert_eq!(report.usage, used(&[(Class::Input, 10)]));
+}
+
 #[test]
 fn usage_in_its_second_place_counts_only_where_there_is_no_other() {
     let beside = "data: {\"x_groq\":{\"id\":\"a\",\"usage\":{\"prompt_tokens\":8}}}\n\n";
