@@ -370,8 +370,7 @@ async fn attempt(
     let target = attempts.target();
     let outgoing = carry::outgoing(errand, target).map_err(Failed::Unable)?;
     let about = outgoing.about.clone();
-    let began = Instant::now();
-    settlement.sent(began);
+    settlement.sent();
     let answer = if target.provider.kind == Kind::Echo {
         forward::echo(errand, target, &outgoing)
     } else {
@@ -379,7 +378,7 @@ async fn attempt(
         let (client_headers, timeouts) = (errand.head.headers(), &target.timeouts);
         let traceparent = settlement.traceparent();
         let along = Along { upstream, key, client_headers, traceparent };
-        let sending = Sending { along, timeouts, began: began.into(), end };
+        let sending = Sending { along, timeouts, end };
         let sent = forward::send(&sending, outgoing, errand).await;
         let fault = errand.upload.as_ref().and_then(|upload| upload.take_fault());
         if let Some(fault) = fault {

@@ -132,8 +132,6 @@ pub(super) struct Along<'a> {
 pub(super) struct Sending<'a> {
     pub(super) along: Along<'a>,
     pub(super) timeouts: &'a Timeouts,
-    /// When its attempt began.
-    pub(super) began: Instant,
     /// When the whole call must have ended.
     pub(super) end: Instant,
 }
@@ -146,7 +144,7 @@ pub(super) async fn send(
     outgoing: Outgoing,
     errand: &Errand<'_>,
 ) -> Result<Answer, UpstreamError> {
-    let Sending { along, timeouts, began, end } = sending;
+    let Sending { along, timeouts, end } = sending;
     let upstream = along.upstream;
     let Outgoing { endpoint, model, query, .. } = &outgoing;
     let uri = upstream.uri(*endpoint, model, *query).ok_or(UpstreamError::Unreachable)?;
@@ -155,10 +153,10 @@ pub(super) async fn send(
     let mut request = client.request(&Method::POST, &uri);
     write_head(&mut request, along, outgoing.about.is_some(), &signature);
     turn::together().await;
-    let (ready, asked) = match client.at_rest().await {
-        Some(ready) => (ready, *began),
+    let ready = match client.at_rest().await {
+        Some(ready) => ready,
         // Rare and large: it must not make every call's future as large.
-        None => (Box::pin(connection(client, timeouts, *end)).await?, Instant::now()),
+        None => Box::pin(connection(client, timeouts, *end)).await?,
     };
     let upload = errand.upload.as_ref();
     let body = match upload {
@@ -167,7 +165,7 @@ pub(super) async fn send(
     };
     let sent = pin!(ready.send(request, body));
     let first_byte = Duration::from_millis(timeouts.first_byte_ms);
-    let sent = in_time(sent, (asked, first_byte), *end, upload).await?;
+    let sent = in_time(sent, first_byte, *end, upload).await?;
     let client::Answer { status, headers, body } = sent.map_err(|error| classify(&error))?;
     let frames = has_frames(&headers).then(Box::default);
     Ok(Answer { status, headers, body: AnswerBody::Upstream(UpstreamBody { sent: body, frames }) })
@@ -243,24 +241,23 @@ fn write_head(
     }
 }
 
-/// Waits for an answer as long as the provider may be silent after it was asked. While a form flows, the
-/// silence begins anew with each piece of it, and the client's own is not the provider's.
+/// Waits for an answer as long as the provider may be silent. While a form flows, the silence begins anew
+/// with each piece of it, and the client's own is not the provider's.
 async fn in_time<T>(
     mut sent: Pin<&mut impl Future<Output = T>>,
-    (mut asked, patience): (Instant, Duration),
+    patience: Duration,
     end: Instant,
     upload: Option<&Rc<Upload>>,
 ) -> Result<T, UpstreamError> {
     loop {
         let before = upload.map(|upload| upload.progress());
-        let limit = (asked + patience).min(end);
+        let limit = (Instant::now() + patience).min(end);
         if let Ok(answer) = tokio::time::timeout_at(limit, sent.as_mut()).await {
             return Ok(answer);
         }
         let now = upload.map(|upload| upload.progress());
         let goes_on = now != before || now.is_some_and(|(_, waits)| waits);
-        asked = Instant::now();
-        if !goes_on || asked >= end {
+        if !goes_on || Instant::now() >= end {
             return Err(UpstreamError::TimedOut);
         }
     }

@@ -110,8 +110,8 @@ impl Settlement {
     }
 
     /// The request is on its way: from here on the provider may charge for it.
-    pub(super) fn sent(&mut self, now: Instant) {
-        self.sent = Some(now);
+    pub(super) fn sent(&mut self) {
+        self.sent = Some(Instant::now());
         self.attempt = self.trace.as_ref().and_then(Trace::attempt);
     }
 
