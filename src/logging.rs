@@ -5,6 +5,7 @@
 
 mod address;
 mod buffer;
+mod call;
 mod json;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt as format, reload};
 
 pub use address::Address;
+pub use call::{Fields, call};
 
 use crate::config::{Log, LogFormat};
 use buffer::Buffer;
@@ -145,10 +147,15 @@ fn parse(log: &Log) -> EnvFilter {
         .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},{own}info")))
 }
 
-/// The file of an event's own, if it has one.
-fn file_of(metadata: &Metadata<'_>) -> Option<arc_swap::Guard<Option<std::sync::Arc<Buffer>>>> {
-    let (_, place) = FILES.iter().find(|(kind, _)| *kind == metadata.target())?;
+/// The file of a target's own, if it has one.
+fn file_of(target: &str) -> Option<arc_swap::Guard<Option<std::sync::Arc<Buffer>>>> {
+    let (_, place) = FILES.iter().find(|(kind, _)| *kind == target)?;
     Some(place.load()).filter(|file| file.is_some())
+}
+
+/// Whether lines of a target are JSON where they go.
+fn takes_json(target: &str) -> bool {
+    FILTER.get().is_some() && (!IS_TEXT.load(Ordering::Relaxed) || file_of(target).is_some())
 }
 
 /// Text or JSON, as is in force when a line is written; files are JSON always.
@@ -167,10 +174,10 @@ where
         writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        if IS_TEXT.load(Ordering::Relaxed) && file_of(event.metadata()).is_none() {
-            return self.text.format_event(context, writer, event);
+        if takes_json(event.metadata().target()) {
+            return Json.format_event(context, writer, event);
         }
-        Json.format_event(context, writer, event)
+        self.text.format_event(context, writer, event)
     }
 }
 
@@ -181,6 +188,15 @@ struct Lines;
 struct Line {
     file: Option<std::sync::Arc<Buffer>>,
     urgent: bool,
+}
+
+impl Line {
+    fn new(target: &str, level: Level) -> Self {
+        let file = file_of(target).and_then(|file| file.as_ref().map(std::sync::Arc::clone));
+        // People who read along want to see each line when it comes.
+        let urgent = level <= Level::WARN || IS_TEXT.load(Ordering::Relaxed);
+        Self { file, urgent }
+    }
 }
 
 impl Write for Line {
@@ -206,9 +222,6 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
-        let file = file_of(metadata).and_then(|file| file.as_ref().map(std::sync::Arc::clone));
-        // People who read along want to see each line when it comes.
-        let urgent = *metadata.level() <= Level::WARN || IS_TEXT.load(Ordering::Relaxed);
-        Line { file, urgent }
+        Line::new(metadata.target(), *metadata.level())
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::ledger::{Description, Hold, Pass, Promise};
-use crate::logging::{ACCESS, Address};
+use crate::logging::{self, Address};
 use crate::provider::charge::{Fate, Terms, charge};
 use crate::provider::endpoint::Endpoint;
 
@@ -361,27 +361,27 @@ fn millis(time: Duration) -> u64 {
 
 /// One line for each call; never a secret, a prompt or an answer.
 fn log(receipt: &Receipt, client: Option<IpAddr>) {
-    let usage = receipt.usage();
-    tracing::info!(
-        target: ACCESS,
-        {
-        request.id = %receipt.id,
-        key.id = %receipt.key,
-        client.address = client.map(|client| display(Address(client))),
-        model = &*receipt.model,
-        provider = &*receipt.provider,
-        upstream.model = &*receipt.upstream_model,
-        endpoint = &*receipt.endpoint,
-        status = receipt.status,
-        stream = receipt.streamed,
-        ending = receipt.ending.name(),
-        metered = receipt.metered.name(),
-        tokens.input = usage.input_tokens(),
-        tokens.output = usage.output_tokens(),
-        cost_usd = %receipt.cost,
-        first_byte_ms = receipt.first_byte_ms,
-        duration_ms = receipt.total_ms
-        },
-        "call"
-    );
+    logging::call(|line| {
+        let usage = receipt.usage();
+        line.shown("request.id", receipt.id);
+        line.shown("key.id", receipt.key);
+        if let Some(client) = client {
+            line.shown("client.address", Address(client));
+        }
+        line.text("model", &receipt.model);
+        line.text("provider", &receipt.provider);
+        line.text("upstream.model", &receipt.upstream_model);
+        line.text("endpoint", &receipt.endpoint);
+        line.number("status", receipt.status);
+        line.flag("stream", receipt.streamed);
+        line.text("ending", receipt.ending.name());
+        line.text("metered", receipt.metered.name());
+        line.number("tokens.input", usage.input_tokens());
+        line.number("tokens.output", usage.output_tokens());
+        line.shown("cost_usd", receipt.cost);
+        if let Some(first_byte_ms) = receipt.first_byte_ms {
+            line.number("first_byte_ms", first_byte_ms);
+        }
+        line.number("duration_ms", receipt.total_ms);
+    });
 }

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -31,27 +31,39 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        thread_local! {
-            static LINE: Cell<String> = const { Cell::new(String::new()) };
-        }
-        // What a field shows may itself be something that logs: the buffer is away while it is in use.
-        let mut line = LINE.take();
-        line.clear();
-        line.push_str(r#"{"timestamp":""#);
-        write_time(&mut line, clock::now());
-        line.push_str(r#"","level":""#);
-        line.push_str(event.metadata().level().as_str());
-        line.push('"');
-        let mut fields = Fields { line: &mut line, result: Ok(()) };
-        event.record(&mut fields);
-        let result = fields.result;
-        line.push_str("}\n");
-        let written = result.and_then(|()| writer.write_str(&line));
-        if line.capacity() <= LONGEST_KEPT {
-            LINE.set(line);
-        }
-        written
+        with_line(*event.metadata().level(), |line| {
+            let mut fields = Fields { line, result: Ok(()) };
+            event.record(&mut fields);
+            let result = fields.result;
+            end(line);
+            result.and_then(|()| writer.write_str(line))
+        })
     }
+}
+
+/// Lends the thread's buffer with a line that is begun in it.
+pub(super) fn with_line<T>(level: Level, write: impl FnOnce(&mut String) -> T) -> T {
+    thread_local! {
+        static LINE: Cell<String> = const { Cell::new(String::new()) };
+    }
+    // What a field shows may itself be something that logs: the buffer is away while it is in use.
+    let mut line = LINE.take();
+    line.clear();
+    line.push_str(r#"{"timestamp":""#);
+    write_time(&mut line, clock::now());
+    line.push_str(r#"","level":""#);
+    line.push_str(level.as_str());
+    line.push('"');
+    let written = write(&mut line);
+    if line.capacity() <= LONGEST_KEPT {
+        LINE.set(line);
+    }
+    written
+}
+
+/// Ends a line.
+pub(super) fn end(line: &mut String) {
+    line.push_str("}\n");
 }
 
 /// Writes each field as a member of the object that is open.
@@ -61,13 +73,24 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Begins a member. Field names are identifiers of this program.
     fn named(&mut self, field: &Field) -> &mut String {
-        self.line.push_str(",\"");
-        self.line.push_str(field.name());
-        self.line.push_str("\":");
+        write_name(self.line, field.name());
         self.line
     }
+}
+
+/// Begins a member. Field names are identifiers of this program.
+pub(super) fn write_name(line: &mut String, name: &str) {
+    line.push_str(",\"");
+    line.push_str(name);
+    line.push_str("\":");
+}
+
+/// Writes a text as a JSON string.
+pub(super) fn write_text(line: &mut String, text: &str) {
+    line.push('"');
+    escape(line, text);
+    line.push('"');
 }
 
 /// Writes an instant as RFC 3339. Most of its digits are those of the line before.
@@ -95,7 +118,7 @@ fn digit(number: u64) -> char {
     char::from(b'0' + u8::try_from(number % 10).unwrap_or(0))
 }
 
-fn write_number(line: &mut String, number: u64) {
+pub(super) fn write_number(line: &mut String, number: u64) {
     if number >= 10 {
         write_number(line, number / 10);
     }
@@ -120,10 +143,7 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let line = self.named(field);
-        line.push('"');
-        escape(line, value);
-        line.push('"');
+        write_text(self.named(field), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
