@@ -3,7 +3,6 @@
 //!
 //! Filter, form and files follow the configuration. Nobody who logs waits for a line to be written.
 
-mod address;
 mod buffer;
 mod call;
 mod json;
@@ -24,7 +23,6 @@ use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt as format, reload};
 
-pub use address::Address;
 pub use call::{Fields, call};
 
 use crate::config::{Log, LogFormat};

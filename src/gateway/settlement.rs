@@ -18,7 +18,7 @@ use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::ledger::{Description, Hold, Pass, Promise};
-use crate::logging::{self, Address};
+use crate::logging;
 use crate::provider::charge::{Fate, Terms, charge};
 use crate::provider::endpoint::Endpoint;
 
@@ -366,7 +366,7 @@ fn log(receipt: &Receipt, client: Option<IpAddr>) {
         line.shown("request.id", receipt.id);
         line.shown("key.id", receipt.key);
         if let Some(client) = client {
-            line.shown("client.address", Address(client));
+            line.address("client.address", client);
         }
         line.text("model", &receipt.model);
         line.text("provider", &receipt.provider);

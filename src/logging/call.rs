@@ -3,6 +3,7 @@
 
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
+use std::net::IpAddr;
 
 use tracing::Level;
 
@@ -30,10 +31,29 @@ impl Fields<'_> {
 
     /// What shows as letters, digits and signs that stand in a text as they are.
     pub fn shown(&mut self, name: &'static str, value: impl Display) {
+        self.quoted(name, |line| {
+            let _ = write!(line, "{value}");
+        });
+    }
+
+    /// An address as it always shows; that of version 4 without what its formatter costs.
+    pub fn address(&mut self, name: &'static str, address: IpAddr) {
+        let IpAddr::V4(address) = address else { return self.shown(name, address) };
+        self.quoted(name, |line| {
+            for (index, part) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    line.push('.');
+                }
+                json::write_number(line, part.into());
+            }
+        });
+    }
+
+    fn quoted(&mut self, name: &'static str, write: impl FnOnce(&mut String)) {
         self.name(name);
         let quote = if self.is_json { "\"" } else { "" };
         self.line.push_str(quote);
-        let _ = write!(self.line, "{value}");
+        write(self.line);
         self.line.push_str(quote);
     }
 
@@ -48,10 +68,12 @@ impl Fields<'_> {
     }
 
     fn name(&mut self, name: &'static str) {
-        let (before, behind) = if self.is_json { (",\"", "\":") } else { (" ", "=") };
-        self.line.push_str(before);
+        if self.is_json {
+            return json::write_name(self.line, name);
+        }
+        self.line.push(' ');
         self.line.push_str(name);
-        self.line.push_str(behind);
+        self.line.push('=');
     }
 }
 
@@ -103,5 +125,17 @@ mod tests {
             written(false),
             r#" model="say \"hi\"\n" status=200 stream=false cost_usd=0.10"#
         );
+    }
+
+    #[test]
+    fn addresses_show_as_they_do_elsewhere() {
+        for text in
+            ["0.0.0.0", "1.20.255.100", "255.255.255.255", "127.0.0.1", "10.99.101.9", "::1"]
+        {
+            let address: IpAddr = text.parse().unwrap();
+            let mut line = String::new();
+            Fields { line: &mut line, is_json: false }.address("at", address);
+            assert_eq!(line, format!(" at={address}"));
+        }
     }
 }
