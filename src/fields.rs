@@ -75,6 +75,32 @@ impl Parsed {
     }
 }
 
+/// What a head and a small body mostly take.
+const USUAL: usize = 2 << 10;
+/// Room above this is not kept.
+const MUCH: usize = 8 << 10;
+
+/// Room in which heads are written, one after the other.
+#[derive(Debug, Default)]
+pub struct Room(BytesMut);
+
+impl Room {
+    /// Gives the room away; it is empty.
+    pub fn take(&mut self) -> BytesMut {
+        let mut room = std::mem::take(&mut self.0);
+        room.reserve(USUAL);
+        room
+    }
+
+    /// Takes it back once what was written in it is out, unless it is none, or much.
+    pub fn keep(&mut self, mut room: BytesMut) {
+        if (1..=MUCH).contains(&room.capacity()) {
+            room.clear();
+            self.0 = room;
+        }
+    }
+}
+
 /// Where a part of `buffer` stands in it.
 pub fn place(part: &[u8], buffer: &[u8]) -> Range<usize> {
     let at = part.as_ptr().addr() - buffer.as_ptr().addr();

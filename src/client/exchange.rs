@@ -108,7 +108,8 @@ impl Exchange {
     fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), ClientError> {
         self.writer.poll(&mut self.connection.transport, context)?;
         if self.writer.is_done() {
-            self.pool.keep_room(std::mem::take(&mut self.writer.head));
+            let head = std::mem::take(&mut self.writer.head);
+            self.pool.room.borrow_mut().keep(head);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Connections at rest, and how many calls there may be at once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -16,6 +16,7 @@ use tokio::task::unconstrained;
 
 use super::ClientError;
 use super::connect::Transport;
+use crate::fields::Room;
 
 /// What is made room for before it is read, at first and at most: a connection whose reads fill the room
 /// is given more.
@@ -27,9 +28,6 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) buffer: BytesMut,
 }
-
-/// What a request's head and a small body mostly take.
-const USUAL: usize = 2 << 10;
 
 impl Connection {
     /// Reads what has come; nothing at the end of the connection.
@@ -46,8 +44,8 @@ pub(super) struct Pool {
     idle: RefCell<Vec<Idle>>,
     places: Arc<Semaphore>,
     keep: Duration,
-    /// Room in which requests are written, one after the other.
-    room: Cell<BytesMut>,
+    /// For the heads of requests.
+    pub(super) room: RefCell<Room>,
 }
 
 struct Idle {
@@ -75,7 +73,7 @@ impl fmt::Debug for Pool {
 impl Pool {
     pub(super) fn new(limit: usize, keep: Duration) -> Self {
         let places = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { idle: RefCell::default(), places, keep, room: Cell::default() }
+        Self { idle: RefCell::default(), places, keep, room: RefCell::default() }
     }
 
     /// A place, if there is one and nobody waits for it.
@@ -111,21 +109,6 @@ impl Pool {
             if idle.is_good(self.keep, context) {
                 return Some(idle.connection);
             }
-        }
-    }
-
-    /// Room for a request.
-    pub(super) fn take_room(&self) -> BytesMut {
-        let mut room = self.room.take();
-        room.reserve(USUAL);
-        room
-    }
-
-    /// Keeps the room of a request that is out, unless it is much.
-    pub(super) fn keep_room(&self, mut room: BytesMut) {
-        room.clear();
-        if (1..=LEAST_ROOM).contains(&room.capacity()) {
-            self.room.set(room);
         }
     }
 

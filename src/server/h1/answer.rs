@@ -99,7 +99,7 @@ impl<'a, T: Link, B: MessageBody> Answer<'a, T, B> {
             && parts != Parts::Close
             && head.connection_type() != ConnectionType::Close
             && wire_now.pass_over();
-        let mut out = Outbox { gathered: wire_now.take_outbox(), ..Outbox::default() };
+        let mut out = Outbox { gathered: wire_now.outbox().take(), ..Outbox::default() };
         drop(wire_now);
         write_head(&mut out.gathered, head, wish.version, parts, stays, clock);
         let parts = if wish.is_head { Parts::None } else { parts };
@@ -118,7 +118,7 @@ impl<'a, T: Link, B: MessageBody> Answer<'a, T, B> {
             wire.borrow().break_off();
         }
         sent?;
-        wire.borrow_mut().keep_outbox(flow.out.gathered);
+        wire.borrow_mut().outbox().keep(flow.out.gathered);
         Ok(stays)
     }
 }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::fields::Room;
 use crate::framing::Framing;
 
 /// What is made room for before it is read.
@@ -21,8 +22,6 @@ const ROOM: usize = 8 << 10;
 /// The same while a body comes that is longer than this.
 const LARGE_ROOM: usize = 64 << 10;
 const MUCH: u64 = 64 << 10;
-/// What an answer's head and a small body mostly take.
-const USUAL: usize = 2 << 10;
 /// The most that is read before somebody takes it: a head is never longer.
 pub(super) const AHEAD: usize = 128 << 10;
 
@@ -66,7 +65,7 @@ pub(super) struct Wire<T> {
     io: T,
     buffer: BytesMut,
     /// What answers are put together in.
-    outbox: BytesMut,
+    outbox: Room,
     /// The body of the present request, as far as it was not taken.
     body: Framing,
     /// Somebody still reads it.
@@ -85,7 +84,7 @@ pub(super) struct Wire<T> {
 
 impl<T> Wire<T> {
     pub(super) fn new(io: T) -> Self {
-        let (buffer, outbox, body) = (BytesMut::new(), BytesMut::new(), Framing::Over);
+        let (buffer, outbox, body) = (BytesMut::new(), Room::default(), Framing::Over);
         Self {
             io,
             buffer,
@@ -133,24 +132,14 @@ impl<T> Wire<T> {
     }
 
     /// Room for an answer.
-    pub(super) fn take_outbox(&mut self) -> BytesMut {
-        let mut outbox = std::mem::take(&mut self.outbox);
-        outbox.reserve(USUAL);
-        outbox
-    }
-
-    /// Keeps the room for the next answer, unless it is much.
-    pub(super) fn keep_outbox(&mut self, mut outbox: BytesMut) {
-        if outbox.capacity() <= ROOM {
-            outbox.clear();
-            self.outbox = outbox;
-        }
+    pub(super) const fn outbox(&mut self) -> &mut Room {
+        &mut self.outbox
     }
 
     /// Gives up the room that nothing stands in.
     pub(super) fn slim(&mut self) {
         if self.buffer.is_empty() {
-            (self.buffer, self.outbox) = (BytesMut::new(), BytesMut::new());
+            (self.buffer, self.outbox) = (BytesMut::new(), Room::default());
         }
     }
 
