@@ -241,15 +241,7 @@ fn write_accounts(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Resu
     let mut table = write.open_table(ACCOUNTS)?;
     let mut accounts: Map<u64, Account> = Map::default();
     for (starts, receipt) in posts {
-        let key = receipt.key.bits();
-        let account = match accounts.entry(key) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let row = table.get(key)?;
-                let account = row.map(|row| Account::decode(row.value())).transpose()?;
-                entry.insert(account.unwrap_or_default())
-            }
-        };
+        let account = account(&mut accounts, &table, receipt.key.bits())?;
         account.calls += 1;
         account.windows.post(starts, receipt.cost);
     }
@@ -259,21 +251,30 @@ fn write_accounts(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Resu
     Ok(())
 }
 
+/// The account of a key or a team, as its table had it before.
+fn account<'a>(
+    accounts: &'a mut Map<u64, Account>,
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    whose: u64,
+) -> Result<&'a mut Account, StoreError> {
+    match accounts.entry(whose) {
+        Entry::Occupied(entry) => Ok(entry.into_mut()),
+        Entry::Vacant(entry) => {
+            let row = table.get(whose)?;
+            let account = row.map(|row| Account::decode(row.value())).transpose()?;
+            Ok(entry.insert(account.unwrap_or_default()))
+        }
+    }
+}
+
 fn write_teams(write: &WriteTransaction, shares: &[(Share, u64, Money)]) -> Result<(), StoreError> {
     let mut table = write.open_table(TEAM_ACCOUNTS)?;
     let mut hours = write.open_table(TEAM_HOURS)?;
-    let mut accounts: BTreeMap<u64, Account> = BTreeMap::new();
+    let mut accounts: Map<u64, Account> = Map::default();
     let mut sums: BTreeMap<(u64, u64), Money> = BTreeMap::new();
     for (share, hour, cost) in shares {
         let team = share.team.bits();
-        let account = match accounts.entry(team) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let row = table.get(team)?;
-                let account = row.map(|row| Account::decode(row.value())).transpose()?;
-                entry.insert(account.unwrap_or_default())
-            }
-        };
+        let account = account(&mut accounts, &table, team)?;
         account.calls += 1;
         account.windows.post(&share.starts, *cost);
         let sum = sums.entry((team, *hour)).or_default();
