@@ -11,20 +11,22 @@ mod openai;
 
 use std::fmt;
 
-use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::StatusCode;
 
 use crate::domain::rate::duration_text;
 use crate::domain::request_id::RequestId;
 use crate::domain::window::{Period, Timestamp};
+use crate::fields::Headers;
+use crate::message::Response;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::request::RequestError;
 use crate::translate::Untranslatable;
 
 /// Obeyed by the official clients of `OpenAI` and Anthropic above everything else they know about
 /// retrying. Google's retries only where its user said so, by status alone.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const SHOULD_RETRY: &str = "x-should-retry";
+const RETRY_AFTER: &str = "retry-after";
 
 /// Why a call is not served.
 #[derive(Debug)]
@@ -238,37 +240,31 @@ impl ApiError {
     }
 
     /// What the status does not say by itself.
-    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let text = |name, value| vec![(name, HeaderValue::from_static(value))];
+    fn headers(&self) -> Headers {
+        let mut headers = Headers::default();
         match self {
-            Self::InvalidKey => text(header::WWW_AUTHENTICATE, "Bearer"),
+            Self::InvalidKey => headers.add("www-authenticate", "Bearer"),
             Self::SpendingLimit { period, resets_at } => {
-                let mut headers = text(SHOULD_RETRY, "false");
-                let limit = HeaderName::from_static("x-conduit-limit");
-                headers.push((limit, HeaderValue::from_static(period.name())));
-                let resets = HeaderName::from_static("x-conduit-resets-at");
-                headers.extend(resets_at.to_string().parse().ok().map(|at| (resets, at)));
-                headers
+                headers.add(SHOULD_RETRY, "false");
+                headers.add("x-conduit-limit", period.name());
+                headers.show("x-conduit-resets-at", resets_at);
             }
             Self::SpendingReserved
             | Self::TooManyCalls { .. }
             | Self::Unsafe
-            | Self::ShuttingDown => text(header::RETRY_AFTER, "1"),
+            | Self::ShuttingDown => headers.add(RETRY_AFTER, "1"),
             Self::RequestRate { wait_ms, .. } | Self::TokenRate { wait_ms, .. } => {
-                let precise = HeaderName::from_static("retry-after-ms");
-                vec![
-                    (header::RETRY_AFTER, wait_ms.div_ceil(1_000).into()),
-                    (precise, (*wait_ms).into()),
-                ]
+                headers.show(RETRY_AFTER, wait_ms.div_ceil(1_000));
+                headers.show("retry-after-ms", wait_ms);
             }
-            Self::Method { allowed } => text(header::ALLOW, allowed),
-            Self::ContentEncoding(_) => text(header::ACCEPT_ENCODING, "identity"),
+            Self::Method { allowed } => headers.add("allow", allowed),
+            Self::ContentEncoding(_) => headers.add("accept-encoding", "identity"),
             // The same body would be refused again; a retry only costs.
             Self::Unpriced(_)
             | Self::EndpointNotAllowed(_)
             | Self::EndpointNotServed { .. }
             | Self::Untranslatable(_)
-            | Self::PromptAboveRate { .. } => text(SHOULD_RETRY, "false"),
+            | Self::PromptAboveRate { .. } => headers.add(SHOULD_RETRY, "false"),
             Self::BadRequest(_)
             | Self::ContentType(_)
             | Self::BodyTooLarge { .. }
@@ -276,20 +272,19 @@ impl ApiError {
             | Self::NoSuchPath { .. }
             | Self::NoSuchModel(_)
             | Self::Upstream(_)
-            | Self::Internal => Vec::new(),
+            | Self::Internal => {}
         }
+        headers
     }
 
     /// The answer to the call `id`.
-    pub fn response(&self, dialect: Dialect, id: Option<RequestId>) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status());
-        for header in self.headers() {
-            response.insert_header(header);
-        }
-        if matches!(self, Self::BodyTooLarge { .. } | Self::BodyBroken | Self::ShuttingDown) {
-            response.force_close();
-        }
-        response.content_type("application/json").body(self.body(dialect, id))
+    pub fn response(&self, dialect: Dialect, id: Option<RequestId>) -> Response {
+        let mut headers = self.headers();
+        headers.add("content-type", "application/json");
+        let body = Bytes::from(self.body(dialect, id));
+        let closes =
+            matches!(self, Self::BodyTooLarge { .. } | Self::BodyBroken | Self::ShuttingDown);
+        Response { closes, ..Response::new(self.status(), headers, body) }
     }
 }
 

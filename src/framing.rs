@@ -2,12 +2,14 @@
 //! for answers.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 
 /// The longest line with a chunk's size, and the longest trailer.
 const LONGEST_LINE: usize = 4 << 10;
 /// How much may stand behind the last chunk.
 const LONGEST_TRAILERS: usize = 32 << 10;
+/// A part up to this size is copied.
+const LITTLE: usize = 4 << 10;
 
 /// Why a body cannot be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,11 +119,20 @@ impl Chunk {
     }
 }
 
-/// What is there of the `missing` bytes.
+/// What is there of the `missing` bytes. A little is copied: taken from the buffer as it is, it would keep
+/// all of it from being filled again.
 fn part(buffer: &mut BytesMut, missing: &mut u64) -> Option<Bytes> {
     let there = usize::try_from(*missing).unwrap_or(usize::MAX).min(buffer.len());
     *missing -= there as u64;
-    (there > 0).then(|| buffer.split_to(there).freeze())
+    match there {
+        0 => None,
+        1..=LITTLE => {
+            let part = Bytes::copy_from_slice(&buffer[..there]);
+            buffer.advance(there);
+            Some(part)
+        }
+        _ => Some(buffer.split_to(there).freeze()),
+    }
 }
 
 /// Takes a line without its end. Nothing but both characters ends one: whoever takes a single one for an
@@ -164,17 +175,11 @@ fn trailer(line: &[u8], came: usize) -> Result<usize, FramingError> {
 }
 
 /// The length that `Content-Length` announces, if it is there.
-pub fn length<'a>(
-    values: impl Iterator<Item = &'a HeaderValue>,
-) -> Result<Option<u64>, FramingError> {
+pub fn length<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Option<u64>, FramingError> {
     let mut found = None;
-    let each = values.map(HeaderValue::as_bytes);
-    for text in each.flat_map(|value| value.split(|byte| *byte == b',')) {
-        let text = std::str::from_utf8(text.trim_ascii()).ok();
-        let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length: u64 = digits
-            .and_then(|digits| digits.parse().ok())
-            .ok_or(FramingError::Senseless("its length is no number"))?;
+    for text in values.flat_map(|value| value.split(|byte| *byte == b',')) {
+        let length = number(text.trim_ascii());
+        let length = length.ok_or(FramingError::Senseless("its length is no number"))?;
         if found.replace(length).is_some_and(|other| other != length) {
             return Err(FramingError::Senseless("it has two lengths"));
         }
@@ -182,18 +187,26 @@ pub fn length<'a>(
     Ok(found)
 }
 
+/// A number of nothing but digits, and of one at least.
+fn number(digits: &[u8]) -> Option<u64> {
+    let next = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, next) }
+}
+
 /// The last of what a header lists, in however many lines.
-pub fn last<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<&'a [u8]> {
+pub fn last<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     listed(values).last()
 }
 
 /// Whether a header lists a word.
-pub fn lists<'a>(values: impl Iterator<Item = &'a HeaderValue>, word: &str) -> bool {
+pub fn lists<'a>(values: impl Iterator<Item = &'a [u8]>, word: &str) -> bool {
     listed(values).any(|listed| listed.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-fn listed<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a [u8]> {
-    let values = values.map(HeaderValue::as_bytes);
+fn listed<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 

@@ -23,7 +23,7 @@ pub mod probe;
 mod rates;
 mod relay;
 mod route;
-pub mod routes;
+mod routes;
 mod settlement;
 mod signing;
 mod stopping;
@@ -39,18 +39,15 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use actix_web::http::ConnectionType;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::StatusCode;
 use tracing::field::display;
 
 pub use health::{Health, TargetStanding};
 pub use label::label;
 pub use offers::Offers;
+pub use routes::Gateway;
 pub use stopping::{Answers, Stopping};
 pub use upstreams::tls;
 
@@ -64,6 +61,7 @@ use crate::error::ApiError;
 use crate::ledger::account::Account;
 use crate::ledger::{Description, Ledger};
 use crate::logging::ACCESS;
+use crate::message::{Body, Head, Response};
 use crate::provider::charge::wanted;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::Kind;
@@ -76,6 +74,7 @@ use entry::Entry;
 use forward::{Along, Sending};
 use relay::Patience;
 use route::{Destination, Wish};
+use routes::Route;
 use settlement::{Admitted, Asked, Settlement};
 use stopping::Tally;
 use trace::Trace;
@@ -112,15 +111,15 @@ impl Edge {
 /// Serves one call to an endpoint that takes a model.
 async fn serve(
     edge: &Edge,
-    entry: Entry,
+    (entry, route): (Entry, Route<'_>),
     id: RequestId,
-    head: &HttpRequest,
-    payload: Payload,
-) -> Result<HttpResponse, ApiError> {
+    head: &Head,
+    body: Body,
+) -> Result<Response, ApiError> {
     let began = Instant::now();
     let snapshot = edge.live.snapshot();
     let config = &snapshot.config;
-    let trace = Trace::begin(&edge.tracer, config, head, id);
+    let trace = Trace::begin(&edge.tracer, config, (head, route), id);
     let identified = identify::identify(&edge.ledger, config, head, id.began());
     let account = identified.inspect_err(|error| answered(trace.as_deref(), error.status()))?;
     if let Some(trace) = &trace {
@@ -129,9 +128,9 @@ async fn serve(
     let endpoint = entry.endpoint;
     // Boxed where it is made: as a part of all that waits for it, it would be copied with each of them.
     let call = (id, began, trace.as_ref());
-    let serving = serve_key(edge, config, &account, &entry, call, head, payload);
+    let serving = serve_key(edge, config, &account, &entry, call, head, body);
     let served = Box::pin(serving).await;
-    let status = served.as_ref().map_or_else(ApiError::status, HttpResponse::status);
+    let status = served.as_ref().map_or_else(ApiError::status, |response| response.status);
     answered(trace.as_deref(), status);
     let served = match &trace {
         Some(trace) => served.map(|response| trace.listen(response)),
@@ -140,8 +139,8 @@ async fn serve(
     if !account.record().controls.has_rates() {
         return served;
     }
-    let mut response = served.unwrap_or_else(|error| refuse(&error, id, head));
-    rates::show(&account, endpoint.dialect(), response.headers_mut());
+    let mut response = served.unwrap_or_else(|error| refuse(edge, &error, id, head));
+    rates::show(&account, endpoint.dialect(), &mut response.headers);
     Ok(response)
 }
 
@@ -159,16 +158,16 @@ async fn serve_key(
     account: &Arc<Account>,
     entry: &Entry,
     (id, began, trace): (RequestId, Instant, Option<&Rc<Trace>>),
-    head: &HttpRequest,
-    payload: Payload,
-) -> Result<HttpResponse, ApiError> {
+    head: &Head,
+    body: Body,
+) -> Result<Response, ApiError> {
     if edge.stopping.is_stopping() {
         return Err(ApiError::ShuttingDown);
     }
     let endpoint = entry.endpoint;
-    let content_type = body::check_content_type(endpoint, head.headers())?;
+    let content_type = body::check_content_type(endpoint, &head.headers)?;
     let (content_type, limit) = (content_type.as_deref(), config.server.max_body);
-    let form = body::arrive(content_type, head.headers(), payload, limit).await?;
+    let form = body::arrive(content_type, &head.headers, body, limit).await?;
     let arrived = Instant::now();
     let named = entry.model.as_deref();
     let said = request::Head { model: named, content_type };
@@ -236,7 +235,7 @@ struct Errand<'a> {
     upload: Option<Rc<Upload>>,
     /// What of the client's query goes on.
     query: Option<&'static str>,
-    head: &'a HttpRequest,
+    head: &'a Head,
     id: RequestId,
     /// Where the call came from, as far as that is known.
     client: Option<IpAddr>,
@@ -282,16 +281,15 @@ fn give_up(failed: Failed, mut settlement: Box<Settlement>) -> ApiError {
 }
 
 /// What decides between targets of the same order.
-fn seed(routing: &Routing, account: &Account, head: &HttpRequest, id: RequestId) -> u64 {
+fn seed(routing: &Routing, account: &Account, head: &Head, id: RequestId) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "these bits are the random ones")]
     let chance = id.bits() as u64;
     match &routing.sticky {
         Sticky::Off => chance,
         Sticky::Key => choice::fingerprint(&[account.id().to_string().as_bytes()]),
-        Sticky::Header(name) => head
-            .headers()
-            .get(name.as_str())
-            .map_or(chance, |value| choice::fingerprint(&[value.as_bytes()])),
+        Sticky::Header(name) => {
+            head.headers.get(name).map_or(chance, |value| choice::fingerprint(&[value]))
+        }
     }
 }
 
@@ -375,7 +373,7 @@ async fn attempt(
         forward::echo(errand, target, &outgoing)
     } else {
         let end = Patience::new(&target.timeouts, errand.began).end();
-        let (client_headers, timeouts) = (errand.head.headers(), &target.timeouts);
+        let (client_headers, timeouts) = (&errand.head.headers, &target.timeouts);
         let traceparent = settlement.traceparent();
         let along = Along { upstream, key, client_headers, traceparent };
         let sending = Sending { along, timeouts, end };
@@ -392,33 +390,26 @@ async fn attempt(
 }
 
 /// Says which target served a call, and what was done to it on the way.
-fn show_target(response: &mut HttpResponse, target: &Destination, cap: Option<u64>, attempts: u64) {
-    const CLAMPED: HeaderName = HeaderName::from_static("x-conduit-max-tokens-clamped");
-    const PROVIDER: HeaderName = HeaderName::from_static("x-conduit-provider");
-    const MODEL: HeaderName = HeaderName::from_static("x-conduit-model");
-    const ATTEMPTS: HeaderName = HeaderName::from_static("x-conduit-attempts");
-    let headers = response.headers_mut();
+fn show_target(response: &mut Response, target: &Destination, cap: Option<u64>, attempts: u64) {
+    // Nobody else's headers of these names have come this far.
+    let headers = &mut response.headers;
     if let Some(cap) = cap {
-        headers.insert(CLAMPED, cap.into());
+        headers.show("x-conduit-max-tokens-clamped", cap);
     }
-    if let Ok(provider) = HeaderValue::try_from(&*target.provider.name) {
-        headers.insert(PROVIDER, provider);
-    }
-    if let Ok(model) = HeaderValue::try_from(&*target.upstream_model) {
-        headers.insert(MODEL, model);
-    }
+    headers.add("x-conduit-provider", &*target.provider.name);
+    headers.add("x-conduit-model", &*target.upstream_model);
     if attempts > 1 {
-        headers.insert(ATTEMPTS, attempts.into());
+        headers.show("x-conduit-attempts", attempts);
     }
 }
 
 /// Answers a request in any case, and names it: even a panic ends in an answer.
-pub(crate) async fn answer(
-    head: &HttpRequest,
-    serving: impl AsyncFnOnce(RequestId) -> Result<HttpResponse, ApiError>,
-) -> HttpResponse {
-    let edge = head.app_data::<Data<Edge>>();
-    let _answering = edge.map(|edge| edge.tally.answer());
+async fn answer(
+    edge: &Edge,
+    head: &Head,
+    serving: impl AsyncFnOnce(RequestId) -> Result<Response, ApiError>,
+) -> Response {
+    let _answering = edge.tally.answer();
     let Ok(random) = clock::random_for_call() else {
         return ApiError::Internal.response(entry::dialect(head), None);
     };
@@ -428,29 +419,24 @@ pub(crate) async fn answer(
         tracing::error!(request.id = %id, "a handler panicked");
         Err(ApiError::Internal)
     });
-    let mut response = served.unwrap_or_else(|error| refuse(&error, id, head));
+    let mut response = served.unwrap_or_else(|error| refuse(edge, &error, id, head));
     name(&mut response, id, head);
-    if edge.is_some_and(|edge| edge.stopping.closes_connections()) {
-        response.head_mut().set_connection_type(ConnectionType::Close);
-    }
+    response.closes |= edge.stopping.closes_connections();
     response
 }
 
-fn refuse(error: &ApiError, id: RequestId, head: &HttpRequest) -> HttpResponse {
-    let edge = head.app_data::<Data<Edge>>();
-    if let Some((edge, reason)) = edge.zip(error.reason()) {
-        edge.ledger.metrics().refused(reason);
-    }
+fn refuse(edge: &Edge, error: &ApiError, id: RequestId, head: &Head) -> Response {
     let status = error.status().as_u16();
     if let Some(reason) = error.reason() {
-        let client = edge.and_then(|edge| identify::address(head, &edge.live.load().config));
+        edge.ledger.metrics().refused(reason);
+        let client = identify::address(head, &edge.live.load().config);
         let (client, path) = (client.map(display), shown(head.path()));
         tracing::info!(
             target: ACCESS,
             {
             request.id = %id,
             client.address = client,
-            method = head.method().as_str(),
+            method = head.method.as_str(),
             path = &*path,
             status,
             reason
@@ -470,21 +456,18 @@ fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// The client's own id for the request is kept where it is a sensible one.
-fn name(response: &mut HttpResponse, id: RequestId, head: &HttpRequest) {
-    const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-    const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-    const OURS: HeaderName = HeaderName::from_static("x-conduit-request-id");
-    let Some(ours) = headers::shown(id) else { return };
-    let theirs = head.headers().get(X_REQUEST_ID).filter(|value| {
-        let bytes = value.as_bytes();
-        (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
-    });
-    let shown = theirs.cloned().unwrap_or_else(|| ours.clone());
-    let headers = response.headers_mut();
-    headers.insert(X_REQUEST_ID, shown);
+fn name(response: &mut Response, id: RequestId, head: &Head) {
+    const REQUEST_ID: &str = "request-id";
+    const X_REQUEST_ID: &str = "x-request-id";
+    let theirs = head
+        .headers
+        .get(X_REQUEST_ID)
+        .filter(|value| (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic));
+    let (ours, headers) = (id.to_string(), &mut response.headers);
+    headers.add(X_REQUEST_ID, theirs.unwrap_or(ours.as_bytes()));
     // Where Anthropic's clients look, unless Anthropic itself has named the call.
-    if entry::dialect(head) == Dialect::Anthropic && !headers.contains_key(REQUEST_ID) {
-        headers.insert(REQUEST_ID, ours.clone());
+    if entry::dialect(head) == Dialect::Anthropic && !headers.contains(REQUEST_ID) {
+        headers.add(REQUEST_ID, &ours);
     }
-    headers.insert(OURS, ours);
+    headers.add("x-conduit-request-id", &ours);
 }

@@ -64,5 +64,6 @@ pub mod fields;
 pub mod framing;
 pub mod logging;
 pub mod map;
+pub mod message;
 pub mod metrics;
 pub mod version;

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_server::Server as ActixServer;
+use actix_service::{IntoServiceFactory as _, ServiceFactory as _};
+use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::OptionFuture;
@@ -33,9 +35,9 @@ use crate::admin::{AdminError, Desk, Served, http, password, socket};
 use crate::catalogue::saved;
 use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
-use crate::gateway::routes::routes;
-use crate::gateway::{self, Edge, Health, Offers, Stopping, label};
+use crate::gateway::{self, Edge, Gateway, Health, Offers, Stopping, label};
 use crate::ledger::{Ledger, Policy};
+use crate::message::actix::Site;
 use crate::metrics::page::{Kind, Page};
 use crate::metrics::{Metrics, OTHER};
 use crate::store::{Ends, Found, Retention, Store, StoreError};
@@ -307,16 +309,16 @@ fn serve_calls(
         stopping: Arc::clone(stopping),
     };
     let pulse = Arc::clone(pulse);
-    let app = move || {
+    let make = async move || {
         pulse.follow_worker();
-        App::new().app_data(web::Data::new(edge())).configure(routes)
+        Ok(Gateway::new(edge()))
     };
     let mut builder = ActixServer::build()
         .workers(config.workers)
         .shutdown_timeout(deadline.as_secs().max(1))
         .disable_signals();
     for listener in listeners {
-        builder = door::listen(builder, listener, manner.clone(), app.clone())?;
+        builder = door::listen(builder, listener, manner.clone(), make.clone())?;
     }
     Ok(builder.run())
 }
@@ -528,18 +530,24 @@ fn serve_admin(
         stopping: Arc::clone(stopping),
     };
     let door = web::Data::new(http::Door::new(desk.clone()));
-    let app = move || {
-        let gateway = web::scope("/playground").app_data(web::Data::new(edge())).configure(routes);
-        App::new()
+    let make = async move || {
+        let gateway = web::Data::new(Gateway::new(edge()));
+        let playground = web::scope(http::PLAYGROUND)
+            .app_data(gateway)
+            .default_service(web::to(http::play))
+            .wrap(from_fn(http::signed_in));
+        let app = App::new()
             .wrap(from_fn(http::guard))
             .app_data(door.clone())
             .configure(http::routes)
             .configure(dashboard::routes)
-            .service(gateway.wrap(from_fn(http::signed_in)))
+            .service(playground);
+        let site = app.into_factory().new_service(AppConfig::default()).await;
+        site.map(Site).map_err(|()| tracing::error!("the admin API cannot be served"))
     };
     let mut builder = ActixServer::build().workers(1).shutdown_timeout(1).disable_signals();
     for listener in listeners {
-        builder = door::listen(builder, listener, manner.clone(), app.clone())?;
+        builder = door::listen(builder, listener, manner.clone(), make.clone())?;
     }
     Ok(builder.run())
 }

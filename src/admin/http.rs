@@ -39,15 +39,11 @@ use incoming::Incoming;
 use operations::{Does, Needs, Operation};
 use path::{Found, Segments};
 use refusal::Refusal;
-pub use relay::signed_in;
+pub use relay::{PLAYGROUND, play, signed_in};
 use serde_json::{Map, Value};
 
 /// Where the API is.
 pub const PREFIX: &str = "/admin/api/v1";
-
-/// Marks a request that came over TLS.
-#[derive(Clone, Copy, Debug)]
-pub struct OverTls;
 
 /// What the API works with.
 pub struct Door {

@@ -2,14 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use bytes::{Buf as _, BufMut, BytesMut};
 use http::{Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::ClientError;
 use super::origin::Origin;
-use crate::fields::{self, Headers, Parsed};
+use crate::fields::{self, Headers};
 use crate::framing::{self, Chunk, Framing, FramingError};
 
 /// The longest head that is read.
@@ -40,8 +39,8 @@ impl Request {
     }
 
     /// Adds a header. Those that say how long the body is are not the caller's to add.
-    pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        fields::put(&mut self.written, name.as_str(), value.as_bytes());
+    pub fn header(&mut self, name: impl AsRef<[u8]>, value: &[u8]) {
+        fields::put(&mut self.written, name, value);
     }
 
     /// The whole head of a request whose body is so long, if it has one.
@@ -66,13 +65,13 @@ pub(super) struct AnswerHead {
 impl AnswerHead {
     /// How the body is marked off (RFC 9112, section 6.3), and whether the connection can be used again.
     pub(super) fn framing(&self) -> Result<(Framing, bool), FramingError> {
-        let says = |word| framing::lists(self.headers.all(CONNECTION), word);
+        let says = |word| framing::lists(self.headers.all("connection"), word);
         let stays = !says("close") && (self.stays || says("keep-alive"));
         if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok((Framing::Over, stays));
         }
-        let length = framing::length(self.headers.all(CONTENT_LENGTH))?;
-        Ok(match (framing::last(self.headers.all(TRANSFER_ENCODING)), length) {
+        let length = framing::length(self.headers.all("content-length"))?;
+        Ok(match (framing::last(self.headers.all("transfer-encoding")), length) {
             // Whoever says a length too may mean either: nothing more is read from them.
             (Some(coding), length) if coding.eq_ignore_ascii_case(b"chunked") => {
                 (Framing::Chunked(Chunk::Size), stays && length.is_none())
@@ -86,6 +85,9 @@ impl AnswerHead {
 
 /// Takes the head of an answer from what has come; `None` while it is not whole.
 pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<AnswerHead>, ClientError> {
+    if buffer.is_empty() {
+        return Ok(None);
+    }
     let mut places = [MaybeUninit::uninit(); MOST_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
     let read = ParserConfig::default().parse_response_with_uninit_headers(
@@ -106,9 +108,8 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<AnswerHead>, ClientEr
     let status =
         StatusCode::from_u16(code).map_err(|_| ClientError::NoHttp("its status is none"))?;
     let stays = parsed.version == Some(1);
-    let parsed = Parsed::of(parsed.headers, buffer).map_err(ClientError::NoHttp)?;
-    let head = buffer.split_to(length).freeze();
-    let headers = parsed.of_head(&head).map_err(ClientError::NoHttp)?;
+    let headers = Headers::of_head(parsed.headers, &buffer[..length]);
+    buffer.advance(length);
     Ok(Some(AnswerHead { status, headers, stays }))
 }
 

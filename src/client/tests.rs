@@ -7,7 +7,6 @@ use std::thread;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::header::{HeaderName, HeaderValue};
 use rustls::crypto::ring;
 
 use super::*;
@@ -77,7 +76,7 @@ fn whole(body: &str) -> Outgoing {
 
 async fn ask(client: &Client, body: Outgoing) -> Result<(u16, String), ClientError> {
     let mut request = client.request(&Method::POST, &"/v1/x?y=z".parse().unwrap());
-    request.header(&HeaderName::from_static("x-a"), &HeaderValue::from_static("b"));
+    request.header("x-a", b"b");
     let mut answer = client.ready().await?.send(request, body).await?;
     Ok((answer.status.as_u16(), read(&mut answer.body).await?))
 }

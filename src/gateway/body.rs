@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use super::upload::{self, Arrived};
 use crate::error::ApiError;
+use crate::fields::Headers;
+use crate::message::Body;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::request::multipart;
 
@@ -22,14 +22,14 @@ pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// What the body says it is; refused where that is neither JSON nor a form that the endpoint takes.
 pub(super) fn check_content_type(
     endpoint: Endpoint,
-    headers: &HeaderMap,
+    headers: &Headers,
 ) -> Result<Option<Cow<'_, str>>, ApiError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let Some(value) = headers.get("content-type") else { return Ok(None) };
     // As nearly all calls say it.
-    if value == JSON {
+    if value == JSON.as_bytes() {
         return Ok(Some(Cow::Borrowed(JSON)));
     }
-    let text = String::from_utf8_lossy(value.as_bytes());
+    let text = String::from_utf8_lossy(value);
     let essence = text.split(';').next().unwrap_or_default().trim();
     let is_json = || {
         let (kind, name) = essence.split_once('/').unwrap_or_default();
@@ -48,9 +48,9 @@ pub(super) fn check_content_type(
 }
 
 /// Refuses a body whose bytes are not what they stand for: nobody here could read it.
-fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    for value in headers.get_all(CONTENT_ENCODING) {
-        let encoding = String::from_utf8_lossy(value.as_bytes());
+fn check_encoding(headers: &Headers) -> Result<(), ApiError> {
+    for value in headers.all("content-encoding") {
+        let encoding = String::from_utf8_lossy(value);
         let encoding = encoding.trim();
         if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
             return Err(ApiError::ContentEncoding(encoding.to_owned()));
@@ -62,25 +62,28 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
 /// Reads a body of at most `limit` bytes: all of it, or the beginning of a form that is not to be kept.
 pub(super) async fn arrive(
     content_type: Option<&str>,
-    headers: &HeaderMap,
-    payload: Payload,
+    headers: &Headers,
+    body: Body,
     limit: usize,
 ) -> Result<Arrived, ApiError> {
     check_encoding(headers)?;
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let announced = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
+    let length = headers.text("content-length").and_then(|length| length.parse::<usize>().ok());
+    let announced = length.unwrap_or(0);
     if announced > limit {
         return Err(ApiError::BodyTooLarge { limit });
     }
     match content_type.filter(|text| announced > upload::KEPT && multipart::is_form(text)) {
         // Rare and large: it must not make every call's future as large.
-        Some(content_type) => Box::pin(upload::arrive(content_type, announced, payload)).await,
-        None => read(payload, announced, limit).await.map(Arrived::Whole),
+        Some(content_type) => Box::pin(upload::arrive(content_type, announced, body)).await,
+        None => read(body, announced, limit).await.map(Arrived::Whole),
     }
 }
 
-async fn read(mut payload: Payload, announced: usize, limit: usize) -> Result<Bytes, ApiError> {
-    let Some(first) = chunk(&mut payload).await? else { return Ok(Bytes::new()) };
+async fn read(mut body: Body, announced: usize, limit: usize) -> Result<Bytes, ApiError> {
+    if let Body::Whole(bytes) = body {
+        return if bytes.len() > limit { Err(ApiError::BodyTooLarge { limit }) } else { Ok(bytes) };
+    }
+    let Some(first) = chunk(&mut body).await? else { return Ok(Bytes::new()) };
     if first.len() == announced {
         return Ok(first);
     }
@@ -91,16 +94,16 @@ async fn read(mut payload: Payload, announced: usize, limit: usize) -> Result<By
             return Err(ApiError::BodyTooLarge { limit });
         }
         whole.extend_from_slice(&part);
-        next = chunk(&mut payload).await?;
+        next = chunk(&mut body).await?;
     }
     Ok(whole.freeze())
 }
 
-pub(super) async fn chunk(payload: &mut Payload) -> Result<Option<Bytes>, ApiError> {
-    // Most bodies came with their heads: nobody has to watch the time.
-    let next = match payload.next().now_or_never() {
+pub(super) async fn chunk(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    // Where something has come, nobody has to watch the time.
+    let next = match body.next().now_or_never() {
         Some(next) => next,
-        None => timeout(SILENCE, payload.next()).await.map_err(|_| ApiError::BodyBroken)?,
+        None => timeout(SILENCE, body.next()).await.map_err(|_| ApiError::BodyBroken)?,
     };
     next.transpose().map_err(|_| ApiError::BodyBroken)
 }

@@ -5,10 +5,8 @@
 
 use std::rc::Rc;
 
-use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -16,7 +14,7 @@ use super::Errand;
 use super::carriage::Carriage;
 use super::carry::{self, Way};
 use super::forward::{Answer, AnswerBody, has_frames};
-use super::headers::{Downward, shown};
+use super::headers::Downward;
 use super::health::Watch;
 use super::relay::{self, Gathered, Partial, Patience, Relay};
 use super::route::Destination;
@@ -24,6 +22,7 @@ use super::settlement::{Metering, Settlement};
 use crate::domain::receipt::Ending;
 use crate::error::UpstreamError;
 use crate::fields::Headers;
+use crate::message::{Body, Response};
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
 use crate::provider::meter::{Forward, StreamMeter};
@@ -33,7 +32,8 @@ use crate::provider::usage::read_answer;
 use crate::translate::reshape::Assembly;
 use crate::translate::{About, StreamTranslation, Translation};
 
-const X_CONDUIT_COST: HeaderName = HeaderName::from_static("x-conduit-cost");
+const CONTENT_TYPE: &str = "content-type";
+const RETRY_AFTER: &str = "retry-after";
 
 /// How much of a stream is kept back at most while its first event is waited for.
 const FIRST_EVENT_LIMIT: usize = 64 << 10;
@@ -264,10 +264,10 @@ impl Assembler {
 impl Received {
     /// What is wrong with the answer, if anything is.
     pub(super) fn trouble(&self, kind: Kind) -> Option<Trouble> {
-        let text = |name| self.headers.get(&HeaderName::from_static(name))?.to_str().ok();
+        let text = |name| self.headers.text(name);
         let headers = RetryHeaders {
             after_ms: text("retry-after-ms"),
-            after: text("retry-after"),
+            after: text(RETRY_AFTER),
             should_retry: text("x-should-retry"),
         };
         let read = |body: &[u8]| trouble::read(kind, self.status.as_u16(), &headers, body);
@@ -311,27 +311,28 @@ pub(super) async fn deliver(
     errand: &Errand<'_>,
     mut settlement: Box<Settlement>,
     watch: Option<Watch>,
-) -> HttpResponse {
+) -> Response {
     let ending = received.ending();
     // Google says in the body how long to wait, and of a body in another dialect no client reads it.
     let wait_ms = target.translation.and_then(|_| received.trouble(target.provider.kind)?.wait_ms);
-    let Received { status, headers, body, patience, content, about } = received;
+    let Received { status, mut headers, body, patience, content, about } = received;
     let way = way(target, errand, about.as_deref());
-    let says_when = headers.contains(&header::RETRY_AFTER);
-    let mut response = HttpResponse::build(status);
-    pass_on(headers, &mut response);
+    let says_when = headers.contains(RETRY_AFTER);
+    let downward = Downward::new(&headers);
+    headers.retain(|name| downward.goes(name));
     let (bytes, translated) = match content {
         Content::Opaque(first) => {
             settlement.hold_is_durable().await;
-            return response.body(Relay::opaque(first, body, patience, (settlement, watch)));
+            let relay = Relay::opaque(first, body, patience, (settlement, watch));
+            return Response::new(status, headers, Body::flow(relay));
         }
         Content::Events { ready, carriage, .. } => {
             settlement.hold_is_durable().await;
             if way.is_some() {
-                response.insert_header((header::CONTENT_TYPE, "text/event-stream"));
+                headers.set(CONTENT_TYPE, "text/event-stream");
             }
-            let end = (settlement, watch);
-            return response.body(Relay::events(ready, body, patience, carriage, end));
+            let relay = Relay::events(ready, body, patience, carriage, (settlement, watch));
+            return Response::new(status, headers, Body::flow(relay));
         }
         Content::Whole { bytes, .. } => {
             let translated = way.map(|way| match ending {
@@ -345,41 +346,29 @@ pub(super) async fn deliver(
         }
     };
     let cost = settlement.end_durably(ending).await;
-    if let Some(cost) = shown(cost) {
-        response.insert_header((X_CONDUIT_COST, cost));
-    }
-    let Some(translated) = translated else { return response.body(bytes) };
-    if let Ok(status) = StatusCode::from_u16(translated.status) {
-        response.status(status);
-    }
+    headers.show("x-conduit-cost", cost);
+    let Some(translated) = translated else { return Response::new(status, headers, bytes) };
     if let Some(wait_ms) = wait_ms.filter(|_| !says_when) {
-        response.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
+        headers.show(RETRY_AFTER, wait_ms.div_ceil(1_000));
     }
-    response.insert_header((header::CONTENT_TYPE, translated.content_type));
-    response.body(translated.body)
-}
-
-fn pass_on(headers: Headers, to: &mut actix_web::HttpResponseBuilder) {
-    let downward = Downward::new(&headers);
-    for header in headers.into_iter().filter(|(name, _)| downward.goes(name)) {
-        to.append_header(header);
-    }
+    headers.set(CONTENT_TYPE, translated.content_type);
+    let status = StatusCode::from_u16(translated.status).unwrap_or(status);
+    Response::new(status, headers, translated.body)
 }
 
 fn is_encoded(headers: &Headers) -> bool {
-    headers
-        .get(&header::CONTENT_ENCODING)
-        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let encoding = headers.get("content-encoding");
+    encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity"))
 }
 
 fn is_audio(headers: &Headers) -> bool {
-    let value = headers.get(&header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let value = headers.get(CONTENT_TYPE).unwrap_or_default();
     value.get(..6).is_some_and(|value| value.eq_ignore_ascii_case(b"audio/"))
 }
 
 /// Whether an answer is a stream by its content type; `None` where only its beginning can tell.
 fn stream_by_type(headers: &Headers, asked: bool) -> Option<bool> {
-    let value = headers.get(&header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let value = headers.get(CONTENT_TYPE).unwrap_or_default();
     let says = |kind: &[u8]| value.get(..kind.len()).is_some_and(|v| v.eq_ignore_ascii_case(kind));
     if says(b"text/event-stream") || has_frames(headers) {
         Some(true)
@@ -395,7 +384,7 @@ fn begins_like_a_stream(first: &[u8]) -> bool {
 }
 
 fn is_json(headers: &Headers) -> bool {
-    let value = headers.get(&header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let value = headers.get(CONTENT_TYPE).unwrap_or_default();
     let json = b"application/json";
     value.get(..json.len()).is_some_and(|value| value.eq_ignore_ascii_case(json))
 }

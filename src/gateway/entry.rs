@@ -4,11 +4,10 @@
 //! Of a query only what is known to be harmless goes on, and it is never the client's own text that
 //! does: a query can carry a key, or choose what an answer leaves out.
 
-use actix_web::HttpRequest;
-use actix_web::http::Method;
-use actix_web::http::header::AUTHORIZATION;
+use http::Method;
 
 use crate::error::ApiError;
+use crate::message::Head;
 use crate::provider::address::decoded;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::request::MAX_MODEL_NAME;
@@ -32,23 +31,23 @@ pub(super) struct Entry {
 
 impl Entry {
     /// A call whose model is in its body.
-    pub(super) fn plain(endpoint: Endpoint, head: &HttpRequest) -> Self {
-        Self { endpoint, model: None, query: forwarded(endpoint, head.query_string()) }
+    pub(super) fn plain(endpoint: Endpoint, head: &Head) -> Self {
+        Self { endpoint, model: None, query: forwarded(endpoint, head.query()) }
     }
 
     /// A call to a method of a model of Google's.
-    pub(super) fn of_method(head: &HttpRequest) -> Result<Self, ApiError> {
+    pub(super) fn of_method(head: &Head) -> Result<Self, ApiError> {
         if !head.path().contains(':') {
             // A model as such can only be looked at.
             return Err(ApiError::Method { allowed: "GET" });
         }
         let (model, endpoint) = method(head.path()).ok_or_else(|| no_such_path(head))?;
         let model = Some(checked(&model)?);
-        Ok(Self { endpoint, model, query: forwarded(endpoint, head.query_string()) })
+        Ok(Self { endpoint, model, query: forwarded(endpoint, head.query()) })
     }
 
     /// A call to a deployment of Azure's.
-    pub(super) fn of_deployment(endpoint: Endpoint, head: &HttpRequest) -> Result<Self, ApiError> {
+    pub(super) fn of_deployment(endpoint: Endpoint, head: &Head) -> Result<Self, ApiError> {
         let rest = head.path().strip_prefix(AZURE_DEPLOYMENTS);
         let name = rest.and_then(|rest| rest.strip_suffix(endpoint.name())?.strip_suffix('/'));
         let name = name.and_then(decoded).ok_or_else(|| no_such_path(head))?;
@@ -57,7 +56,7 @@ impl Entry {
 }
 
 /// The dialect that the client of a request speaks.
-pub(super) fn dialect(head: &HttpRequest) -> Dialect {
+pub(super) fn dialect(head: &Head) -> Dialect {
     let path = head.path();
     let is_below = |root: &str| {
         path.strip_prefix(root).is_some_and(|p| matches!(p.as_bytes(), [] | [b'/', ..]))
@@ -75,16 +74,16 @@ pub(super) fn dialect(head: &HttpRequest) -> Dialect {
 
 /// Three dialects have their models under one path: there it is what the client sends along that tells
 /// them apart.
-fn of_models(head: &HttpRequest) -> Dialect {
-    let headers = head.headers();
+fn of_models(head: &Head) -> Dialect {
+    let headers = &head.headers;
     // With a bearer key it may be anybody.
-    let has = |name: &str| headers.contains_key(name) && !headers.contains_key(AUTHORIZATION);
+    let has = |name: &str| headers.contains(name) && !headers.contains("authorization");
     let is_google = has("x-goog-api-key")
-        || headers.contains_key("x-goog-api-client")
-        || parameters(head.query_string()).any(|(name, _)| name == "key");
-    if is_google || (head.method() == Method::POST && method(head.path()).is_some()) {
+        || headers.contains("x-goog-api-client")
+        || parameters(head.query()).any(|(name, _)| name == "key");
+    if is_google || (head.method == Method::POST && method(head.path()).is_some()) {
         Dialect::Gemini
-    } else if headers.contains_key("anthropic-version") || has("x-api-key") {
+    } else if headers.contains("anthropic-version") || has("x-api-key") {
         Dialect::Anthropic
     } else {
         Dialect::OpenAi
@@ -139,13 +138,12 @@ pub(super) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> 
     })
 }
 
-pub(super) fn no_such_path(head: &HttpRequest) -> ApiError {
-    ApiError::NoSuchPath { method: head.method().to_string(), path: head.path().to_owned() }
+pub(super) fn no_such_path(head: &Head) -> ApiError {
+    ApiError::NoSuchPath { method: head.method.to_string(), path: head.path().to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
     use proptest::prelude::*;
 
     use super::*;
@@ -189,7 +187,7 @@ mod tests {
     fn a_name_that_no_body_could_hold_is_unknown() {
         for name in ["", "%0A", &"x".repeat(300), &"%C3%A9".repeat(200)] {
             let uri = format!("/v1beta/models/{name}:generateContent");
-            let head = TestRequest::post().uri(&uri).to_http_request();
+            let head = Head::of("POST", &uri, &[]);
             assert!(matches!(Entry::of_method(&head), Err(ApiError::NoSuchModel(_))), "{name}");
         }
     }
@@ -197,7 +195,7 @@ mod tests {
     #[test]
     fn a_deployment_is_a_model() {
         let uri = "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21";
-        let head = TestRequest::post().uri(uri).to_http_request();
+        let head = Head::of("POST", uri, &[]);
         let entry = Entry::of_deployment(Endpoint::Chat, &head).unwrap();
         let model = Some("my gpt".to_owned());
         assert_eq!(entry, Entry { endpoint: Endpoint::Chat, model, query: None });
@@ -237,8 +235,7 @@ mod tests {
             ("GET", "/v1/models", "x-goog-api-key", Gemini),
             ("GET", "/v1/models?key=secret", "accept", Gemini),
         ] {
-            let request = TestRequest::default().method(method.parse().unwrap()).uri(uri);
-            let head = request.insert_header((header, "x")).to_http_request();
+            let head = Head::of(method, uri, &[(header, "x")]);
             assert_eq!(dialect(&head), expected, "{method} {uri} {header}");
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Uri};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -29,6 +29,8 @@ use crate::provider::echo;
 use crate::provider::endpoint::Dialect;
 use crate::provider::event_stream::Decoder;
 use crate::provider::request::{self, Edits};
+
+const CONTENT_TYPE: &str = "content-type";
 
 /// An answer whose head has come.
 pub(super) struct Answer {
@@ -123,7 +125,7 @@ impl Stream for AnswerBody {
 pub(super) struct Along<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) key: Option<&'a Key>,
-    pub(super) client_headers: &'a HeaderMap,
+    pub(super) client_headers: &'a Headers,
     /// Our span, where the call is traced: the provider's is inside it.
     pub(super) traceparent: Option<String>,
 }
@@ -194,50 +196,48 @@ fn write_head(
 ) {
     let Along { upstream, key, client_headers, traceparent } = along;
     let native = (!is_translated).then_some(upstream.provider.kind.dialect());
-    let traceparent = traceparent.as_ref().and_then(|text| HeaderValue::try_from(text).ok());
-    let is_signed = |name: &HeaderName| signature.iter().any(|(signed, _)| signed == name);
-    let is_key = |name: &HeaderName| key.is_some_and(|key| key.name == *name);
+    let is_signed =
+        |name: &[u8]| signature.iter().any(|(signed, _)| signed.as_str().as_bytes() == name);
+    let is_key = |name: &[u8]| key.is_some_and(|key| key.name.as_bytes() == name);
     let is_wanted =
-        |name: &HeaderName| upstream.headers.contains_key(name) || is_key(name) || is_signed(name);
-    let is_ours = |name: &HeaderName| {
+        |name: &[u8]| upstream.headers.contains(name) || is_key(name) || is_signed(name);
+    let is_ours = |name: &[u8]| {
         is_wanted(name)
-            || (is_translated && *name == CONTENT_TYPE)
-            || (traceparent.is_some() && *name == TRACEPARENT)
+            || (is_translated && name == CONTENT_TYPE.as_bytes())
+            || (traceparent.is_some() && name == TRACEPARENT.as_bytes())
     };
     let upward = Upward::new(client_headers, native);
-    let goes = |name: &HeaderName| upward.goes(name) && !is_ours(name);
+    let goes = |name: &[u8]| upward.goes(name) && !is_ours(name);
     for (name, value) in client_headers.iter().filter(|(name, _)| goes(name)) {
         request.header(name, value);
     }
-    for (name, value) in &upstream.usual_headers {
-        let is_there = client_headers.contains_key(name) && goes(name);
+    for (name, value) in upstream.usual_headers.iter() {
+        let is_there = client_headers.contains(name) && goes(name);
         if !is_there && !is_ours(name) {
             request.header(name, value);
         }
     }
     // The meter reads what comes, and a compressed stream would not flow.
-    let identity = HeaderValue::from_static("identity");
-    let json = HeaderValue::from_static("application/json");
     let ours = [
-        (ACCEPT_ENCODING, Some(identity)),
-        (CONTENT_TYPE, is_translated.then_some(json)),
-        (TRACEPARENT, traceparent.clone()),
+        ("accept-encoding", Some("identity")),
+        (CONTENT_TYPE, is_translated.then_some("application/json")),
+        (TRACEPARENT, traceparent.as_deref()),
     ];
     for (name, value) in ours {
-        if let Some(value) = value.filter(|_| !is_wanted(&name)) {
-            request.header(&name, &value);
+        if let Some(value) = value.filter(|_| !is_wanted(name.as_bytes())) {
+            request.header(name, value.as_bytes());
         }
     }
-    for (name, value) in &upstream.headers {
+    for (name, value) in upstream.headers.iter() {
         if !is_key(name) && !is_signed(name) {
             request.header(name, value);
         }
     }
-    if let Some(key) = key.filter(|key| !is_signed(&key.name)) {
-        request.header(&key.name, &key.value);
+    if let Some(key) = key.filter(|key| !is_signed(key.name.as_bytes())) {
+        request.header(key.name, key.value.expose_secret().as_bytes());
     }
     for (name, value) in signature {
-        request.header(name, value);
+        request.header(name.as_str(), value.as_bytes());
     }
 }
 
@@ -326,7 +326,7 @@ pub(super) async fn ask(
         || NoReply { error: UpstreamError::Unreachable, reason: "there is no address".to_owned() };
     let client = upstream.client.as_ref().ok_or_else(nowhere)?;
     let mut request = client.request(&Method::GET, uri);
-    let along = Along { upstream, key, client_headers: &HeaderMap::new(), traceparent: None };
+    let along = Along { upstream, key, client_headers: &Headers::default(), traceparent: None };
     write_head(&mut request, &along, false, &[]);
     let answer = client.ready().await?.send(request, client::Outgoing::None).await?;
     let client::Answer { status, headers, mut body } = answer;
@@ -343,7 +343,7 @@ pub(super) async fn ask(
 
 /// Whether an answer is a stream of events in AWS's binary frames.
 pub(super) fn has_frames(headers: &Headers) -> bool {
-    let value = headers.get(&CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let value = headers.get(CONTENT_TYPE).unwrap_or_default();
     value.eq_ignore_ascii_case(b"application/vnd.amazon.eventstream")
 }
 
@@ -375,9 +375,11 @@ pub(super) fn echo(errand: &Errand<'_>, target: &Destination, outgoing: &Outgoin
         }
         echo::Answer::Stream(stream) => (200, "text/event-stream", Frames::Stream(stream)),
     };
+    let mut headers = Headers::default();
+    headers.add(CONTENT_TYPE, content_type);
     Answer {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
-        headers: [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect(),
+        headers,
         body: AnswerBody::Echo(Box::new(EchoBody { frames, next: None })),
     }
 }

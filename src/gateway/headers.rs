@@ -2,51 +2,38 @@
 //! and what belongs to a dialect goes no further than that dialect; everything else goes through as it
 //! is.
 
-use std::fmt::Display;
-use std::io::Write;
-
-use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
-
 use super::identify::carries_key;
 use crate::fields::Headers;
 use crate::provider::endpoint::Dialect;
 
-/// The longest text of ours that is shown in a header.
-const LONGEST_SHOWN: usize = 64;
-
-/// What something shows, as the value of a header; `None` for what cannot stand in one.
-pub(super) fn shown(what: impl Display) -> Option<HeaderValue> {
-    let mut text = [0; LONGEST_SHOWN];
-    let mut room = text.as_mut_slice();
-    write!(room, "{what}").ok()?;
-    let left = room.len();
-    HeaderValue::from_bytes(&text[..LONGEST_SHOWN - left]).ok()
-}
-
 /// RFC 9110, section 7.6.1, and the older names for the same.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
     )
 }
 
 /// Names that `Connection` lists belong to the connection too.
-struct Listed(Vec<HeaderValue>);
+struct Listed(Vec<Vec<u8>>);
 
 impl Listed {
-    fn has(&self, name: &HeaderName) -> bool {
+    fn of(headers: &Headers) -> Self {
+        Self(headers.all("connection").map(<[u8]>::to_vec).collect())
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
         self.0.iter().any(|value| {
-            let mut list = value.as_bytes().split(|byte| *byte == b',');
-            list.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+            let mut list = value.split(|byte| *byte == b',');
+            list.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name))
         })
     }
 }
@@ -55,8 +42,8 @@ impl Listed {
 ///
 /// Google's say which client asks and whose project pays, Amazon's are part of a signature: neither is
 /// ever sent on, not even to their own.
-fn is_foreign(name: &HeaderName, native: Option<Dialect>) -> bool {
-    let begins = |prefix: &str| name.as_str().starts_with(prefix);
+fn is_foreign(name: &[u8], native: Option<Dialect>) -> bool {
+    let begins = |prefix: &str| name.starts_with(prefix.as_bytes());
     if begins("anthropic-") {
         native != Some(Dialect::Anthropic)
     } else if begins("openai-") {
@@ -77,26 +64,26 @@ pub(super) struct Upward {
 
 impl Upward {
     /// `native` is the dialect that both speak, if the call goes through as it is.
-    pub(super) fn new(headers: &HeaderMap, native: Option<Dialect>) -> Self {
-        Self { listed: Listed(headers.get_all(CONNECTION).cloned().collect()), native }
+    pub(super) fn new(headers: &Headers, native: Option<Dialect>) -> Self {
+        Self { listed: Listed::of(headers), native }
     }
 
-    pub(super) fn goes(&self, name: &HeaderName) -> bool {
+    pub(super) fn goes(&self, name: &[u8]) -> bool {
         let stays = matches!(
-            name.as_str(),
-            "host"
-                | "content-length"
-                | "accept-encoding"
-                | "cookie"
-                | "expect"
-                | "forwarded"
-                | "x-real-ip"
-                | "via"
-                | "openai-organization"
-                | "openai-project"
-                | "x-request-id"
-        ) || name.as_str().starts_with("x-forwarded-")
-            || name.as_str().starts_with("x-conduit-");
+            name,
+            b"host"
+                | b"content-length"
+                | b"accept-encoding"
+                | b"cookie"
+                | b"expect"
+                | b"forwarded"
+                | b"x-real-ip"
+                | b"via"
+                | b"openai-organization"
+                | b"openai-project"
+                | b"x-request-id"
+        ) || name.starts_with(b"x-forwarded-")
+            || name.starts_with(b"x-conduit-");
         !stays
             && !is_foreign(name, self.native)
             && !carries_key(name)
@@ -113,25 +100,25 @@ pub(super) struct Downward(Listed);
 
 impl Downward {
     pub(super) fn new(headers: &Headers) -> Self {
-        Self(Listed(headers.all(CONNECTION).cloned().collect()))
+        Self(Listed::of(headers))
     }
 
-    pub(super) fn goes(&self, name: &HeaderName) -> bool {
+    pub(super) fn goes(&self, name: &[u8]) -> bool {
         let stays = matches!(
-            name.as_str(),
-            "content-length"
-                | "date"
-                | "server"
-                | "set-cookie"
-                | "openai-organization"
-                | "openai-project"
-                | "anthropic-organization-id"
-                | "anthropic-workspace-id"
-                | "x-request-id"
-                | "alt-svc"
-                | "location"
-                | "strict-transport-security"
-        ) || name.as_str().starts_with("x-conduit-");
+            name,
+            b"content-length"
+                | b"date"
+                | b"server"
+                | b"set-cookie"
+                | b"openai-organization"
+                | b"openai-project"
+                | b"anthropic-organization-id"
+                | b"anthropic-workspace-id"
+                | b"x-request-id"
+                | b"alt-svc"
+                | b"location"
+                | b"strict-transport-security"
+        ) || name.starts_with(b"x-conduit-");
         !stays && !is_hop_by_hop(name) && !self.0.has(name)
     }
 }
@@ -142,8 +129,8 @@ mod tests {
 
     #[test]
     fn credentials_and_connection_headers_stay_behind() {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        let mut headers = Headers::default();
+        headers.add("connection", "close, X-Hop");
         let upward = Upward::new(&headers, Some(Dialect::OpenAi));
         for (name, goes) in [
             ("authorization", false),
@@ -163,15 +150,14 @@ mod tests {
             ("x-stainless-lang", true),
             ("idempotency-key", true),
         ] {
-            let name = HeaderName::from_static(name);
-            assert_eq!(upward.goes(&name), goes, "{name}");
+            assert_eq!(upward.goes(name.as_bytes()), goes, "{name}");
         }
     }
 
     #[test]
     fn what_belongs_to_a_dialect_goes_no_further() {
         use Dialect::*;
-        let headers = HeaderMap::new();
+        let headers = Headers::default();
         for (name, native, goes) in [
             ("anthropic-version", Some(Anthropic), true),
             ("anthropic-beta", Some(Anthropic), true),
@@ -185,8 +171,8 @@ mod tests {
             ("x-amz-security-token", Some(Bedrock), false),
             ("user-agent", None, true),
         ] {
-            let name = HeaderName::from_static(name);
-            assert_eq!(Upward::new(&headers, native).goes(&name), goes, "{name} {native:?}");
+            let found = Upward::new(&headers, native).goes(name.as_bytes());
+            assert_eq!(found, goes, "{name} {native:?}");
         }
     }
 
@@ -209,8 +195,7 @@ mod tests {
             ("openai-processing-ms", true),
             ("x-ratelimit-remaining-requests", true),
         ] {
-            let name = HeaderName::from_static(name);
-            assert_eq!(downward.goes(&name), goes, "{name}");
+            assert_eq!(downward.goes(name.as_bytes()), goes, "{name}");
         }
     }
 }

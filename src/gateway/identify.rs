@@ -7,33 +7,25 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use actix_web::{HttpMessage, HttpRequest};
-
 use super::entry::{self, parameters};
 use crate::config::Config;
-use crate::domain::access::ChosenKey;
 use crate::domain::cidr::Cidr;
 use crate::domain::forwarded;
 use crate::domain::key::{KeyStatus, Secret};
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
+use crate::fields::{Headers, ascii};
 use crate::ledger::Ledger;
 use crate::ledger::account::Account;
+use crate::message::Head;
 use crate::provider::endpoint::Dialect;
 
 /// Where clients of other APIs put their key.
-static KEY_HEADERS: [HeaderName; 3] = [
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-];
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 
 /// Whether a header carries the caller's key, which must never be sent on.
-pub(super) fn carries_key(name: &HeaderName) -> bool {
-    name == AUTHORIZATION || KEY_HEADERS.contains(name)
+pub(super) fn carries_key(name: &[u8]) -> bool {
+    name == b"authorization" || KEY_HEADERS.iter().any(|known| known.as_bytes() == name)
 }
 
 /// The account whose key the caller holds. A key that may not be used from where the caller is looks
@@ -41,10 +33,10 @@ pub(super) fn carries_key(name: &HeaderName) -> bool {
 pub(super) fn identify(
     ledger: &Ledger,
     config: &Config,
-    head: &HttpRequest,
+    head: &Head,
     now: Timestamp,
 ) -> Result<Arc<Account>, ApiError> {
-    let Some(presented) = presented(head.headers(), in_query(head)) else {
+    let Some(presented) = presented(&head.headers, in_query(head)) else {
         return chosen(ledger, head, now).ok_or(ApiError::InvalidKey);
     };
     let secret = Secret::parse(&presented).ok_or(ApiError::InvalidKey)?;
@@ -62,44 +54,43 @@ pub(super) fn identify(
 }
 
 /// The account of the key that an administrator chose, who may call from anywhere.
-fn chosen(ledger: &Ledger, head: &HttpRequest, now: Timestamp) -> Option<Arc<Account>> {
-    let ChosenKey(id) = *head.extensions().get()?;
-    let account = ledger.directory().by_id(id)?;
+fn chosen(ledger: &Ledger, head: &Head, now: Timestamp) -> Option<Arc<Account>> {
+    let account = ledger.directory().by_id(head.key?.0)?;
     (account.record().status(now) == KeyStatus::Active).then_some(account)
 }
 
 /// Where a call really comes from, as far as that is known.
-pub(super) fn address(head: &HttpRequest, config: &Config) -> Option<IpAddr> {
-    caller(head.peer_addr()?.ip(), head.headers(), &config.server.trusted_proxies)
+pub(super) fn address(head: &Head, config: &Config) -> Option<IpAddr> {
+    caller(head.peer?.ip(), &head.headers, &config.server.trusted_proxies)
 }
 
 /// Where a call really comes from.
-fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Option<IpAddr> {
-    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes).collect();
+fn caller(peer: IpAddr, headers: &Headers, trusted: &[Cidr]) -> Option<IpAddr> {
+    let lines: Vec<_> = headers.all("x-forwarded-for").collect();
     forwarded::caller(peer, &lines, trusted)
 }
 
 /// Keys in the query, where older clients of Google's API put them. Nothing else reads a key there:
 /// a query is what proxies write into their logs.
-fn in_query(head: &HttpRequest) -> Vec<String> {
-    if head.query_string().is_empty() || entry::dialect(head) != Dialect::Gemini {
+fn in_query(head: &Head) -> Vec<String> {
+    if head.query().is_empty() || entry::dialect(head) != Dialect::Gemini {
         return Vec::new();
     }
-    let keys = parameters(head.query_string()).filter(|(name, _)| name == "key");
+    let keys = parameters(head.query()).filter(|(name, _)| name == "key");
     keys.map(|(_, value)| value).collect()
 }
 
 /// The one key that was sent; two are as good as none, for they may differ.
-fn presented(headers: &HeaderMap, in_query: Vec<String>) -> Option<Cow<'_, str>> {
+fn presented(headers: &Headers, in_query: Vec<String>) -> Option<Cow<'_, str>> {
     let mut found = None;
-    for value in headers.get_all(AUTHORIZATION) {
+    for value in headers.all("authorization") {
         if found.replace(Cow::Borrowed(bearer(value)?)).is_some() {
             return None;
         }
     }
-    for name in &KEY_HEADERS {
-        for value in headers.get_all(name) {
-            if found.replace(Cow::Borrowed(value.to_str().ok()?)).is_some() {
+    for name in KEY_HEADERS {
+        for value in headers.all(name) {
+            if found.replace(Cow::Borrowed(ascii(value)?)).is_some() {
                 return None;
             }
         }
@@ -113,8 +104,8 @@ fn presented(headers: &HeaderMap, in_query: Vec<String>) -> Option<Cow<'_, str>>
 }
 
 /// The token of `Bearer <token>`, the scheme in any case (RFC 9110, section 11.1).
-fn bearer(value: &HeaderValue) -> Option<&str> {
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+fn bearer(value: &[u8]) -> Option<&str> {
+    let (scheme, token) = ascii(value)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
 }
 
@@ -122,10 +113,10 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(pairs: &[(&str, &[u8])]) -> Headers {
+        let mut headers = Headers::default();
         for (name, value) in pairs {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+            headers.add(name, value);
         }
         headers
     }
@@ -190,12 +181,9 @@ mod tests {
             ("/v1/chat/completions?key=abc", None, None),
             ("/v1/messages?key=abc", None, None),
         ] {
-            let mut request = actix_web::test::TestRequest::post().uri(uri);
-            if let Some(name) = header {
-                request = request.insert_header((name, "header"));
-            }
-            let head = request.to_http_request();
-            let found = presented(head.headers(), in_query(&head));
+            let header = header.map(|name| (name, "header"));
+            let head = Head::of("POST", uri, header.as_slice());
+            let found = presented(&head.headers, in_query(&head));
             assert_eq!(found.as_deref(), expected, "{uri}");
         }
     }

@@ -1,6 +1,6 @@
 //! What a key's holder may ask without calling a model, and what a supervisor asks without a key.
 
-use actix_web::{HttpRequest, HttpResponse};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Edge, identify};
@@ -10,9 +10,10 @@ use crate::domain::window::{Timestamp, WindowRule};
 use crate::error::ApiError;
 use crate::ledger::Standing;
 use crate::ledger::account::Account;
+use crate::message::{Head, Response};
 
 /// `GET /v1/key`: where the holder's own key stands.
-pub(super) fn key(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) fn key(edge: &Edge, head: &Head) -> Result<Response, ApiError> {
     let now = clock::now();
     let account = identify::identify(&edge.ledger, &edge.live.load().config, head, now)?;
     let key = account.record();
@@ -36,7 +37,7 @@ pub(super) fn key(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiEr
             body["team"][standing.period.name()] = window(&standing);
         }
     }
-    Ok(HttpResponse::Ok().json(body))
+    Ok(Response::json(StatusCode::OK, &body))
 }
 
 /// What the key may do beside spending, where that is restricted.
@@ -75,15 +76,13 @@ fn window(standing: &Standing) -> Value {
 }
 
 /// `GET /healthz`: the process turns.
-#[expect(clippy::unnecessary_wraps, reason = "all handlers have one shape")]
-pub(super) fn healthz(_: &Edge, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
+pub(super) fn healthz() -> Response {
+    Response::json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
 /// `GET /readyz`: whether calls are served, and whether the configuration on the disk is the one in
 /// force. A bad file does not make the gateway unready: the last good one serves.
-#[expect(clippy::unnecessary_wraps, reason = "all handlers have one shape")]
-pub(super) fn readyz(edge: &Edge, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) fn readyz(edge: &Edge) -> Response {
     let trouble = edge.ledger.store().journal().trouble();
     let reason = match &trouble {
         _ if edge.stopping.is_stopping() => Some("the gateway is shutting down"),
@@ -110,7 +109,6 @@ pub(super) fn readyz(edge: &Edge, _: &HttpRequest) -> Result<HttpResponse, ApiEr
     if !snapshot.needs_restart.is_empty() {
         body["config"]["waiting_for_restart"] = json!(snapshot.needs_restart);
     }
-    let mut response =
-        if reason.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    Ok(response.json(body))
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Response::json(status, &body)
 }

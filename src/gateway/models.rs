@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse};
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::entry::{dialect, parameters};
@@ -18,6 +18,7 @@ use crate::domain::key::KeyRecord;
 use crate::domain::pattern::Pattern;
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
+use crate::message::{Head, Response};
 use crate::provider::address::decoded;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::offers::Offer;
@@ -37,33 +38,33 @@ struct Model {
 }
 
 /// `GET /v1/models` and Google's of the same name.
-pub(super) async fn list(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(edge: &Edge, head: &Head) -> Result<Response, ApiError> {
     let snapshot = edge.live.snapshot();
     let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
     let dialect = dialect(head);
     if head.path().ends_with("/tunedModels") {
         // What is tuned is listed with all else.
-        return Ok(HttpResponse::Ok().json(json!({})));
+        return Ok(Response::json(StatusCode::OK, &json!({})));
     }
     let key = account.record();
     let models = gather(edge, &snapshot, &key).await;
     let parameter = |wanted: &str| {
-        parameters(head.query_string()).find(|(name, _)| name == wanted).map(|(_, value)| value)
+        parameters(head.query()).find(|(name, _)| name == wanted).map(|(_, value)| value)
     };
-    Ok(HttpResponse::Ok().json(match dialect {
+    let body = match dialect {
         Dialect::OpenAi | Dialect::Bedrock => {
             json!({"object": "list", "data": models.iter().map(openai).collect::<Vec<_>>()})
         }
         Dialect::Anthropic => anthropic_page(&models, parameter),
         Dialect::Gemini => gemini_page(&models, parameter),
-    }))
+    };
+    Ok(Response::json(StatusCode::OK, &body))
 }
 
-/// `GET /v1/models/{id}`: also a name that only a wildcard reaches.
-pub(super) fn one(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiError> {
+/// `GET /v1/models/{id}`: also a name that only a wildcard reaches; `written` is the name in the path.
+pub(super) fn one(edge: &Edge, head: &Head, written: &str) -> Result<Response, ApiError> {
     let snapshot = edge.live.snapshot();
     let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
-    let written = head.match_info().query("model");
     let mut name = decoded(written).unwrap_or_else(|| written.to_owned());
     if head.path().contains("/tunedModels/") {
         name.insert_str(0, "tunedModels/");
@@ -72,11 +73,12 @@ pub(super) fn one(edge: &Edge, head: &HttpRequest) -> Result<HttpResponse, ApiEr
     let found =
         account.record().may_use(&name).then(|| written_out(&snapshot.config, &name, created));
     let model = found.flatten().ok_or(ApiError::NoSuchModel(name))?;
-    Ok(HttpResponse::Ok().json(match dialect(head) {
+    let body = match dialect(head) {
         Dialect::OpenAi | Dialect::Bedrock => openai(&model),
         Dialect::Anthropic => anthropic(&model),
         Dialect::Gemini => gemini(&model),
-    }))
+    };
+    Ok(Response::json(StatusCode::OK, &body))
 }
 
 /// All models of a key, by name.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{DATE, HttpDate};
+use actix_web::http::header::HttpDate;
 use tokio::time::{Instant, timeout};
 
 use super::forward::{self, Reply};
@@ -165,7 +165,7 @@ fn is_like_a_key(word: &str) -> bool {
 }
 
 fn date(headers: &Headers) -> Option<Timestamp> {
-    let date: HttpDate = headers.get(&DATE)?.to_str().ok()?.parse().ok()?;
+    let date: HttpDate = headers.text("date")?.parse().ok()?;
     Some(clock::told(date))
 }
 

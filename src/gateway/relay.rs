@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, MessageBody};
 use actix_web::rt::task::JoinHandle;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -241,17 +240,10 @@ impl Flow {
     }
 }
 
-impl MessageBody for Relay {
-    type Error = std::io::Error;
+impl Stream for Relay {
+    type Item = std::io::Result<Bytes>;
 
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let relay = self.get_mut();
         loop {
             if let Some(bytes) = relay.ready.next() {

@@ -1,13 +1,16 @@
 //! Which path leads where on the gateway's listener. Everything else is a 404 in the dialect of the
 //! path.
 
-use actix_web::http::Method;
-use actix_web::web::{self, Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, Route};
+use std::borrow::Cow;
+
+use http::Method;
 
 use super::entry::{AZURE_DEPLOYMENTS, Entry, GOOGLE_COLLECTIONS, GOOGLE_VERSIONS, no_such_path};
 use super::{Edge, answer, info, models, serve};
+use crate::domain::request_id::RequestId;
 use crate::error::ApiError;
+use crate::map::Map;
+use crate::message::{Body, Head, Request, Response, Serve};
 use crate::provider::endpoint::{Dialect, Endpoint};
 
 /// `OpenAI`'s paths, which many clients also use without the version, and the same as Azure has them.
@@ -15,116 +18,193 @@ const OPENAI: [&str; 4] = ["/v1", "", "/openai/v1", "/openai"];
 /// Anthropic's, and the same below a name, for clients that are given one address for each dialect.
 const ANTHROPIC: [&str; 2] = ["/v1", "/anthropic/v1"];
 
-/// The routes of the gateway.
-pub fn routes(config: &mut web::ServiceConfig) {
-    for endpoint in Endpoint::ALL {
-        let prefixes: &[&str] = match endpoint.dialect() {
-            Dialect::OpenAi => &OPENAI,
-            Dialect::Anthropic => &ANTHROPIC,
-            // Their methods stand behind a model.
-            Dialect::Gemini | Dialect::Bedrock => &[],
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// An endpoint whose model is in the body.
+    Call(Endpoint),
+    /// An endpoint of a deployment of Azure's.
+    Deployment(Endpoint),
+    /// The models that a key may use.
+    Models,
+    /// One of them.
+    Model,
+    /// One of them as Google has it, whose methods stand behind it.
+    GoogleModel,
+    Key,
+    Healthz,
+    Readyz,
+}
+
+/// The gateway, as the connections of one worker know it.
+pub struct Gateway {
+    edge: Edge,
+    /// Paths that are what they are.
+    paths: Map<String, Place>,
+    /// What comes before a model's name, with the slash.
+    collections: Vec<(String, Place)>,
+}
+
+impl Gateway {
+    pub fn new(edge: Edge) -> Self {
+        let mut paths = Map::default();
+        let mut collections = Vec::new();
+        for endpoint in Endpoint::ALL {
+            let prefixes: &[&str] = match endpoint.dialect() {
+                Dialect::OpenAi => &OPENAI,
+                Dialect::Anthropic => &ANTHROPIC,
+                // Their methods stand behind a model.
+                Dialect::Gemini | Dialect::Bedrock => &[],
+            };
+            let each = prefixes.iter().map(|prefix| format!("{prefix}/{}", endpoint.name()));
+            paths.extend(each.map(|path| (path, Place::Call(endpoint))));
+        }
+        // As Cohere's clients have it.
+        paths.insert("/v2/rerank".to_owned(), Place::Call(Endpoint::Rerank));
+        let mut models = |path: String, one: Place| {
+            collections.push((format!("{path}/"), one));
+            paths.insert(path, Place::Models);
         };
-        for prefix in prefixes {
-            let path = format!("{prefix}/{}", endpoint.name());
-            config.service(web::resource(path).route(plain(endpoint)));
+        for prefix in OPENAI.into_iter().chain(ANTHROPIC).filter(|prefix| *prefix != "/v1") {
+            models(format!("{prefix}/models"), Place::Model);
         }
-        if endpoint.dialect() == Dialect::OpenAi {
-            let path = format!("{AZURE_DEPLOYMENTS}{{deployment}}/{}", endpoint.name());
-            config.service(web::resource(path).route(deployment(endpoint)));
+        for version in GOOGLE_VERSIONS {
+            for collection in GOOGLE_COLLECTIONS {
+                models(format!("{version}/{collection}"), Place::GoogleModel);
+            }
+        }
+        for (place, names) in [
+            (Place::Key, &["/v1/key", "/key"][..]),
+            (Place::Healthz, &["/healthz", "/health", "/health/liveliness", "/health/liveness"]),
+            (Place::Readyz, &["/readyz", "/health/readiness"]),
+        ] {
+            paths.extend(names.iter().map(|path| ((*path).to_owned(), place)));
+        }
+        Self { edge, paths, collections }
+    }
+
+    /// What is at a path, and the route to it.
+    fn find<'p>(&'p self, path: &str) -> Option<(Place, Route<'p>)> {
+        if let Some((path, place)) = self.paths.get_key_value(path) {
+            return Some((*place, [path, ""]));
+        }
+        let is_below = |root: &str| path.len() > root.len() && path.starts_with(root);
+        let found = self.collections.iter().find(|(root, _)| is_below(root));
+        found.map(|(root, place)| (*place, [root, "{model}"])).or_else(|| deployment(path))
+    }
+
+    async fn place(&self, head: &Head, id: RequestId, body: Body) -> Result<Response, ApiError> {
+        let edge = &self.edge;
+        let path = plain(head.path());
+        let (place, route) = self.find(&path).ok_or_else(|| no_such_path(head))?;
+        match place {
+            Place::Call(endpoint) => {
+                check_posted(head)?;
+                serve(edge, (Entry::plain(endpoint, head), route), id, head, body).await
+            }
+            Place::Deployment(endpoint) => {
+                check_posted(head)?;
+                let entry = Entry::of_deployment(endpoint, head)?;
+                serve(edge, (entry, route), id, head, body).await
+            }
+            Place::GoogleModel if head.method == Method::POST => {
+                serve(edge, (Entry::of_method(head)?, route), id, head, body).await
+            }
+            _ if head.method != Method::GET && head.method != Method::HEAD => {
+                Err(ApiError::Method { allowed: "GET" })
+            }
+            Place::Models => models::list(edge, head).await,
+            Place::Model | Place::GoogleModel => models::one(edge, head, &path[route[0].len()..]),
+            Place::Key => info::key(edge, head),
+            Place::Healthz => Ok(info::healthz()),
+            Place::Readyz => Ok(info::readyz(edge)),
         }
     }
-    // As Cohere's clients have it.
-    config.service(web::resource("/v2/rerank").route(plain(Endpoint::Rerank)));
-    for prefix in OPENAI.into_iter().chain(ANTHROPIC).filter(|prefix| *prefix != "/v1") {
-        config.service(models_of(&format!("{prefix}/models")));
-        config.service(model_of(&format!("{prefix}/models/{{model:.+}}")));
+}
+
+impl Serve for Gateway {
+    async fn serve(&self, request: Request) -> Response {
+        let Request { head, body } = request;
+        answer(&self.edge, &head, async |id| self.place(&head, id, body).await).await
     }
-    for version in GOOGLE_VERSIONS {
-        for collection in GOOGLE_COLLECTIONS {
-            let path = format!("{version}/{collection}");
-            config.service(models_of(&path));
-            let model = model_of(&format!("{path}/{{model:.+}}"));
-            config.service(model.route(web::post().to(method)));
+}
+
+/// The way to a place, with a word for what differs from one call to the next: for traces.
+pub(super) type Route<'a> = [&'a str; 2];
+
+fn check_posted(head: &Head) -> Result<(), ApiError> {
+    if head.method == Method::POST { Ok(()) } else { Err(ApiError::Method { allowed: "POST" }) }
+}
+
+/// The endpoint of a deployment.
+fn deployment(path: &str) -> Option<(Place, Route<'static>)> {
+    let (name, rest) = path.strip_prefix(AZURE_DEPLOYMENTS)?.split_once('/')?;
+    let mut endpoints = Endpoint::ALL.into_iter();
+    let endpoint = endpoints.find(|e| e.dialect() == Dialect::OpenAi && e.name() == rest)?;
+    let route = ["/openai/deployments/{deployment}/", endpoint.name()];
+    (!name.is_empty()).then_some((Place::Deployment(endpoint), route))
+}
+
+/// The path with what was written by its code for no reason (RFC 3986, section 6.2.2): not what would
+/// mean something else by itself.
+fn plain(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut plain = String::with_capacity(path.len());
+    let mut parts = path.split('%');
+    plain.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        if let Some(character) = character(part) {
+            plain.push(character);
+            plain.push_str(&part[2..]);
+        } else {
+            plain.push('%');
+            plain.push_str(part);
         }
     }
-    for prefix in ["/v1", ""] {
-        get(config, &format!("{prefix}/key"), info::key);
+    Cow::Owned(plain)
+}
+
+/// The character whose code stands at the beginning.
+fn character(text: &str) -> Option<char> {
+    let code = text.get(..2).filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let character = char::from(u8::from_str_radix(code, 16).ok()?);
+    (character.is_ascii() && !matches!(character, '%' | '/' | '+')).then_some(character)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_the_same_however_it_is_written() {
+        for (path, expected) in [
+            ("/v1/models/a", "/v1/models/a"),
+            ("/v1/ch%61t/%63ompletions", "/v1/chat/completions"),
+            ("/v1/models/a%2Fb%252F%2B%3A", "/v1/models/a%2Fb%252F%2B:"),
+            ("/%", "/%"),
+            ("/%a", "/%a"),
+            ("/%zz%C3%A9%+1%é1", "/%zz%C3%A9%+1%é1"),
+            ("/é%é1%41", "/é%é1A"),
+        ] {
+            assert_eq!(plain(path), expected, "{path}");
+        }
     }
-    for path in ["/healthz", "/health", "/health/liveliness", "/health/liveness"] {
-        get(config, path, info::healthz);
+
+    #[test]
+    fn a_deployment_has_the_endpoints_of_openai() {
+        let found = |path: &str| deployment(path).map(|(place, _)| place);
+        let call = Some(Place::Deployment(Endpoint::Chat));
+        assert_eq!(found("/openai/deployments/a/chat/completions"), call);
+        for path in [
+            "/openai/deployments//chat/completions",
+            "/openai/deployments/a/b/chat/completions",
+            "/openai/deployments/a/messages",
+            "/openai/deployments/a/",
+            "/openai/deployments/a",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
     }
-    for path in ["/readyz", "/health/readiness"] {
-        get(config, path, info::readyz);
-    }
-    config.default_service(web::to(no_path));
-}
-
-/// Calls to an endpoint whose model is in the body.
-fn plain(endpoint: Endpoint) -> Route {
-    web::to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
-        let entry = check_posted(&head).map(|()| Entry::plain(endpoint, &head));
-        answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
-    })
-}
-
-/// Calls to an endpoint of a deployment of Azure's.
-fn deployment(endpoint: Endpoint) -> Route {
-    web::to(move |edge: Data<Edge>, head: HttpRequest, payload: Payload| async move {
-        let entry = check_posted(&head).and_then(|()| Entry::of_deployment(endpoint, &head));
-        answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
-    })
-}
-
-/// Calls to a method of a model of Google's.
-async fn method(edge: Data<Edge>, head: HttpRequest, payload: Payload) -> HttpResponse {
-    let entry = Entry::of_method(&head);
-    answer(&head, async |id| serve(&edge, entry?, id, &head, payload).await).await
-}
-
-/// Calls are posted. A guard of the route's that said so would cost each of them more than it takes to find
-/// the route.
-fn check_posted(head: &HttpRequest) -> Result<(), ApiError> {
-    if head.method() == Method::POST { Ok(()) } else { Err(ApiError::Method { allowed: "POST" }) }
-}
-
-fn get(
-    config: &mut web::ServiceConfig,
-    path: &str,
-    show: fn(&Edge, &HttpRequest) -> Result<HttpResponse, ApiError>,
-) {
-    let handler = move |edge: Data<Edge>, head: HttpRequest| async move {
-        answer(&head, async |_| show(&edge, &head)).await
-    };
-    let resource = web::resource(path).route(web::get().to(handler)).route(web::head().to(handler));
-    config.service(resource.default_service(only("GET")));
-}
-
-/// The models that a key may use.
-fn models_of(path: &str) -> actix_web::Resource {
-    let handler = async |edge: Data<Edge>, head: HttpRequest| {
-        answer(&head, async |_| models::list(&edge, &head).await).await
-    };
-    let resource = web::resource(path).route(web::get().to(handler)).route(web::head().to(handler));
-    resource.default_service(only("GET"))
-}
-
-/// One of them.
-fn model_of(path: &str) -> actix_web::Resource {
-    let handler = async |edge: Data<Edge>, head: HttpRequest| {
-        answer(&head, async |_| models::one(&edge, &head)).await
-    };
-    let resource = web::resource(path).route(web::get().to(handler)).route(web::head().to(handler));
-    resource.default_service(only("GET"))
-}
-
-/// Refuses every other method of a path.
-fn only(allowed: &'static str) -> Route {
-    web::to(move |head: HttpRequest| async move {
-        answer(&head, async |_| Err(ApiError::Method { allowed })).await
-    })
-}
-
-async fn no_path(head: HttpRequest) -> HttpResponse {
-    let error = no_such_path(&head);
-    answer(&head, async |_| Err(error)).await
 }

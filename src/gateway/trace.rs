@@ -12,8 +12,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use actix_web::http::header::{HeaderName, USER_AGENT};
-use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 
 use crate::clock;
@@ -23,15 +21,17 @@ use crate::domain::receipt::{Ending, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::domain::trace::TraceContext;
 use crate::domain::usage::Class;
+use crate::message::{Body, Head, Response};
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
 use crate::traces::{Span, SpanKind, Tracer, Value};
 
+use super::routes::Route;
 use super::shown;
 use content::Content;
 use heard::Heard;
 
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: &str = "traceparent";
 
 /// A call that is traced. Its span ends when the last who holds it lets go: the answer's body, or else
 /// whoever refused the call.
@@ -74,12 +74,11 @@ impl Trace {
     pub(super) fn begin(
         tracer: &Tracer,
         config: &Config,
-        head: &HttpRequest,
+        (head, route): (&Head, Route<'_>),
         id: RequestId,
     ) -> Option<Rc<Self>> {
         let tracing = config.tracing.as_ref()?;
-        let parent = head.headers().get(TRACEPARENT);
-        let parent = parent.and_then(|value| TraceContext::parse(value.as_bytes()));
+        let parent = head.headers.get(TRACEPARENT).and_then(TraceContext::parse);
         let random: [u8; 24] = clock::random().ok()?;
         let (trace, span) = random.split_at(16);
         let trace = parent
@@ -89,22 +88,20 @@ impl Trace {
         }
         let text = |text: &str| Value::Text(text.to_owned());
         let mut attributes = vec![
-            ("http.request.method", text(head.method().as_str())),
+            ("http.request.method", text(head.method.as_str())),
             ("url.path", text(&shown(head.path()))),
             ("url.scheme", text(if config.server.tls.is_some() { "https" } else { "http" })),
             ("conduit.request.id", Value::Text(id.to_string())),
         ];
-        if let Some(peer) = head.peer_addr() {
+        if let Some(peer) = head.peer {
             attributes.push(("network.peer.address", Value::Text(peer.ip().to_string())));
         }
-        let agent = head.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let agent = head.headers.text("user-agent");
         attributes.extend(agent.map(|agent| ("user_agent.original", text(&shown(agent)))));
         // Never the path, of which there is no end.
-        let mut name = head.method().to_string();
-        if let Some(route) = head.match_pattern() {
-            name = format!("{name} {route}");
-            attributes.push(("http.route", Value::Text(route)));
-        }
+        let route = route.concat();
+        let name = format!("{} {route}", head.method);
+        attributes.push(("http.route", Value::Text(route)));
         let start_ns = id.began().millis().saturating_mul(1_000_000);
         let root = Span {
             trace,
@@ -136,12 +133,13 @@ impl Trace {
     }
 
     /// Hears what the client is answered, where that is to be told.
-    pub(super) fn listen(self: &Rc<Self>, response: HttpResponse) -> HttpResponse {
-        if self.content.borrow().is_none() {
-            return response;
+    pub(super) fn listen(self: &Rc<Self>, mut response: Response) -> Response {
+        if self.content.borrow().is_some() {
+            let length = response.body.length();
+            let heard = Heard::new(response.body, Rc::clone(self));
+            response.body = Body::Flow(length, Box::pin(heard));
         }
-        let trace = Rc::clone(self);
-        response.map_body(|_, body| Heard::new(body, trace)).map_into_boxed_body()
+        response
     }
 
     /// The client is answered this, and perhaps more.

@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::ready;
 use futures_util::stream::{once, poll_fn};
@@ -22,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::body::{self, SILENCE};
 use crate::client::Outgoing;
 use crate::error::ApiError;
+use crate::message::Body;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::request::multipart::{Form, FormField, Scanner};
 use crate::provider::request::{Call, RequestError, read_form};
@@ -63,7 +63,7 @@ pub(super) struct Upload {
 }
 
 struct State {
-    payload: Payload,
+    body: Body,
     scanner: Scanner,
     /// What had been said when the call was decided.
     decided: Form,
@@ -75,16 +75,16 @@ struct State {
 pub(super) async fn arrive(
     content_type: &str,
     length: usize,
-    mut payload: Payload,
+    mut body: Body,
 ) -> Result<Arrived, ApiError> {
     let mut scanner = Scanner::new(content_type)?;
     let mut start = BytesMut::new();
     while start.len() < length {
-        let Some(chunk) = body::chunk(&mut payload).await? else { break };
+        let Some(chunk) = body::chunk(&mut body).await? else { break };
         scanner.push(&chunk)?;
         start.extend_from_slice(&chunk);
         if start.len() < length && scanner.is_ready() {
-            let upload = Upload::new(length as u64, start.len() as u64, payload, scanner);
+            let upload = Upload::new(length as u64, start.len() as u64, body, scanner);
             return Ok(Arrived::Begun(start.freeze(), Rc::new(upload)));
         }
     }
@@ -92,12 +92,12 @@ pub(super) async fn arrive(
 }
 
 impl Upload {
-    fn new(length: u64, came: u64, payload: Payload, scanner: Scanner) -> Self {
+    fn new(length: u64, came: u64, body: Body, scanner: Scanner) -> Self {
         let decided = scanner.form().clone();
         let silence = Box::pin(tokio::time::sleep(SILENCE));
         Self {
             length,
-            state: RefCell::new(State { payload, scanner, decided, silence }),
+            state: RefCell::new(State { body, scanner, decided, silence }),
             is_untouched: Cell::new(true),
             is_whole: Cell::new(false),
             waits: Cell::new(false),
@@ -155,7 +155,7 @@ impl Upload {
             return Poll::Ready(None);
         }
         let mut state = self.state.borrow_mut();
-        let Poll::Ready(item) = Pin::new(&mut state.payload).poll_next(context) else {
+        let Poll::Ready(item) = Pin::new(&mut state.body).poll_next(context) else {
             if !self.waits.replace(true) {
                 state.silence.as_mut().reset(Instant::now() + SILENCE);
             }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Uri;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::client::{Client, Origin, Terms};
 use crate::config::Provider;
 use crate::domain::choice;
+use crate::fields::{Headers, is_value};
 use crate::map::Map;
 use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::kind::KeyHeader;
@@ -27,9 +27,9 @@ pub(super) struct Upstream {
     /// None where the provider's address makes no URL, and for the one that is built in.
     pub(super) client: Option<Client>,
     /// Configured headers.
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Headers,
     /// Headers of a call whose client sent none of that name.
-    pub(super) usual_headers: HeaderMap,
+    pub(super) usual_headers: Headers,
     pub(super) keys: Vec<Key>,
     /// Whose turn it is among them.
     turn: Cell<usize>,
@@ -39,8 +39,9 @@ pub(super) struct Upstream {
 
 /// A provider's key.
 pub(super) struct Key {
-    pub(super) name: HeaderName,
-    pub(super) value: HeaderValue,
+    /// The header that carries it, and all that this says.
+    pub(super) name: &'static str,
+    pub(super) value: SecretString,
     /// What it is known by where its state is kept; says nothing about it.
     pub(super) fingerprint: u64,
 }
@@ -142,47 +143,39 @@ fn connects_alike(one: &Upstream, other: &Provider, origin: &Origin) -> bool {
         && one.provider.max_connections == other.max_connections
 }
 
-fn own_headers(provider: &Provider) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn own_headers(provider: &Provider) -> Headers {
+    let mut headers = Headers::default();
     for extra in &provider.headers {
-        let name = HeaderName::try_from(extra.name.as_str());
-        let value = HeaderValue::try_from(extra.value.expose_secret());
-        if let (Ok(name), Ok(mut value)) = (name, value) {
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
+        headers.set(extra.name.to_ascii_lowercase(), extra.value.expose_secret());
     }
     headers
 }
 
 /// Anthropic refuses a call without a version, which its own clients send; others do not know it.
-fn usual_headers(provider: &Provider) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn usual_headers(provider: &Provider) -> Headers {
+    let mut headers = Headers::default();
     if provider.kind.dialect() == Dialect::Anthropic {
-        let name = HeaderName::from_static("anthropic-version");
-        headers.insert(name, HeaderValue::from_static("2023-06-01"));
+        headers.add("anthropic-version", "2023-06-01");
     }
     headers
 }
 
 /// Each of the provider's keys as the header that carries it.
 fn keys(provider: &Provider) -> Vec<Key> {
-    let name = HeaderName::from_static(match provider.key_header {
+    let name = match provider.key_header {
         KeyHeader::Bearer => "authorization",
         KeyHeader::ApiKey => "api-key",
         KeyHeader::XApiKey => "x-api-key",
         KeyHeader::XGoogApiKey => "x-goog-api-key",
-    });
+    };
     let key = |secret: &SecretString| {
         let text = secret.expose_secret();
         let value = match provider.key_header {
-            KeyHeader::Bearer => HeaderValue::try_from(format!("Bearer {text}")),
-            _ => HeaderValue::try_from(text),
+            KeyHeader::Bearer => SecretString::from(format!("Bearer {text}")),
+            _ => secret.clone(),
         };
-        let mut value = value.ok()?;
-        value.set_sensitive(true);
         let fingerprint = choice::fingerprint(&[provider.name.as_bytes(), text.as_bytes()]);
-        Some(Key { name: name.clone(), value, fingerprint })
+        is_value(text.as_bytes()).then_some(Key { name, value, fingerprint })
     };
     provider.keys.iter().filter_map(key).collect()
 }

@@ -7,14 +7,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_http::body::{BoxBody, MessageBody};
-use actix_http::{HttpMessage as _, Request, Response, ServiceConfig};
+use actix_http::ServiceConfig;
 use actix_server::{GracefulShutdownSignal, ServerBuilder};
-use actix_service::{IntoService as _, IntoServiceFactory, map_config};
-use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_factory};
+use actix_service::IntoService as _;
+use actix_web::dev::{ServiceFactory, fn_factory};
 use actix_web::rt::net::TcpStream;
 use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsAcceptor;
@@ -22,10 +20,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::proxy::{self, ProxyError};
 use super::{h1, h2, tls};
-use crate::admin::http::OverTls;
 use crate::config::Live;
 use crate::domain::forwarded;
 use crate::gateway::Stopping;
+use crate::message::{Request, Response, Serve};
 
 /// How long a connection is heard out at most whose client may still be saying something.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -59,51 +57,38 @@ impl Manner {
     }
 }
 
-/// Has `listener` served by `app`.
-pub(super) fn listen<F, I, S, B>(
+/// Has `listener` served by what `make` makes for each worker.
+pub(super) fn listen<M, A>(
     builder: ServerBuilder,
     listener: TcpListener,
     manner: Manner,
-    app: F,
+    make: M,
 ) -> io::Result<ServerBuilder>
 where
-    F: Fn() -> I + Send + Clone + 'static,
-    I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<Request, Config = AppConfig> + 'static,
-    S::Error: Into<Response<BoxBody>> + 'static,
-    S::InitError: fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
-    S::Service: 'static,
-    <S::Service as Service<Request>>::Future: 'static,
-    B: MessageBody + 'static,
+    M: AsyncFn() -> Result<A, ()> + Send + Clone + 'static,
+    A: Serve + 'static,
 {
     let over = builder.graceful_shutdown_signal();
     let name = listener.local_addr()?.to_string();
-    let plain = move || map_config(app().into_factory(), |()| AppConfig::default());
-    builder.listen(name, listener, move || connections(plain(), &manner, &over))
+    builder.listen(name, listener, move || connections(make.clone(), &manner, &over))
 }
 
 /// The service of a listener, made once for each worker.
-fn connections<S, B>(
-    app: S,
+fn connections<M, A>(
+    make: M,
     manner: &Manner,
     over: &GracefulShutdownSignal,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<S, B>
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<M, A>
 where
-    S: ServiceFactory<Request, Config = ()> + 'static,
-    S::Error: Into<Response<BoxBody>> + 'static,
-    S::InitError: fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
-    S::Service: 'static,
-    <S::Service as Service<Request>>::Future: 'static,
-    B: MessageBody + 'static,
+    M: AsyncFn() -> Result<A, ()> + Clone + 'static,
+    A: Serve + 'static,
 {
     let (manner, over) = (manner.clone(), over.clone());
     fn_factory(move || {
-        let app = app.new_service(());
+        let make = make.clone();
         let (manner, over) = (manner.clone(), over.clone());
         async move {
-            let app = app.await.map_err(|error| tracing::error!("no service: {error:?}"))?;
+            let app = make().await?;
             let clock = ServiceConfig::default();
             let worker = Rc::new(Worker { app, manner, over, clock });
             let serve = move |stream: TcpStream| {
@@ -122,14 +107,14 @@ where
 }
 
 /// What a worker serves the connections of a listener with.
-struct Worker<S> {
-    app: S,
+struct Worker<A> {
+    app: A,
     manner: Manner,
     over: GracefulShutdownSignal,
     clock: ServiceConfig,
 }
 
-impl<S> Worker<S> {
+impl<A: Serve> Worker<A> {
     const fn h1(&self) -> h1::Terms<'_> {
         h1::Terms {
             patience: self.manner.header_timeout,
@@ -149,26 +134,14 @@ impl<S> Worker<S> {
         }
     }
 
-    async fn serve_plain<B>(&self, mut stream: TcpStream) -> Result<(), ()>
-    where
-        S: Service<Request>,
-        S::Response: Into<Response<B>>,
-        S::Error: Into<Response<BoxBody>>,
-        B: MessageBody,
-    {
+    async fn serve_plain(&self, mut stream: TcpStream) -> Result<(), ()> {
         let peer = self.manner.meet(&mut stream).await.map_err(|error| refused(&error))?;
         // An answer is sent whole: none of it should wait for more.
         let _ = stream.set_nodelay(true);
         h1::serve(stream, peer, &self.app, &self.h1()).await.map_err(broken)
     }
 
-    async fn serve_secured<B>(&self, stream: TcpStream) -> Result<(), ()>
-    where
-        S: Service<Request>,
-        S::Response: Into<Response<B>>,
-        S::Error: Into<Response<BoxBody>>,
-        B: MessageBody,
-    {
+    async fn serve_secured(&self, stream: TcpStream) -> Result<(), ()> {
         let Some(tls) = &self.manner.tls else { return Err(()) };
         let (mut stream, peer) = shake_hands(&self.manner, tls, stream).await?;
         let app = Secured(&self.app);
@@ -222,19 +195,11 @@ async fn shake_hands(
 }
 
 /// Marks the requests that came over TLS.
-struct Secured<'a, S>(&'a S);
+struct Secured<'a, A>(&'a A);
 
-impl<S: Service<Request>> Service<Request> for Secured<'_, S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&self, request: Request) -> S::Future {
-        request.extensions_mut().insert(OverTls);
-        self.0.call(request)
+impl<A: Serve> Serve for Secured<'_, A> {
+    fn serve(&self, mut request: Request) -> impl Future<Output = Response> {
+        request.head.over_tls = true;
+        self.0.serve(request)
     }
 }

@@ -22,16 +22,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_http::body::{BoxBody, MessageBody};
-use actix_http::{Request, Response, ServiceConfig};
+use actix_http::ServiceConfig;
 use actix_server::GracefulShutdownSignal;
-use actix_web::dev::Service;
-use actix_web::http::StatusCode;
+use http::StatusCode;
 use tokio::time::{Instant, Sleep};
 
 use super::door::LINGER;
+use crate::message::{Request, Serve};
 use answer::Answer;
-use request::{Body, Head};
+use request::Head;
 use wire::{Link, Wire};
 
 /// How long a connection is without a request before it gives up its buffers: many clients keep many
@@ -51,19 +50,12 @@ pub(super) struct Terms<'a> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<T, S, B>(
+pub(super) async fn serve<T: Link + 'static>(
     io: T,
     peer: Option<SocketAddr>,
-    app: &S,
+    app: &impl Serve,
     terms: &Terms<'_>,
-) -> io::Result<()>
-where
-    T: Link + 'static,
-    S: Service<Request>,
-    S::Response: Into<Response<B>>,
-    S::Error: Into<Response<BoxBody>>,
-    B: MessageBody,
-{
+) -> io::Result<()> {
     let wire = Rc::new(RefCell::new(Wire::new(io)));
     let mut wait = Wait::new(terms.patience);
     let mut over = pin!(terms.over.notified());
@@ -85,13 +77,10 @@ where
         };
         wire.borrow_mut().begin(head.framing, head.expects_continue);
         let wish = head.wish();
-        let request = head.into_request(peer, Body::new(&wire));
-        let serving = app.call(request);
-        let Some(served) = unless_left(&wire, serving).await else { return Ok(()) };
-        let stays = match served {
-            Ok(response) => Answer::new(response.into(), wish, &wire, terms.clock).send().await?,
-            Err(error) => Answer::new(error.into(), wish, &wire, terms.clock).send().await?,
-        };
+        let request = Request { head: head.into_head(peer), body: request::body(&wire) };
+        let serving = app.serve(request);
+        let Some(response) = unless_left(&wire, serving).await else { return Ok(()) };
+        let stays = Answer::new(response, wish, &wire, terms.clock).send().await?;
         if !stays {
             linger(&wire).await;
             break;

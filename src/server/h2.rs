@@ -13,22 +13,21 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_http::body::{BodySize, MessageBody};
-use actix_http::error::PayloadError;
-use actix_http::{BoxedPayloadStream, Payload, Request, Response, ServiceConfig};
-use actix_web::dev::Service;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode, Version};
+use actix_http::ServiceConfig;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Ping, Reason, RecvStream, SendStream};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::outlet::{Backlog, Outlet};
+use crate::fields::Headers;
 use crate::gateway::Stopping;
+use crate::message::{self, Head, Request, Response, Serve, Target};
 
 /// Calls of one client at the same time; more wait at the client.
 const MOST_STREAMS: u32 = 256;
@@ -64,18 +63,14 @@ pub(super) struct Terms<'a> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<T, S, B>(
+pub(super) async fn serve<T>(
     io: T,
     peer: Option<SocketAddr>,
-    app: &S,
+    app: &impl Serve,
     terms: &Terms<'_>,
 ) -> Result<(), h2::Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request>,
-    S::Response: Into<Response<B>>,
-    S::Error: Into<Response<actix_http::body::BoxBody>>,
-    B: MessageBody,
 {
     let mut builder = Builder::new();
     builder
@@ -186,86 +181,71 @@ fn poll_pong(
 }
 
 /// Answers one call, unless its client leaves before.
-async fn answer<S, B>(
+async fn answer(
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     peer: Option<SocketAddr>,
-    app: &S,
+    app: &impl Serve,
     clock: &ServiceConfig,
-) where
-    S: Service<Request>,
-    S::Response: Into<Response<B>>,
-    S::Error: Into<Response<actix_http::body::BoxBody>>,
-    B: MessageBody,
-{
+) {
     let is_head = request.method() == Method::HEAD;
-    let serving = app.call(converted(request, peer));
-    let served = tokio::select! {
-        served = serving => served,
+    let serving = app.serve(converted(request, peer));
+    let response = tokio::select! {
+        response = serving => response,
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
     };
-    match served {
-        Ok(response) => send(response.into(), respond, is_head, clock).await,
-        Err(error) => send(error.into(), respond, is_head, clock).await,
-    }
+    send(response, respond, is_head, clock).await;
 }
 
-/// A request as the service knows it from HTTP/1.1.
+/// A request as whoever serves it knows it from HTTP/1.1.
 fn converted(request: http::Request<RecvStream>, peer: Option<SocketAddr>) -> Request {
     let (parts, body) = request.into_parts();
-    let body: BoxedPayloadStream = Box::pin(Body(body));
-    let mut request = Request::with_payload(Payload::Stream { payload: body });
-    let head = request.head_mut();
-    head.method = parts.method;
-    head.version = parts.version;
-    head.headers = parts.headers.into();
-    head.peer_addr = peer;
-    if let Some(authority) = parts.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        // RFC 9113, section 8.3.1: the authority goes before the header.
-        head.headers.insert(header::HOST, host);
+    let mut headers = Headers::default();
+    for (name, value) in &parts.headers {
+        headers.add(name, value);
     }
-    head.uri = parts.uri;
-    request
+    if let Some(authority) = parts.uri.authority() {
+        // RFC 9113, section 8.3.1: the authority goes before the header.
+        headers.set("host", authority.as_str());
+    }
+    let (method, target, version) = (parts.method, Target::of(&parts.uri), parts.version);
+    let head = Head { method, target, version, headers, peer, over_tls: false, key: None };
+    Request { head, body: message::Body::flow(Body(body)) }
 }
 
 /// The body of a request.
 struct Body(RecvStream);
 
 impl Stream for Body {
-    type Item = Result<Bytes, PayloadError>;
+    type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let chunk = std::task::ready!(self.0.poll_data(cx));
         Poll::Ready(chunk.map(|chunk| {
-            let broken = |error| PayloadError::Io(io::Error::other(error));
-            let chunk = chunk.map_err(broken)?;
-            self.0.flow_control().release_capacity(chunk.len()).map_err(broken)?;
+            let chunk = chunk.map_err(io::Error::other)?;
+            self.0.flow_control().release_capacity(chunk.len()).map_err(io::Error::other)?;
             Ok(chunk)
         }))
     }
 }
 
 /// Sends an answer; what breaks off on the way must not look as if it were whole.
-async fn send<B: MessageBody>(
-    response: Response<B>,
+async fn send(
+    response: Response,
     mut respond: SendResponse<Bytes>,
     is_head: bool,
     clock: &ServiceConfig,
 ) {
-    let (response, body) = response.into_parts();
-    let size = body.size();
-    let head = response_head(&response, size, clock);
-    let is_empty = is_head || matches!(size, BodySize::None | BodySize::Sized(0));
+    let head = response_head(&response, clock);
+    let mut body = response.body;
+    let is_empty = is_head || body.length() == Some(0);
     let Ok(mut stream) = respond.send_response(head, is_empty) else { return };
     if is_empty {
         return;
     }
-    let mut body = pin!(body);
     loop {
         let chunk = tokio::select! {
-            chunk = poll_fn(|cx| body.as_mut().poll_next(cx)) => chunk,
+            chunk = body.next() => chunk,
             _ = poll_fn(|cx| stream.poll_reset(cx)) => return,
         };
         let sent = match chunk {
@@ -296,22 +276,22 @@ async fn send_chunk(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Option<
     Some(())
 }
 
-fn response_head(
-    response: &Response<()>,
-    size: BodySize,
-    clock: &ServiceConfig,
-) -> http::Response<()> {
+fn response_head(response: &Response, clock: &ServiceConfig) -> http::Response<()> {
     let mut head = http::Response::new(());
-    *head.status_mut() = response.status();
+    *head.status_mut() = response.status;
     *head.version_mut() = Version::HTTP_2;
     let headers = head.headers_mut();
-    for (name, value) in response.headers() {
-        if !OF_CONNECTION.contains(name) && *name != header::CONTENT_LENGTH {
-            headers.append(name.clone(), value.clone());
+    for (name, value) in response.headers.iter() {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+            && !OF_CONNECTION.contains(&name)
+            && name != header::CONTENT_LENGTH
+        {
+            headers.append(name, value);
         }
     }
-    let has_no_length = response.status() == StatusCode::NO_CONTENT;
-    if let BodySize::Sized(length) = size
+    let has_no_length = response.status == StatusCode::NO_CONTENT;
+    if let Some(length) = response.body.length()
         && !has_no_length
     {
         headers.insert(header::CONTENT_LENGTH, length.into());

@@ -1,37 +1,32 @@
 //! An answer on its way to its client, of which a copy is heard for the trace. It must not change, hold up
 //! or gather anything.
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
+use futures_util::Stream;
 
 use super::Trace;
+use crate::message::Body;
 
 pub(super) struct Heard {
-    body: BoxBody,
+    body: Body,
     trace: Rc<Trace>,
 }
 
 impl Heard {
-    pub(super) const fn new(body: BoxBody, trace: Rc<Trace>) -> Self {
+    pub(super) const fn new(body: Body, trace: Rc<Trace>) -> Self {
         Self { body, trace }
     }
 }
 
-impl MessageBody for Heard {
-    type Error = <BoxBody as MessageBody>::Error;
+impl Stream for Heard {
+    type Item = io::Result<Bytes>;
 
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.body).poll_next(context);
         if let Poll::Ready(Some(Ok(chunk))) = &next {
             self.trace.said(chunk);

@@ -3,18 +3,18 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_http::body::{BodySize, MessageBody};
-use actix_http::{Response, ResponseHead, ServiceConfig};
-use actix_web::http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use actix_web::http::{ConnectionType, StatusCode, Version};
+use actix_http::ServiceConfig;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::Stream as _;
+use http::{StatusCode, Version};
 
 use super::request::Wish;
 use super::wire::{Link, Wire};
-use crate::fields;
+use crate::fields::{self, Headers};
+use crate::message::{Body, Response};
 
 /// How much is gathered at most before it is sent.
 const HIGH: usize = 32 << 10;
@@ -34,9 +34,9 @@ enum Parts {
 }
 
 /// An answer, and how much of it has been handed to the connection.
-pub(super) struct Answer<'a, T, B> {
+pub(super) struct Answer<'a, T> {
     wire: &'a RefCell<Wire<T>>,
-    body: B,
+    body: Body,
     parts: Parts,
     out: Outbox,
     /// The connection is kept when it is out.
@@ -75,44 +75,38 @@ impl Outbox {
     }
 }
 
-impl<'a, T: Link, B: MessageBody> Answer<'a, T, B> {
+impl<'a, T: Link> Answer<'a, T> {
     pub(super) fn new(
-        response: Response<B>,
+        response: Response,
         wish: Wish,
         wire: &'a RefCell<Wire<T>>,
         clock: &ServiceConfig,
     ) -> Self {
-        let (response, body) = response.into_parts();
-        let head = response.head();
-        let size = body.size();
-        let has_none = head.status.is_informational()
-            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let parts = match size {
+        let Response { status, headers, body, closes } = response;
+        let has_none = status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let parts = match body.length() {
             _ if has_none => Parts::None,
-            BodySize::None | BodySize::Sized(0) => Parts::Length(0),
-            BodySize::Sized(length) => Parts::Length(length),
-            BodySize::Stream if wish.version == Version::HTTP_11 => Parts::Chunked,
-            BodySize::Stream => Parts::Close,
+            Some(length) => Parts::Length(length),
+            None if wish.version == Version::HTTP_11 => Parts::Chunked,
+            None => Parts::Close,
         };
         let mut wire_now = wire.borrow_mut();
-        let stays = wish.stays
-            && parts != Parts::Close
-            && head.connection_type() != ConnectionType::Close
-            && wire_now.pass_over();
+        let stays = wish.stays && parts != Parts::Close && !closes && wire_now.pass_over();
         let mut out = Outbox { gathered: wire_now.outbox().take(), ..Outbox::default() };
         drop(wire_now);
-        write_head(&mut out.gathered, head, wish.version, parts, stays, clock);
+        write_status(&mut out.gathered, status);
+        write_head(&mut out.gathered, &headers, wish.version, parts, stays, clock);
         let parts = if wish.is_head { Parts::None } else { parts };
         Self { wire, body, parts, out, stays }
     }
 
     /// Sends it, and says whether the connection can be used again.
     pub(super) async fn send(self) -> io::Result<bool> {
-        let Self { wire, body, parts, out, stays } = self;
+        let Self { wire, mut body, parts, out, stays } = self;
         let is_whole = matches!(parts, Parts::None | Parts::Length(0));
         let mut flow = Flow { parts, out, is_whole };
-        let mut body = pin!(body);
-        let sent = poll_fn(|cx| flow.poll(wire, cx, body.as_mut())).await;
+        let sent = poll_fn(|cx| flow.poll(wire, cx, &mut body)).await;
         if sent.is_err() && parts == Parts::Close {
             // The end of the connection would look like that of the body.
             wire.borrow().break_off();
@@ -137,11 +131,11 @@ impl Flow {
         &mut self,
         wire: &RefCell<Wire<T>>,
         cx: &mut Context<'_>,
-        mut body: Pin<&mut impl MessageBody>,
+        body: &mut Body,
     ) -> Poll<io::Result<()>> {
         loop {
             // The body may itself be waiting for more of the request: the wire is nobody's meanwhile.
-            let waits = self.gather(cx, body.as_mut())?;
+            let waits = self.gather(cx, body)?;
             let mut wire = wire.borrow_mut();
             while !self.out.next().is_empty() {
                 match wire.poll_write(cx, self.out.next())? {
@@ -160,13 +154,9 @@ impl Flow {
     }
 
     /// Takes what the body has; whether more of it must be waited for.
-    fn gather(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut body: Pin<&mut impl MessageBody>,
-    ) -> io::Result<bool> {
+    fn gather(&mut self, cx: &mut Context<'_>, body: &mut Body) -> io::Result<bool> {
         while !self.is_whole && self.out.has_room() {
-            match body.as_mut().poll_next(cx) {
+            match Pin::new(&mut *body).poll_next(cx) {
                 Poll::Ready(Some(Ok(part))) => add(&mut self.out, &mut self.parts, part)?,
                 // What breaks off must not look as if it were whole.
                 Poll::Ready(Some(Err(_))) => return Err(io::ErrorKind::ConnectionAborted.into()),
@@ -233,17 +223,21 @@ fn write_size(out: &mut BytesMut, size: usize) {
     out.put_slice(b"\r\n");
 }
 
+fn write_status(out: &mut BytesMut, status: StatusCode) {
+    let reason = status.canonical_reason().unwrap_or("<unknown status code>");
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
 fn write_head(
     out: &mut BytesMut,
-    head: &ResponseHead,
+    headers: &Headers,
     version: Version,
     parts: Parts,
     stays: bool,
     clock: &ServiceConfig,
 ) {
-    for part in ["HTTP/1.1 ", head.status.as_str(), " ", head.reason(), "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
     match parts {
         Parts::Length(length) => fields::put_length(out, length),
         Parts::Chunked => fields::put(out, "transfer-encoding", b"chunked"),
@@ -254,12 +248,12 @@ fn write_head(
     } else if version == Version::HTTP_10 {
         fields::put(out, "connection", b"keep-alive");
     }
-    for (name, value) in &head.headers {
-        if *name != CONNECTION && *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
-            fields::put(out, name.as_str(), value.as_bytes());
+    for (name, value) in headers.iter() {
+        if !matches!(name, b"connection" | b"content-length" | b"transfer-encoding") {
+            fields::put(out, name, value);
         }
     }
-    if !head.headers.contains_key(DATE) {
+    if !headers.contains("date") {
         clock.write_date_header(out, false);
     }
     out.extend_from_slice(b"\r\n");
@@ -272,5 +266,6 @@ pub(super) async fn refuse<T: Link>(
     clock: &ServiceConfig,
 ) -> io::Result<()> {
     let wish = Wish { version: Version::HTTP_11, is_head: false, stays: false };
-    Answer::new(Response::with_body(status, ()), wish, wire, clock).send().await.map(drop)
+    let response = Response::new(status, Headers::default(), Bytes::new());
+    Answer::new(response, wish, wire, clock).send().await.map(drop)
 }

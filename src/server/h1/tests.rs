@@ -1,9 +1,7 @@
 //! Connections of HTTP/1.1 from the first byte to the last, over a pipe.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 
-use actix_http::body::{BodyStream, SizedStream};
 use actix_server::Server;
 use actix_web::rt::System;
 use actix_web::rt::task::JoinHandle;
@@ -12,6 +10,8 @@ use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
+use crate::fields::Headers;
+use crate::message::{Body, Response};
 
 impl Link for DuplexStream {
     fn has_left(&self) -> bool {
@@ -83,63 +83,51 @@ impl Drop for Guard {
 
 struct App(Rc<Log>);
 
-impl Service<Request> for App {
-    type Response = Response<BoxBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<BoxBody>, Infallible>>>>;
-
-    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&self, request: Request) -> Self::Future {
-        let log = Rc::clone(&self.0);
-        Box::pin(async move { Ok(respond(request, log).await) })
+impl Serve for App {
+    fn serve(&self, request: Request) -> impl Future<Output = Response> {
+        respond(request, Rc::clone(&self.0))
     }
 }
 
-async fn respond(mut request: Request, log: Rc<Log>) -> Response<BoxBody> {
-    let broken = || Box::new(io::Error::from(io::ErrorKind::Other));
-    let two =
-        || stream::iter([Ok::<_, Box<io::Error>>(Bytes::from("one")), Ok(Bytes::from("two"))]);
-    let ok = Response::build(StatusCode::OK).finish();
-    match request.path() {
-        "/refuse" => Response::build(StatusCode::PAYLOAD_TOO_LARGE).finish().map_into_boxed_body(),
-        "/nothing" => Response::build(StatusCode::NO_CONTENT).finish().map_into_boxed_body(),
-        "/stream" => ok.set_body(BodyStream::new(two())).map_into_boxed_body(),
+fn status(status: StatusCode) -> Response {
+    answered(status, Body::default())
+}
+
+fn answered(status: StatusCode, body: Body) -> Response {
+    Response::new(status, Headers::default(), body)
+}
+
+async fn respond(request: Request, log: Rc<Log>) -> Response {
+    let two = || stream::iter([Ok(Bytes::from("one")), Ok(Bytes::from("two"))]);
+    let ok = |body| answered(StatusCode::OK, body);
+    match request.head.path() {
+        "/refuse" => status(StatusCode::PAYLOAD_TOO_LARGE),
+        "/nothing" => status(StatusCode::NO_CONTENT),
+        "/stream" => ok(Body::flow(two())),
         "/broken" => {
-            let parts = two().chain(stream::iter([Err(broken())]));
-            ok.set_body(BodyStream::new(parts)).map_into_boxed_body()
+            let broken = stream::iter([Err(io::ErrorKind::Other.into())]);
+            ok(Body::flow(two().chain(broken)))
         }
-        "/short" => ok.set_body(SizedStream::new(9, two())).map_into_boxed_body(),
-        "/long" => ok.set_body(SizedStream::new(4, two())).map_into_boxed_body(),
-        "/much" => {
-            let parts = stream::iter(0..10_000).map(move |_| {
-                log.parts.set(log.parts.get() + 1);
-                Ok::<_, Box<io::Error>>(Bytes::from(vec![b'x'; 1_000]))
-            });
-            ok.set_body(BodyStream::new(parts)).map_into_boxed_body()
-        }
-        "/large" => {
-            let parts = [b'a', b'b', b'c'].map(|byte| Ok::<_, Box<io::Error>>(large(byte)));
-            ok.set_body(BodyStream::new(stream::iter(parts))).map_into_boxed_body()
-        }
+        "/short" => ok(Body::Flow(Some(9), Box::pin(two()))),
+        "/long" => ok(Body::Flow(Some(4), Box::pin(two()))),
+        "/much" => ok(Body::flow(stream::iter(0..10_000).map(move |_| {
+            log.parts.set(log.parts.get() + 1);
+            Ok(Bytes::from(vec![b'x'; 1_000]))
+        }))),
+        "/large" => ok(Body::flow(stream::iter([b'a', b'b', b'c'].map(|byte| Ok(large(byte)))))),
         "/wait" => {
             let mut guard = Guard(log, false);
             tokio::time::sleep(Duration::from_mins(1)).await;
             guard.1 = true;
-            ok.map_into_boxed_body()
+            status(StatusCode::OK)
         }
         _ => {
-            let mut body = request.take_payload();
-            let mut whole = Vec::new();
+            let (mut body, mut whole) = (request.body, Vec::new());
             while let Some(part) = body.next().await {
-                let Ok(part) = part else {
-                    return Response::build(StatusCode::BAD_REQUEST).finish().map_into_boxed_body();
-                };
+                let Ok(part) = part else { return status(StatusCode::BAD_REQUEST) };
                 whole.extend_from_slice(&part);
             }
-            ok.set_body(BoxBody::new(whole))
+            ok(Body::Whole(Bytes::from(whole)))
         }
     }
 }

@@ -6,7 +6,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_http::error::PayloadError;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, Ready};
@@ -122,6 +121,20 @@ impl<T> Wire<T> {
         self.number += 1;
     }
 
+    /// How long the body of the present request is, where that was said, and the body itself if all of it
+    /// came with the head.
+    pub(super) fn whole_body(&mut self) -> (Option<u64>, Option<Bytes>) {
+        let length = match self.body {
+            Framing::Over => return (Some(0), Some(Bytes::new())),
+            Framing::Length(length) => length,
+            Framing::Chunked(_) | Framing::Close | Framing::Broken(_) => return (None, None),
+        };
+        let is_there = length <= self.buffer.len() as u64;
+        let whole = is_there.then(|| self.body.take(&mut self.buffer).ok().flatten()).flatten();
+        self.is_wanted &= whole.is_none();
+        (Some(length), whole)
+    }
+
     /// Nobody reads the body of the present request any more.
     pub(super) const fn give_up(&mut self) {
         self.is_wanted = false;
@@ -169,27 +182,29 @@ impl<T: Link> Wire<T> {
     }
 
     /// The next part of the present request's body.
-    pub(super) fn poll_body(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, PayloadError>>> {
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             match self.body.take(&mut self.buffer) {
                 Ok(Some(part)) => return Poll::Ready(Some(Ok(part))),
                 Ok(None) if self.body.is_over() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(_) => return Poll::Ready(Some(Err(PayloadError::EncodingCorrupted))),
+                Err(error) => {
+                    return Poll::Ready(Some(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        error,
+                    ))));
+                }
             }
             if let Err(error) = ready!(self.poll_word(cx)) {
-                return Poll::Ready(Some(Err(PayloadError::Io(error))));
+                return Poll::Ready(Some(Err(error)));
             }
             match self.poll_read(cx) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(0)) => {
-                    return Poll::Ready(Some(Err(PayloadError::Incomplete(None))));
+                    return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
                 }
                 Ok(Poll::Ready(_)) => {}
-                Err(error) => return Poll::Ready(Some(Err(PayloadError::Io(error)))),
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
     }
