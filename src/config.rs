@@ -25,7 +25,7 @@ use std::path::Path;
 pub use base_url::BaseUrl;
 pub use certificate::Certificate;
 pub use check::{Secrets, check};
-pub use live::Live;
+pub use live::{Live, Snapshot};
 pub use model::{
     Acme, Admin, Alerts, Aws, Binding, ClientGone, Config, Credentials, ExtraHeader, Limits, Log,
     LogFormat, MetricsFor, Override, Provider, Routing, Server, Sticky, Store, Timeouts, Tls,

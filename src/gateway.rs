@@ -33,6 +33,7 @@ mod upload;
 mod upstreams;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -53,9 +54,10 @@ pub use upstreams::tls;
 
 use crate::catalogue::Prices;
 use crate::clock;
-use crate::config::{Config, Live, Routing, Sticky};
+use crate::config::{Live, Routing, Snapshot, Sticky};
 use crate::domain::audit::without_secrets;
 use crate::domain::choice;
+use crate::domain::key::KeyRecord;
 use crate::domain::request_id::RequestId;
 use crate::error::ApiError;
 use crate::ledger::account::Account;
@@ -72,8 +74,9 @@ use attempts::{Attempts, Failed, Next, Outcome};
 use delivery::{Back, Received};
 use entry::Entry;
 use forward::{Along, Sending};
+use identify::Caller;
 use relay::Patience;
-use route::{Destination, Wish};
+use route::{Destination, Known, Wish};
 use routes::Route;
 use settlement::{Admitted, Asked, Settlement};
 use stopping::Tally;
@@ -89,6 +92,7 @@ pub struct Edge {
     health: Arc<Health>,
     offers: Arc<Offers>,
     upstreams: Upstreams,
+    known: RefCell<Known>,
     tracer: Tracer,
     tally: Arc<Tally>,
 }
@@ -104,7 +108,8 @@ impl Edge {
         tracer: Tracer,
     ) -> Self {
         let (upstreams, tally) = (Upstreams::new(tls), stopping.worker());
-        Self { live, ledger, stopping, health, offers, upstreams, tracer, tally }
+        let known = RefCell::default();
+        Self { live, ledger, stopping, health, offers, upstreams, known, tracer, tally }
     }
 }
 
@@ -121,14 +126,14 @@ async fn serve(
     let config = &snapshot.config;
     let trace = Trace::begin(&edge.tracer, config, (head, route), id);
     let identified = identify::identify(&edge.ledger, config, head, id.began());
-    let account = identified.inspect_err(|error| answered(trace.as_deref(), error.status()))?;
+    let caller = identified.inspect_err(|error| answered(trace.as_deref(), error.status()))?;
     if let Some(trace) = &trace {
-        trace.identified(account.id());
+        trace.identified(caller.key.id);
     }
     let endpoint = entry.endpoint;
     // Boxed where it is made: as a part of all that waits for it, it would be copied with each of them.
     let call = (id, began, trace.as_ref());
-    let serving = serve_key(edge, config, &account, &entry, call, head, body);
+    let serving = serve_key(edge, &snapshot, &caller, &entry, call, head, body);
     let served = Box::pin(serving).await;
     let status = served.as_ref().map_or_else(ApiError::status, |response| response.status);
     answered(trace.as_deref(), status);
@@ -136,11 +141,11 @@ async fn serve(
         Some(trace) => served.map(|response| trace.listen(response)),
         None => served,
     };
-    if !account.record().controls.has_rates() {
+    if !caller.key.controls.has_rates() {
         return served;
     }
     let mut response = served.unwrap_or_else(|error| refuse(edge, &error, id, head));
-    rates::show(&account, endpoint.dialect(), &mut response.headers);
+    rates::show(&caller.account, endpoint.dialect(), &mut response.headers);
     Ok(response)
 }
 
@@ -154,8 +159,8 @@ fn answered(trace: Option<&Trace>, status: StatusCode) {
 /// Serves a call of a key that may call.
 async fn serve_key(
     edge: &Edge,
-    config: &Config,
-    account: &Arc<Account>,
+    snapshot: &Arc<Snapshot>,
+    caller: &Caller,
     entry: &Entry,
     (id, began, trace): (RequestId, Instant, Option<&Rc<Trace>>),
     head: &Head,
@@ -164,6 +169,7 @@ async fn serve_key(
     if edge.stopping.is_stopping() {
         return Err(ApiError::ShuttingDown);
     }
+    let config = &snapshot.config;
     let endpoint = entry.endpoint;
     let content_type = body::check_content_type(endpoint, &head.headers)?;
     let (content_type, limit) = (content_type.as_deref(), config.server.max_body);
@@ -178,21 +184,19 @@ async fn serve_key(
     if let Some(trace) = trace {
         trace.asked(endpoint, &body);
     }
-    let seed = seed(&config.routing, account, head, id);
-    let model: Arc<str> = Arc::from(call.model.as_str());
-    let wish = Wish { endpoint, model: &model, seed };
-    let targets = route::choose(config, &edge.health, &account.record(), &wish)?;
+    let seed = seed(&config.routing, &caller.key, head, id);
+    let wish = Wish { endpoint, model: &call.model, seed };
+    let targets = route::choose(&edge.known, snapshot, &edge.health, &caller.key, &wish)?;
 
     let query = entry.query;
     let client = identify::address(head, config);
-    let (call, body, model) = (&call, &body, &model);
-    let cap = None;
-    let mut errand = Errand { call, body, upload, query, head, id, client, model, cap, began };
-    let describe = |target: &Destination| describe(id, &errand, target);
+    let (call, body, cap) = (&call, &body, None);
+    let mut errand = Errand { call, body, upload, query, head, id, client, cap, began };
+    let describe = |target: &Destination| describe(id, endpoint, target);
     let floor = config.limits.min_output_tokens;
     let parts = (call, body);
     let Admission { hold, targets, cap } =
-        admit::admit(&edge.ledger, account, parts, targets, describe, floor, id.began()).await?;
+        admit::admit(&edge.ledger, caller, parts, targets, describe, floor, id.began()).await?;
     let ready = arrived + hold.waited();
     let admitted = admitted(&errand, &config.prices, &targets[0]);
     // Boxed, for it is large and goes from hand to hand.
@@ -208,7 +212,7 @@ async fn serve_key(
     errand.cap = cap;
     let metrics = edge.ledger.metrics();
     let mut attempts = Attempts::new(id, &config.routing, &edge.health, metrics, targets);
-    let outcome = try_targets(edge, account, &errand, &mut attempts, &mut settlement).await;
+    let outcome = try_targets(edge, &caller.account, &errand, &mut attempts, &mut settlement).await;
     let watch = attempts.take_watch();
     let (sent, answered) = (settlement.sent_at(), Instant::now());
     let target = attempts.target();
@@ -239,20 +243,17 @@ struct Errand<'a> {
     id: RequestId,
     /// Where the call came from, as far as that is known.
     client: Option<IpAddr>,
-    model: &'a Arc<str>,
     /// A lower output cap than the client's own, to make the call affordable.
     cap: Option<u64>,
     began: Instant,
 }
 
 /// What its bill needs to know of a call that is about to go to `target`.
-fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Destination) -> Admitted {
+fn admitted(errand: &Errand<'_>, prices: &Arc<Prices>, target: &Rc<Destination>) -> Admitted {
     let call = errand.call;
     Admitted {
-        upstream_model: Arc::clone(&target.upstream_model),
+        target: Rc::clone(target),
         client: errand.client,
-        provider: Arc::clone(&target.provider),
-        pricing: Arc::clone(&target.pricing),
         prices: Arc::clone(prices),
         client_endpoint: call.endpoint,
         endpoint: target.endpoint(call.endpoint, call.stream),
@@ -281,25 +282,25 @@ fn give_up(failed: Failed, mut settlement: Box<Settlement>) -> ApiError {
 }
 
 /// What decides between targets of the same order.
-fn seed(routing: &Routing, account: &Account, head: &Head, id: RequestId) -> u64 {
+fn seed(routing: &Routing, key: &KeyRecord, head: &Head, id: RequestId) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "these bits are the random ones")]
     let chance = id.bits() as u64;
     match &routing.sticky {
         Sticky::Off => chance,
-        Sticky::Key => choice::fingerprint(&[account.id().to_string().as_bytes()]),
+        Sticky::Key => choice::fingerprint(&[key.id.to_string().as_bytes()]),
         Sticky::Header(name) => {
             head.headers.get(name).map_or(chance, |value| choice::fingerprint(&[value]))
         }
     }
 }
 
-fn describe(id: RequestId, errand: &Errand<'_>, target: &Destination) -> Description {
+fn describe(id: RequestId, endpoint: Endpoint, target: &Destination) -> Description {
     Description {
         id,
-        model: Arc::clone(errand.model),
+        model: Arc::clone(&target.model),
         upstream_model: Arc::clone(&target.upstream_model),
         provider: Arc::clone(&target.provider.name),
-        endpoint: endpoint_name(errand.call.endpoint),
+        endpoint: endpoint_name(endpoint),
         price: Arc::clone(&target.price),
     }
 }
@@ -340,7 +341,7 @@ async fn try_targets(
         if settlement.is_free(ending) {
             settlement.end_span(ending, None);
             attempts.turn_to(turn);
-            let description = describe(errand.id, errand, attempts.target());
+            let description = describe(errand.id, errand.call.endpoint, attempts.target());
             settlement.redirect(&description, attempts.target());
             tokio::time::sleep(turn.pause).await;
             continue;
@@ -348,7 +349,7 @@ async fn try_targets(
         settlement.end_attempt(ending);
         tokio::time::sleep(turn.pause).await;
         let id = errand.id.attempt(attempts.made());
-        let description = describe(id, errand, attempts.target_of(turn));
+        let description = describe(id, errand.call.endpoint, attempts.target_of(turn));
         let hold = edge.ledger.hold(account, amount, &description, clock::now()).await;
         let Ok(hold) = hold else { return outcome };
         tracing::info!(call.id = %errand.id, request.id = %id, "a call goes on under another id");

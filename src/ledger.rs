@@ -195,30 +195,23 @@ impl Ledger {
     }
 
     /// Tells if a cost that has just been settled passed a share of one of the key's limits.
-    fn alert_key(&self, account: &Account, settled: &Settled, cost: Money) {
+    fn alert_key(&self, account: &Account, settled: &Settled, cost: Money, policy: &Policy) {
         let Some(alarm) = self.alarm.get().filter(|_| !cost.is_zero()) else { return };
-        let key = account.record();
-        for passed in settled.passed(&key.limits, cost, &self.policy.load().alert_at) {
+        let key = account.peek();
+        for passed in settled.passed(&key.limits, cost, &policy.alert_at) {
             alarm
                 .raise(alert(Subject::Key { key_id: key.id, key_name: key.name.clone() }, &passed));
         }
     }
 
     /// The same for a team's limits.
-    fn alert_team(&self, team: &Team, settled: &Settled, cost: Money) {
+    fn alert_team(&self, team: &Team, settled: &Settled, cost: Money, policy: &Policy) {
         let Some(alarm) = self.alarm.get().filter(|_| !cost.is_zero()) else { return };
         let team = team.record();
-        for passed in settled.passed(&team.limits, cost, &self.policy.load().alert_at) {
+        for passed in settled.passed(&team.limits, cost, &policy.alert_at) {
             let (team_id, team_name) = (team.id, team.name.clone());
             alarm.raise(alert(Subject::Team { team_id, team_name }, &passed));
         }
-    }
-
-    /// Whether `amount` would fit right now, for the key and its team.
-    pub fn has_room(&self, account: &Account, amount: Money, now: Timestamp) -> bool {
-        let rule = &self.policy.load().windows;
-        account.has_room(amount, rule, now)
-            && account.team().is_none_or(|team| team.has_room(amount, rule, now))
     }
 
     pub const fn store(&self) -> &Arc<Store> {
@@ -252,9 +245,15 @@ impl Ledger {
         self.policy.load_full()
     }
 
-    /// The account that a secret of this hash opens now.
-    pub fn identify(&self, hash: KeyHash, now: Timestamp) -> Option<Arc<Account>> {
-        self.directory.by_hash(hash).filter(|account| account.record().accepts(hash, now))
+    /// The account that a secret of this hash opens now, and its key as it is now.
+    pub fn identify(
+        &self,
+        hash: KeyHash,
+        now: Timestamp,
+    ) -> Option<(Arc<Account>, Arc<KeyRecord>)> {
+        let account = self.directory.by_hash(hash)?;
+        let key = account.record();
+        key.accepts(hash, now).then_some((account, key))
     }
 
     /// Stores a new key and opens its account.

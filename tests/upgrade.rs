@@ -117,7 +117,7 @@ fn expect_all(desk: &Desk, old: &Old) {
     let report = VerifyBooks {}.run(desk).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(report.agrees, "{name}: {report:#?}");
     let hash = Secret::parse(&old.secret()).unwrap().hash();
-    let account = desk.ledger.identify(hash, clock::now()).unwrap();
+    let (account, _) = desk.ledger.identify(hash, clock::now()).unwrap();
     assert_eq!(account.record().name, "first", "{name}");
     let keys = ListKeys::default().run(desk).unwrap();
     assert_eq!(keys.len(), if old.has_teams() { 4 } else { 3 }, "{name}");

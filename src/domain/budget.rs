@@ -260,16 +260,6 @@ impl Balance {
         verdict
     }
 
-    /// The most that fits now, beside the holds there are; `None` without limits.
-    pub fn free(&self, limits: &Limits) -> Option<Money> {
-        let free = |period: Period| {
-            let spend = self.spend(period);
-            let taken = spend.posted.saturating_add(spend.held);
-            Some(limits.get(period)?.saturating_sub(taken))
-        };
-        Period::ALL.into_iter().filter_map(free).min()
-    }
-
     /// Sets `amount` aside in all windows.
     pub fn hold(&mut self, amount: Money) -> Starts {
         for spend in &mut self.spends {
@@ -332,8 +322,6 @@ mod tests {
         assert_eq!(spent, Verdict::Spent(Period::Daily));
         let soft = balance.decide(&daily(31), Enforcement::Soft, usd(1_000));
         assert_eq!(soft, Verdict::Fits);
-        assert_eq!(balance.free(&daily(100)), Some(usd(20)));
-        assert_eq!(balance.free(&Limits::default()), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether a call may be made: what it takes of the key's rates, what it can cost at most, and the
 //! hold for that. A call that is refused leaves nothing behind.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::web;
@@ -13,7 +14,6 @@ use crate::domain::price::Pricing;
 use crate::domain::usage::Class;
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
-use crate::ledger::account::Account;
 use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
 use crate::provider::bounds::{Bounds, Model, bounds};
 use crate::provider::charge::wanted;
@@ -21,6 +21,7 @@ use crate::provider::endpoint::{Dialect, Endpoint};
 use crate::provider::request::{Call, RequestError};
 use crate::provider::tokens;
 
+use super::identify::Caller;
 use super::route::Destination;
 
 /// The output that is taken from a key's tokens per minute for a call without a cap; what it really
@@ -33,7 +34,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub(super) struct Admission {
     pub(super) hold: Hold,
     /// The targets that the hold is enough for, the best first; never empty.
-    pub(super) targets: Vec<Destination>,
+    pub(super) targets: Vec<Rc<Destination>>,
     /// The output cap that must be set for the ceiling to be true.
     pub(super) cap: Option<u64>,
 }
@@ -43,22 +44,25 @@ pub(super) struct Admission {
 /// output capped to what is left. Only then is it refused.
 pub(super) async fn admit(
     ledger: &Arc<Ledger>,
-    account: &Arc<Account>,
+    Caller { account, key }: &Caller,
     (call, body): (&Call, &Bytes),
-    targets: Vec<Destination>,
+    targets: Vec<Rc<Destination>>,
     describe: impl Fn(&Destination) -> Description,
     floor: u64,
     now: Timestamp,
 ) -> Result<Admission, ApiError> {
-    let pass = account.enter(estimate(call), clock::now)?;
+    let pass = account.enter(&key.controls, estimate(call), clock::now)?;
     let mut options = Options::new(call, targets);
-    if account.is_limited() {
+    if key.limits.any() || account.is_limited_by_team() {
         check_bounded(call)?;
         options.leave_out_unpriced(call)?;
     }
-    if !ledger.has_room(account, options.ceiling(), now) {
-        options.count_prompt(call, body).await;
+    let description = describe(&options.targets[0]);
+    if let Some(mut hold) = ledger.hold_at_once(account, options.ceiling(), &description, now)? {
+        hold.carry(pass);
+        return Ok(Admission { hold, targets: options.targets, cap: None });
     }
+    options.count_prompt(call, body).await;
     let mut cap = None;
     loop {
         let description = describe(&options.targets[0]);
@@ -98,13 +102,13 @@ struct TooDear;
 
 /// The targets of a call, each with the most that it can cost there.
 struct Options {
-    targets: Vec<Destination>,
+    targets: Vec<Rc<Destination>>,
     ceilings: Vec<Ceiling>,
 }
 
 impl Options {
     /// By the bytes of the call: a token is never shorter.
-    fn new(call: &Call, targets: Vec<Destination>) -> Self {
+    fn new(call: &Call, targets: Vec<Rc<Destination>>) -> Self {
         let each = targets.iter().map(|target| ceiling(call, call.body_bytes, target));
         Self { ceilings: each.collect(), targets }
     }

@@ -3,6 +3,7 @@
 //! Another target at once; the same one only when no other is left, after a pause, and within a budget,
 //! so that an outage is not multiplied. What the call itself is to blame for is never sent twice.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -76,7 +77,7 @@ pub(super) struct Attempts<'a> {
 
 /// A target and what has become of it.
 struct Choice {
-    target: Destination,
+    target: Rc<Destination>,
     is_tried: bool,
     /// There is no use in trying it again.
     is_out: bool,
@@ -107,9 +108,9 @@ impl<'a> Attempts<'a> {
         routing: &'a Routing,
         health: &'a Health,
         metrics: &'a Metrics,
-        targets: Vec<Destination>,
+        targets: Vec<Rc<Destination>>,
     ) -> Self {
-        let choice = |target: Destination| Choice {
+        let choice = |target: Rc<Destination>| Choice {
             keys: target.provider.keys.len().saturating_sub(1),
             target,
             is_tried: false,
@@ -120,11 +121,11 @@ impl<'a> Attempts<'a> {
         Self { call, routing, health, metrics, targets, at: 0, made: 0, retries: 0, watch: None }
     }
 
-    pub(super) fn target(&self) -> &Destination {
+    pub(super) fn target(&self) -> &Rc<Destination> {
         &self.targets[self.at].target
     }
 
-    pub(super) fn target_of(&self, turn: Turn) -> &Destination {
+    pub(super) fn target_of(&self, turn: Turn) -> &Rc<Destination> {
         &self.targets[turn.at].target
     }
 

@@ -23,6 +23,8 @@ const MOST_KEYS: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Health {
     targets: RwLock<Targets>,
+    /// How often some of them were forgotten.
+    epoch: AtomicU64,
     /// By fingerprint: a key keeps its place when others come or go.
     keys: Mutex<Map<u64, Circuit>>,
 }
@@ -106,6 +108,7 @@ impl Health {
                 models.retain(|_, health| health.is_troubled());
             }
             targets.retain(|_, models| !models.is_empty());
+            self.epoch.fetch_add(1, Ordering::Relaxed);
         }
         let has_room = targets.values().map(Map::len).sum::<usize>() < MOST_TARGETS;
         if !has_room {
@@ -113,6 +116,11 @@ impl Health {
         }
         let models = targets.entry(Arc::clone(provider)).or_default();
         Arc::clone(models.entry(Arc::clone(model)).or_default())
+    }
+
+    /// Changes when targets were forgotten: what is kept of them elsewhere is nobody's any more.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     /// Every target that has been called, by name.

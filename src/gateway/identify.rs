@@ -11,7 +11,7 @@ use super::entry::{self, parameters};
 use crate::config::Config;
 use crate::domain::cidr::Cidr;
 use crate::domain::forwarded;
-use crate::domain::key::{KeyStatus, Secret};
+use crate::domain::key::{KeyRecord, KeyStatus, Secret};
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
 use crate::fields::{Headers, ascii};
@@ -28,35 +28,41 @@ pub(super) fn carries_key(name: &[u8]) -> bool {
     name == b"authorization" || KEY_HEADERS.iter().any(|known| known.as_bytes() == name)
 }
 
-/// The account whose key the caller holds. A key that may not be used from where the caller is looks
-/// like one that does not exist.
+/// Who calls: the account, and its key as it was when the call came.
+pub(super) struct Caller {
+    pub(super) account: Arc<Account>,
+    pub(super) key: Arc<KeyRecord>,
+}
+
+/// Whose key the caller holds. A key that may not be used from where the caller is looks like one that
+/// does not exist.
 pub(super) fn identify(
     ledger: &Ledger,
     config: &Config,
     head: &Head,
     now: Timestamp,
-) -> Result<Arc<Account>, ApiError> {
+) -> Result<Caller, ApiError> {
     let Some(presented) = presented(&head.headers, in_query(head)) else {
         return chosen(ledger, head, now).ok_or(ApiError::InvalidKey);
     };
     let secret = Secret::parse(&presented).ok_or(ApiError::InvalidKey)?;
-    let account = ledger.identify(secret.hash(), now).ok_or(ApiError::InvalidKey)?;
-    let key = account.record();
+    let (account, key) = ledger.identify(secret.hash(), now).ok_or(ApiError::InvalidKey)?;
     if key.controls.allow_ips.is_empty() {
-        return Ok(account);
+        return Ok(Caller { account, key });
     }
     let address = address(head, config);
     if key.may_come_from(address) {
-        return Ok(account);
+        return Ok(Caller { account, key });
     }
     tracing::debug!(key.id = %key.id, ?address, "the key may not be used from this address");
     Err(ApiError::InvalidKey)
 }
 
 /// The account of the key that an administrator chose, who may call from anywhere.
-fn chosen(ledger: &Ledger, head: &Head, now: Timestamp) -> Option<Arc<Account>> {
+fn chosen(ledger: &Ledger, head: &Head, now: Timestamp) -> Option<Caller> {
     let account = ledger.directory().by_id(head.key?.0)?;
-    (account.record().status(now) == KeyStatus::Active).then_some(account)
+    let key = account.record();
+    (key.status(now) == KeyStatus::Active).then_some(Caller { account, key })
 }
 
 /// Where a call really comes from, as far as that is known.

@@ -3,8 +3,10 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Edge, identify};
+use super::Edge;
+use super::identify::{self, Caller};
 use crate::clock;
+use crate::domain::key::Controls;
 use crate::domain::rate::Allowance;
 use crate::domain::window::{Timestamp, WindowRule};
 use crate::error::ApiError;
@@ -15,8 +17,8 @@ use crate::message::{Head, Response};
 /// `GET /v1/key`: where the holder's own key stands.
 pub(super) fn key(edge: &Edge, head: &Head) -> Result<Response, ApiError> {
     let now = clock::now();
-    let account = identify::identify(&edge.ledger, &edge.live.load().config, head, now)?;
-    let key = account.record();
+    let Caller { account, key } =
+        identify::identify(&edge.ledger, &edge.live.load().config, head, now)?;
     let rule = &edge.ledger.policy().windows;
     let mut body = json!({
         "object": "key",
@@ -30,7 +32,7 @@ pub(super) fn key(edge: &Edge, head: &Head) -> Result<Response, ApiError> {
     for standing in account.standing(rule, now) {
         body[standing.period.name()] = window(&standing);
     }
-    restrict(&mut body, &account, now);
+    restrict(&mut body, &account, &key.controls, now);
     if let Some(team) = account.team() {
         body["team"] = json!({"name": team.record().name});
         for standing in team.standing(rule, now) {
@@ -41,8 +43,7 @@ pub(super) fn key(edge: &Edge, head: &Head) -> Result<Response, ApiError> {
 }
 
 /// What the key may do beside spending, where that is restricted.
-fn restrict(body: &mut Value, account: &Account, now: Timestamp) {
-    let controls = &account.record().controls;
+fn restrict(body: &mut Value, account: &Account, controls: &Controls, now: Timestamp) {
     let rates = account.rates(now);
     let rate = |allowance: Allowance| {
         json!({

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::Edge;
 use super::entry::{dialect, parameters};
-use super::{Edge, identify};
+use super::identify::{self, Caller};
 use crate::catalogue::Prices;
 use crate::clock;
 use crate::config::live::Snapshot;
@@ -40,13 +41,13 @@ struct Model {
 /// `GET /v1/models` and Google's of the same name.
 pub(super) async fn list(edge: &Edge, head: &Head) -> Result<Response, ApiError> {
     let snapshot = edge.live.snapshot();
-    let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
+    let Caller { key, .. } =
+        identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
     let dialect = dialect(head);
     if head.path().ends_with("/tunedModels") {
         // What is tuned is listed with all else.
         return Ok(Response::json(StatusCode::OK, &json!({})));
     }
-    let key = account.record();
     let models = gather(edge, &snapshot, &key).await;
     let parameter = |wanted: &str| {
         parameters(head.query()).find(|(name, _)| name == wanted).map(|(_, value)| value)
@@ -64,14 +65,14 @@ pub(super) async fn list(edge: &Edge, head: &Head) -> Result<Response, ApiError>
 /// `GET /v1/models/{id}`: also a name that only a wildcard reaches; `written` is the name in the path.
 pub(super) fn one(edge: &Edge, head: &Head, written: &str) -> Result<Response, ApiError> {
     let snapshot = edge.live.snapshot();
-    let account = identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
+    let Caller { key, .. } =
+        identify::identify(&edge.ledger, &snapshot.config, head, clock::now())?;
     let mut name = decoded(written).unwrap_or_else(|| written.to_owned());
     if head.path().contains("/tunedModels/") {
         name.insert_str(0, "tunedModels/");
     }
     let created = snapshot.loaded_at.millis() / 1000;
-    let found =
-        account.record().may_use(&name).then(|| written_out(&snapshot.config, &name, created));
+    let found = key.may_use(&name).then(|| written_out(&snapshot.config, &name, created));
     let model = found.flatten().ok_or(ApiError::NoSuchModel(name))?;
     let body = match dialect(head) {
         Dialect::OpenAi | Dialect::Bedrock => openai(&model),

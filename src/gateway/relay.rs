@@ -278,7 +278,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.guard.abort();
         let Some(flow) = self.flow.borrow_mut().take() else { return };
-        let wants_rest = flow.settlement.call().provider.on_client_gone == ClientGone::Drain;
+        let wants_rest = flow.settlement.call().target.provider.on_client_gone == ClientGone::Drain;
         if wants_rest && flow.settlement.is_open() && flow.carriage.is_some() {
             actix_web::rt::spawn(drain(flow));
         }

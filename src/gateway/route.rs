@@ -1,16 +1,19 @@
 //! Where a call may go: a model's name becomes targets in the order in which they are tried, each with
 //! the name the model has there, its price, and the way the call is carried.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use crate::catalogue::Prices;
 use crate::clock;
-use crate::config::{Candidate, Config, Provider, Timeouts};
+use crate::config::{Candidate, Provider, Snapshot, Timeouts};
 use crate::domain::choice;
 use crate::domain::circuit::Standing;
 use crate::domain::key::KeyRecord;
 use crate::domain::price::Pricing;
 use crate::error::ApiError;
+use crate::map::Map;
 use crate::provider::echo;
 use crate::provider::endpoint::Endpoint;
 use crate::provider::kind::Kind;
@@ -21,8 +24,13 @@ use super::health::{Health, TargetHealth};
 /// What receipts say of a price from the configuration.
 static FROM_CONFIG: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("config"));
 
+/// Names that are kept, for each endpoint: clients may make up as many as they like.
+const MOST_NAMES: usize = 512;
+
 /// Where a call may go, and what it costs there.
 pub(super) struct Destination {
+    /// The name that clients call the model by.
+    pub(super) model: Arc<str>,
     pub(super) provider: Arc<Provider>,
     pub(super) upstream_model: Arc<str>,
     pub(super) pricing: Arc<Pricing>,
@@ -43,45 +51,91 @@ pub(super) struct Destination {
 /// How a key's call is to be placed.
 pub(super) struct Wish<'a> {
     pub(super) endpoint: Endpoint,
-    pub(super) model: &'a Arc<str>,
+    pub(super) model: &'a str,
     /// What decides between targets of the same order.
     pub(super) seed: u64,
 }
 
-/// Finds where a call may go, the best first; never nothing. A model that the key may not use is as
+/// Where calls may go, as this worker has found it before: all that depends on neither the key nor the
+/// call. It is found anew when the configuration changes, or what is known of targets was forgotten.
+#[derive(Default)]
+pub(super) struct Known {
+    by: Option<(Arc<Snapshot>, u64)>,
+    targets: [Map<Arc<str>, Targets>; Endpoint::ALL.len()],
+}
+
+/// In the order of the configuration; never none.
+type Targets = Rc<[Rc<Destination>]>;
+
+impl Known {
+    fn targets(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        health: &Health,
+        wish: &Wish<'_>,
+    ) -> Result<Targets, ApiError> {
+        let epoch = health.epoch();
+        let is_same = |(by, at): &(Arc<Snapshot>, u64)| Arc::ptr_eq(by, snapshot) && *at == epoch;
+        if !self.by.as_ref().is_some_and(is_same) {
+            *self = Self::default();
+            self.by = Some((Arc::clone(snapshot), epoch));
+        }
+        let known = &mut self.targets[wish.endpoint as usize];
+        if let Some(targets) = known.get(wish.model) {
+            return Ok(Rc::clone(targets));
+        }
+        let targets = find(snapshot, health, wish)?;
+        if known.len() >= MOST_NAMES {
+            known.clear();
+        }
+        known.insert(Arc::clone(&targets[0].model), Rc::clone(&targets));
+        Ok(targets)
+    }
+}
+
+/// Finds where calls may go.
+fn find(snapshot: &Snapshot, health: &Health, wish: &Wish<'_>) -> Result<Targets, ApiError> {
+    let Snapshot { config, .. } = snapshot;
+    let name: Arc<str> = Arc::from(wish.model);
+    let mut is_known = false;
+    let mut found: Vec<Rc<Destination>> = Vec::with_capacity(1);
+    config.routes.visit(wish.model, |candidate| {
+        is_known = true;
+        let is_there = |other: &Rc<Destination>| {
+            Arc::ptr_eq(&other.provider, candidate.provider)
+                && *other.upstream_model == *candidate.upstream_model
+        };
+        if !found.iter().any(is_there) {
+            let target = destination(&config.prices, wish.endpoint, &name, &candidate, health);
+            found.extend(target.map(Rc::new));
+        }
+    });
+    if !is_known {
+        return Err(ApiError::NoSuchModel(wish.model.to_owned()));
+    } else if found.is_empty() {
+        let (endpoint, model) = (wish.endpoint.name(), wish.model.to_owned());
+        return Err(ApiError::EndpointNotServed { endpoint, model });
+    }
+    Ok(found.into())
+}
+
+/// Says where a call may go, the best first; never nothing. A model that the key may not use is as
 /// unknown as one that nobody serves.
 pub(super) fn choose(
-    config: &Config,
+    known: &RefCell<Known>,
+    snapshot: &Arc<Snapshot>,
     health: &Health,
     key: &KeyRecord,
     wish: &Wish<'_>,
-) -> Result<Vec<Destination>, ApiError> {
+) -> Result<Vec<Rc<Destination>>, ApiError> {
     let Wish { endpoint, model, seed } = *wish;
     if !key.may_call(endpoint.name()) {
         return Err(ApiError::EndpointNotAllowed(endpoint.name()));
     }
-    let mut is_known = false;
-    let mut found: Vec<Destination> = Vec::with_capacity(1);
-    if key.may_use(model) {
-        config.routes.visit(model, |candidate| {
-            is_known = true;
-            let is_there = |other: &Destination| {
-                Arc::ptr_eq(&other.provider, candidate.provider)
-                    && *other.upstream_model == *candidate.upstream_model
-            };
-            if !found.iter().any(is_there)
-                && let Some(destination) = destination(&config.prices, wish, &candidate, health)
-            {
-                found.push(destination);
-            }
-        });
+    if !key.may_use(model) {
+        return Err(ApiError::NoSuchModel(model.to_owned()));
     }
-    if found.is_empty() && !is_known {
-        return Err(ApiError::NoSuchModel(model.to_string()));
-    } else if found.is_empty() {
-        let (endpoint, model) = (endpoint.name(), model.to_string());
-        return Err(ApiError::EndpointNotServed { endpoint, model });
-    }
+    let mut found = known.borrow_mut().targets(snapshot, health, wish)?.to_vec();
     if found.len() > 1 {
         let now = clock::now();
         found.sort_by_cached_key(|destination| {
@@ -98,11 +152,11 @@ pub(super) fn choose(
 /// What is known of a candidate; `None` if it cannot take the endpoint in any way.
 fn destination(
     prices: &Prices,
-    wish: &Wish<'_>,
+    endpoint: Endpoint,
+    model: &Arc<str>,
     candidate: &Candidate<'_>,
     health: &Health,
 ) -> Option<Destination> {
-    let endpoint = wish.endpoint;
     let provider = candidate.provider;
     let translation = if has(provider, endpoint) {
         None
@@ -121,10 +175,11 @@ fn destination(
         (None, None) if kind == Kind::Echo => (Arc::new(Pricing::Free), "free".into()),
         (None, None) => (Arc::new(Pricing::Unknown), "unknown".into()),
     };
-    let has_one_name = candidate.upstream_model == **wish.model;
+    let has_one_name = candidate.upstream_model == **model;
     let upstream_model =
-        if has_one_name { Arc::clone(wish.model) } else { Arc::from(&*candidate.upstream_model) };
+        if has_one_name { Arc::clone(model) } else { Arc::from(&*candidate.upstream_model) };
     Some(Destination {
+        model: Arc::clone(model),
         pricing,
         price,
         max_input_tokens: listed.and_then(|entry| entry.max_input_tokens),

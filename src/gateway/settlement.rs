@@ -31,12 +31,10 @@ use super::upload::Upload;
 
 /// What is known of a call when it has been admitted.
 pub(super) struct Admitted {
-    /// The name that the provider knows the model by.
-    pub(super) upstream_model: Arc<str>,
+    /// Where it goes.
+    pub(super) target: Rc<Destination>,
     /// Where the call came from.
     pub(super) client: Option<IpAddr>,
-    pub(super) provider: Arc<Provider>,
-    pub(super) pricing: Arc<Pricing>,
     pub(super) client_endpoint: Endpoint,
     /// The prices in force when it began, for what other models do in it.
     pub(super) prices: Arc<Prices>,
@@ -176,15 +174,13 @@ impl Settlement {
     }
 
     /// Points the call to another target; what the last attempt was like is forgotten.
-    pub(super) fn redirect(&mut self, description: &Description, target: &Destination) {
+    pub(super) fn redirect(&mut self, description: &Description, target: &Rc<Destination>) {
         self.call.endpoint = target.endpoint(self.call.client_endpoint, self.call.streamed);
         if let Some(hold) = &mut self.hold {
             hold.redirect(description);
             self.promise = hold.promise();
         }
-        self.call.upstream_model = Arc::clone(&target.upstream_model);
-        self.call.provider = Arc::clone(&target.provider);
-        self.call.pricing = Arc::clone(&target.pricing);
+        self.call.target = Rc::clone(target);
         self.status = 0;
         self.first_byte_ms = None;
         (self.sent, self.first_byte) = (None, None);
@@ -281,9 +277,9 @@ impl Settlement {
     pub(super) fn end_span(&mut self, ending: Ending, receipt: Option<&Receipt>) {
         let Some(attempt) = self.attempt.take() else { return };
         attempt.end(&Made {
-            provider: &self.call.provider,
+            provider: &self.call.target.provider,
             endpoint: self.call.endpoint,
-            model: &self.call.upstream_model,
+            model: &self.call.target.upstream_model,
             status: self.status,
             streamed: self.call.streamed,
             ending,
@@ -305,15 +301,16 @@ impl Settlement {
             (true, false) => Fate::Answered,
         };
         let asked = self.asked();
-        let other_price = |model: &str| price_of(&call.prices, &call.provider, model);
-        let dearest = |class| call.prices.dearest(call.provider.kind.preset().catalogue, class);
+        let provider = &call.target.provider;
+        let other_price = |model: &str| price_of(&call.prices, provider, model);
+        let dearest = |class| call.prices.dearest(provider.kind.preset().catalogue, class);
         let terms = Terms {
             endpoint: call.endpoint,
             asked: &asked,
-            pricing: &call.pricing,
+            pricing: &call.target.pricing,
             other_price: &other_price,
             dearest: &dearest,
-            prefer_provider_cost: call.provider.prefer_provider_cost,
+            prefer_provider_cost: provider.prefer_provider_cost,
             held,
         };
         charge(&terms, &self.metering, fate)

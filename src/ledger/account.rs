@@ -39,8 +39,20 @@ pub(super) enum Asked {
     },
     LineFull,
     Refused(Refusal),
-    /// The key has just changed its team: ask there.
+    /// It would have to wait, which it must not.
+    Busy,
+    /// The key is in another team than was thought, or in none: ask there.
     Elsewhere,
+}
+
+/// How a call asks for money.
+pub(super) struct Asking<'a> {
+    pub(super) ceiling: Money,
+    pub(super) rule: &'a WindowRule,
+    pub(super) enforcement: Enforcement,
+    pub(super) now: Timestamp,
+    /// Where it would have to wait, it stands in line.
+    pub(super) may_wait: bool,
 }
 
 /// How a key's own limits are applied.
@@ -86,10 +98,9 @@ impl Account {
         self.team.load().as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), team))
     }
 
-    /// Whether any limit, its own or its team's, bounds what the key may spend.
-    pub fn is_limited(&self) -> bool {
-        self.record.load().limits.any()
-            || self.team.load().as_ref().is_some_and(|team| team.record().limits.any())
+    /// Whether any limit of its team's bounds what the key may spend.
+    pub fn is_limited_by_team(&self) -> bool {
+        self.team.load().as_ref().is_some_and(|team| team.record().limits.any())
     }
 
     pub(super) const fn cover(&self) -> &Cover {
@@ -100,16 +111,10 @@ impl Account {
         &self.purse
     }
 
-    /// Asks for `ceiling`, in one critical section over all windows, for a key without a team.
-    /// Whoever would have to wait stands in line, and whoever comes while others stand there stands
-    /// behind them.
-    pub(super) fn ask(
-        &self,
-        ceiling: Money,
-        rule: &WindowRule,
-        enforcement: Enforcement,
-        now: Timestamp,
-    ) -> Asked {
+    /// Asks for money, in one critical section over all windows, for a key without a team. Whoever would
+    /// have to wait stands in line, and whoever comes while others stand there stands behind them.
+    pub(super) fn ask(&self, asking: &Asking<'_>) -> Asked {
+        let Asking { ceiling, rule, enforcement, now, may_wait } = *asking;
         let mut funds = self.purse.lock_at(rule, now);
         if self.team.load().is_some() {
             return Asked::Elsewhere;
@@ -128,6 +133,9 @@ impl Account {
         if !must_queue {
             let starts = funds.hold(ceiling);
             return Asked::Granted(Granted { starts, team: None });
+        }
+        if !may_wait {
+            return Asked::Busy;
         }
         let ticket = funds.draw_ticket();
         let queued = funds.line.join(ticket, ceiling);
@@ -237,11 +245,6 @@ impl Account {
     /// Where the key stands with each of its windows.
     pub fn standing(&self, rule: &WindowRule, now: Timestamp) -> [Standing; 3] {
         self.purse.standing(&self.record.load().limits, rule, now)
-    }
-
-    /// Whether `amount` fits now, beside the holds there are.
-    pub(super) fn has_room(&self, amount: Money, rule: &WindowRule, now: Timestamp) -> bool {
-        self.purse.has_room(&self.record.load().limits, amount, rule, now)
     }
 
     /// What is set aside for its calls.

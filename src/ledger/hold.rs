@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::account::{Account, Asked};
+use super::account::{Account, Asked, Asking};
 use super::cover::Need;
 use super::line::{Granted, Served};
 use super::team::Team;
@@ -99,6 +99,20 @@ pub struct Hold {
 }
 
 impl Ledger {
+    /// Sets `ceiling` aside for a call if there is room for it right now and nobody waits before it.
+    pub fn hold_at_once(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        ceiling: Money,
+        call: &Description,
+        now: Timestamp,
+    ) -> Result<Option<Hold>, Refusal> {
+        self.check_safe()?;
+        let (asked, team) = self.ask(account, ceiling, now, false);
+        let Asked::Granted(granted) = asked else { return Ok(None) };
+        Ok(Some(self.open_hold(account, team, ceiling, granted, call)))
+    }
+
     /// Sets `ceiling` aside for a call, waiting for other calls of the key where that would help.
     ///
     /// Dropping the future gives up the place in line.
@@ -109,31 +123,22 @@ impl Ledger {
         call: &Description,
         now: Timestamp,
     ) -> Result<Hold, Refusal> {
-        if let Some(trouble) = self.store().journal().trouble() {
-            return Err(Refusal::Unsafe(trouble));
-        }
+        self.check_safe()?;
         let mut queued = None;
         loop {
-            let policy = self.policy.load();
-            let (rule, enforcement) = (&policy.windows, policy.enforcement);
-            let team = account.team();
-            let asked = match &team {
-                Some(team) => team.ask(account, ceiling, rule, enforcement, now),
-                None => account.ask(ceiling, rule, enforcement, now),
-            };
-            let patience = Duration::from_millis(policy.max_wait_ms);
-            drop(policy);
+            let (asked, team) = self.ask(account, ceiling, now, true);
             match asked {
                 Asked::Granted(granted) => {
                     return Ok(self.open_hold(account, team, ceiling, granted, call));
                 }
                 Asked::Refused(refusal) => return Err(refusal),
-                Asked::LineFull => return Err(Refusal::Reserved),
-                Asked::Elsewhere => {}
+                Asked::LineFull | Asked::Busy | Asked::Elsewhere => {
+                    return Err(Refusal::Reserved);
+                }
                 Asked::Queued { ticket, answer } => {
                     let (began, end) = *queued.get_or_insert_with(|| {
                         let now = Instant::now();
-                        (now, now + patience)
+                        (now, now + Duration::from_millis(self.policy.load().max_wait_ms))
                     });
                     let place = InLine { ledger: self, account, team, ticket, answer, ceiling };
                     let waited = place.wait(end).await;
@@ -143,14 +148,44 @@ impl Ledger {
                     if let Some((granted, team)) = waited? {
                         let mut hold = self.open_hold(account, team, ceiling, granted, call);
                         hold.waited = began.elapsed();
-                        if let Some(trouble) = self.store().journal().trouble() {
+                        if let Err(refusal) = self.check_safe() {
                             hold.void();
-                            return Err(Refusal::Unsafe(trouble));
+                            return Err(refusal);
                         }
                         return Ok(hold);
                     }
                 }
             }
+        }
+    }
+
+    /// Whether promises can be kept.
+    fn check_safe(&self) -> Result<(), Refusal> {
+        self.store().journal().trouble().map_or(Ok(()), |trouble| Err(Refusal::Unsafe(trouble)))
+    }
+
+    /// Asks the key or, if it is in one, its team, which is said, too.
+    fn ask(
+        &self,
+        account: &Arc<Account>,
+        ceiling: Money,
+        now: Timestamp,
+        may_wait: bool,
+    ) -> (Asked, Option<Arc<Team>>) {
+        let policy = self.policy.load();
+        let (rule, enforcement) = (&policy.windows, policy.enforcement);
+        let asking = Asking { ceiling, rule, enforcement, now, may_wait };
+        // Most keys are in no team, and one that is says so.
+        let mut team: Option<Arc<Team>> = None;
+        loop {
+            let asked = match &team {
+                Some(team) => team.ask(account, &asking),
+                None => account.ask(&asking),
+            };
+            if !matches!(asked, Asked::Elsewhere) {
+                return (asked, team);
+            }
+            team = account.team();
         }
     }
 
@@ -370,13 +405,14 @@ impl Hold {
     /// Ends the hold in memory and serves whoever waits for its money: first the key's part, then
     /// its team's.
     fn release(&self, cost: Money) {
-        let enforcement = self.ledger.policy.load().enforcement;
+        let policy = self.ledger.policy.load();
+        let enforcement = policy.enforcement;
         let (open, amount) = (&self.open, self.open.amount);
         let settled = self.account.settle(&open.starts, amount, cost, enforcement);
-        self.ledger.alert_key(&self.account, &settled, cost);
+        self.ledger.alert_key(&self.account, &settled, cost, &policy);
         if let Some((team, share)) = self.team.as_ref().zip(open.share) {
             let settled = team.settle(&share.starts, amount, cost, enforcement);
-            self.ledger.alert_team(team, &settled, cost);
+            self.ledger.alert_team(team, &settled, cost, &policy);
         }
         self.account.serve_elsewhere(self.team.as_deref(), enforcement);
     }

@@ -147,18 +147,6 @@ impl<L> Purse<L> {
         })
     }
 
-    /// Whether `amount` fits now, beside the holds there are.
-    pub(super) fn has_room(
-        &self,
-        limits: &Limits,
-        amount: Money,
-        rule: &WindowRule,
-        now: Timestamp,
-    ) -> bool {
-        let free = self.lock_at(rule, now).balance.free(limits);
-        free.is_none_or(|free| amount <= free)
-    }
-
     /// When the first of the windows ends.
     pub(super) fn next_roll(&self) -> Timestamp {
         self.lock().balance.next_roll()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::account::{Account, Asked, enforcement_of};
+use super::account::{Account, Asked, Asking, enforcement_of};
 use super::hold::Refusal;
 use super::line::{Granted, Line, Served};
 use super::purse::{Funds, Purse, Settled, Standing, refusal};
@@ -73,15 +73,9 @@ impl Team {
         &self.purse
     }
 
-    /// Asks for `ceiling` for a call of `account`, as [`Account::ask`].
-    pub(super) fn ask(
-        &self,
-        account: &Arc<Account>,
-        ceiling: Money,
-        rule: &WindowRule,
-        enforcement: Enforcement,
-        now: Timestamp,
-    ) -> Asked {
+    /// Asks for money for a call of `account`, as [`Account::ask`].
+    pub(super) fn ask(&self, account: &Arc<Account>, asking: &Asking<'_>) -> Asked {
+        let Asking { ceiling, rule, enforcement, now, may_wait } = *asking;
         let mut funds = self.purse.lock();
         if !account.is_in(self) {
             return Asked::Elsewhere;
@@ -97,6 +91,12 @@ impl Team {
             Outcome::Held(granted) => return Asked::Granted(granted),
             Outcome::Refused(refusal) => return Asked::Refused(refusal),
             Outcome::Fits | Outcome::KeyIsFull | Outcome::TeamIsFull => {}
+        }
+        if !may_wait {
+            if has_rolled {
+                funds.serve(&record.limits, enforcement);
+            }
+            return Asked::Busy;
         }
         let ticket = funds.draw_ticket();
         let mine = funds.line.entry(account.id());
@@ -195,11 +195,6 @@ impl Team {
     /// Where the team stands with each of its windows.
     pub fn standing(&self, rule: &WindowRule, now: Timestamp) -> [Standing; 3] {
         self.purse.standing(&self.record.load().limits, rule, now)
-    }
-
-    /// Whether `amount` fits now, beside the holds there are.
-    pub(super) fn has_room(&self, amount: Money, rule: &WindowRule, now: Timestamp) -> bool {
-        self.purse.has_room(&self.record.load().limits, amount, rule, now)
     }
 
     /// How many calls of its keys are under way, and how many stand in line.

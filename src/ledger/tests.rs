@@ -473,7 +473,8 @@ fn a_refusal_leaves_nothing_behind_and_a_pass_ends_with_its_hold() {
     let account = key(&ledger, 1, daily(Some(50)), controls);
     let now = clock::now();
     let enter = |prompt_tokens, output_tokens| {
-        account.enter(Estimate { prompt_tokens, output_tokens }, || now)
+        let estimate = Estimate { prompt_tokens, output_tokens };
+        account.enter(&account.record().controls, estimate, || now)
     };
     let left = || {
         let rates = account.rates(now);

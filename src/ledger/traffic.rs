@@ -71,23 +71,23 @@ impl Account {
         self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a call needs beside money; nothing, and without a lock, for a key that nothing is
+    /// Takes what a call needs beside money by the key's `controls`; nothing, and without a lock, for a key that nothing is
     /// counted of.
     ///
     /// Calls wait for money with their pass in hand: they are under way.
     pub fn enter(
         self: &Arc<Self>,
+        controls: &Controls,
         estimate: Estimate,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Option<Pass>, Throttled> {
-        let record = self.peek();
-        if !record.controls.counts_traffic() {
+        if !controls.counts_traffic() {
             return Ok(None);
         }
         // Calls from before the limit was set have a hold but no pass; those in line for money have
         // a pass but no hold.
-        let holds = record.controls.parallel.map_or(0, |_| self.in_flight().0);
-        let (requests, tokens) = self.traffic().enter(&record.controls, holds, estimate, now())?;
+        let holds = controls.parallel.map_or(0, |_| self.in_flight().0);
+        let (requests, tokens) = self.traffic().enter(controls, holds, estimate, now())?;
         Ok(Some(Pass { account: Arc::clone(self), requests, tokens, used: None, is_used: false }))
     }
 
