@@ -4,6 +4,7 @@
 //! it has not checked against the bytes that are there.
 
 pub mod base62;
+pub mod plain;
 
 use std::sync::Arc;
 

@@ -2,9 +2,15 @@
 //!
 //! It is for answers, which are passed on whatever they hold: it copies nothing, never recurses into
 //! what it skips, and gives `None` where the text stops making sense. It does not check that the text
-//! is JSON; whoever must know that uses `serde_json`.
+//! is JSON; whoever must know that uses [`Reader`].
+
+mod strict;
 
 use std::ops::Range;
+
+pub(super) use strict::Reader;
+
+use crate::domain::codec::plain::quote_or_escape;
 
 /// What a number or a word is over at.
 const ENDS_SCALAR: [bool; 256] = {
@@ -111,6 +117,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over a value and gives its text.
+    #[inline]
     pub(super) fn skip(&mut self) -> Option<&'a [u8]> {
         let first = self.peek()?;
         let start = self.at;
@@ -131,6 +138,7 @@ impl<'a> Cursor<'a> {
         Some(self.at - length..self.at)
     }
 
+    #[inline]
     fn skip_scalar(&mut self) {
         let is_over = |byte: &u8| ENDS_SCALAR[usize::from(*byte)];
         let length = self.bytes[self.at..].iter().position(is_over);
@@ -138,6 +146,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Counts brackets instead of recursing, so depth costs nothing.
+    #[inline(never)]
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0usize;
         loop {
@@ -176,38 +185,17 @@ impl<'a> Cursor<'a> {
 
 /// The offset of the quote that ends a string which began before `from`.
 fn end_of_string(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        at = quote_or_escape(bytes, at)?;
-        if bytes[at] == b'"' {
-            return Some(at);
-        }
-        at += 2;
-    }
+    let at = quote_or_escape(bytes, from)?;
+    if bytes[at] == b'"' { Some(at) } else { end_with_escapes(bytes, at) }
 }
 
-/// The offset of the first quote or backslash from `from` on. Eight bytes at a time for a while, because
-/// most strings are keys and words, too short for a vector search to pay.
-fn quote_or_escape(bytes: &[u8], from: usize) -> Option<usize> {
-    const SHORT: usize = 32;
-    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    // A byte that is zero gets its high bit set; so may bytes after it, but none before.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let mut rest = bytes.get(from..)?;
-    let mut at = from;
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        if at - from >= SHORT {
-            break;
-        }
-        let word = u64::from_le_bytes(*word);
-        let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
-        if found != 0 {
-            return Some(at + (found.trailing_zeros() / 8) as usize);
-        }
-        (rest, at) = (behind, at + 8);
+/// The same where the first escape is at `at`.
+#[cold]
+fn end_with_escapes(bytes: &[u8], mut at: usize) -> Option<usize> {
+    while bytes[at] != b'"' {
+        at = quote_or_escape(bytes, at + 2)?;
     }
-    memchr::memchr2(b'"', b'\\', rest).map(|found| at + found)
+    Some(at)
 }
 
 /// The longest name that is kept of what an answer names.

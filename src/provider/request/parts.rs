@@ -35,7 +35,10 @@ pub(super) fn content(raw: &str, media: &mut Media) {
 
 /// Whether a list or an object may be the value of a member, or an item may refer to something.
 fn may_nest(raw: &[u8]) -> bool {
-    memchr::memchr2_iter(b'[', b'{', raw).any(|at| raw[..at].trim_ascii_end().last() == Some(&b':'))
+    // The list itself and its first message are the value of nothing in it.
+    let from = if raw.starts_with(b"[{") { 2 } else { 0 };
+    let opens = memchr::memchr2_iter(b'[', b'{', &raw[from..]);
+    opens.map(|at| from + at).any(|at| raw[..at].trim_ascii_end().last() == Some(&b':'))
 }
 
 fn message(cursor: &mut Cursor<'_>, media: &mut Media) -> Option<()> {

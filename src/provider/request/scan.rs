@@ -3,16 +3,16 @@
 //! A member that is there twice, or under a name that differs in letter case alone, is refused: another
 //! reader may take the other one. What nobody reads is passed over and never copied.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
-use serde_json::value::RawValue;
 
 use super::error::RequestError;
-use crate::provider::json::Cursor;
+use crate::domain::codec::plain::is_plain;
+use crate::provider::json::{Cursor, Reader};
 use crate::provider::usage::number::decimal;
 
 /// A member that is read.
@@ -41,8 +41,16 @@ impl Field {
 /// The members of one object that are read: made by [`members!`].
 pub(super) trait Member: Copy + 'static {
     const FIELDS: &'static [Field];
+    /// The lengths that their names have, a bit for each.
+    const LENGTHS: u64 = lengths(Self::FIELDS);
+
+    /// A value for each of them.
+    type Values<'a>: Default + AsRef<[Option<&'a str>]> + AsMut<[Option<&'a str>]>;
 
     fn index(self) -> usize;
+
+    /// The member that has this name, in either spelling.
+    fn named(name: &str) -> Option<Self>;
 
     fn param(self) -> &'static str {
         Self::FIELDS[self.index()].param
@@ -68,8 +76,17 @@ macro_rules! members {
                 )
             ),+];
 
+            type Values<'a> = [Option<&'a str>; [$($name),+].len()];
+
             fn index(self) -> usize {
                 self as usize
+            }
+
+            fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name $(| $other)? => Some(Self::$member),)+
+                    _ => None,
+                }
             }
         }
     };
@@ -77,14 +94,13 @@ macro_rules! members {
 pub(super) use members;
 
 /// An object whose members have been found.
-pub(super) struct Object<'a, M> {
+pub(super) struct Object<'a, M: Member> {
     /// The body that the object is, or is a part of.
     body: &'a str,
     /// The object itself, as written.
     text: &'a str,
-    values: Vec<Option<&'a RawValue>>,
+    values: M::Values<'a>,
     empty: bool,
-    members: PhantomData<M>,
 }
 
 /// The text of a body.
@@ -100,22 +116,42 @@ impl<'a, M: Member> Object<'a, M> {
 
     /// Reads an object that is a part of `body`.
     pub(super) fn of_part(body: &'a str, text: &'a str) -> Result<Self, RequestError> {
-        let mut input = serde_json::Deserializer::from_str(text);
-        let read = Names(M::FIELDS).deserialize(&mut input);
-        let found = read.and_then(|found| input.end().map(|()| found)).map_err(|e| not_json(&e))?;
-        if let Some(index) = found.twice {
-            return Err(RequestError::Duplicate(M::FIELDS[index].param));
+        let mut object = Self { body, text, values: M::Values::default(), empty: true };
+        let mut odd = Odd::default();
+        Reader::new(text)
+            .members(|key, value| object.take(key, value, &mut odd))
+            .ok_or_else(|| not_json(text))?;
+        if let Some(param) = odd.twice {
+            return Err(RequestError::Duplicate(param));
         }
-        if let Some((written, index)) = found.other_case {
-            return Err(RequestError::LetterCase { written, param: M::FIELDS[index].param });
+        if let Some((written, param)) = odd.other_case {
+            return Err(RequestError::LetterCase { written, param });
         }
-        let (values, empty) = (found.values, found.empty);
-        Ok(Self { body, text, values, empty, members: PhantomData })
+        Ok(object)
+    }
+
+    /// Takes a member as it is written; `None` where its key stands for no text.
+    fn take(&mut self, key: &str, value: &'a str, odd: &mut Odd) -> Option<()> {
+        self.empty = false;
+        let mut key = Cow::Borrowed(key.get(1..key.len() - 1)?);
+        let mut member = M::named(&key);
+        if member.is_none() && key.contains('\\') {
+            key = Cow::Owned(word(&format!("\"{key}\""))?);
+            member = M::named(&key);
+        }
+        if let Some(member) = member {
+            if self.values.as_mut()[member.index()].replace(value).is_some() {
+                odd.twice.get_or_insert(member.param());
+            }
+        } else if let Some(param) = other_case::<M>(&key) {
+            odd.other_case.get_or_insert_with(|| (key.into_owned(), param));
+        }
+        Some(())
     }
 
     /// A member's value as written, null too.
     pub(super) fn written(&self, member: M) -> Option<&'a str> {
-        self.values[member.index()].map(RawValue::get)
+        self.values.as_ref()[member.index()]
     }
 
     /// A member's value as written; null is as good as absent.
@@ -203,7 +239,10 @@ fn whole(raw: &str) -> Option<u64> {
 
 /// The text of a JSON string.
 pub(super) fn word(raw: &str) -> Option<String> {
-    serde_json::from_str(raw).ok()
+    match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inside) if is_plain(inside.as_bytes()) => Some(inside.to_owned()),
+        _ => serde_json::from_str(raw).ok(),
+    }
 }
 
 /// The elements of a list of objects, as written.
@@ -219,15 +258,19 @@ pub(super) fn objects<'a>(raw: &'a str, param: &'static str) -> Result<Vec<&'a s
     if is_list { Ok(found) } else { Err(RequestError::WrongType { param, expected }) }
 }
 
-struct Found<'a> {
-    values: Vec<Option<&'a RawValue>>,
-    empty: bool,
-    twice: Option<usize>,
+/// What is wrong with an object, as far as anything is.
+#[derive(Default)]
+struct Odd {
+    twice: Option<&'static str>,
     /// A key that differs from a name in letter case alone: some readers take it for that name.
-    other_case: Option<(String, usize)>,
+    other_case: Option<(String, &'static str)>,
 }
 
-fn not_json(error: &serde_json::Error) -> RequestError {
+/// What is wrong with a text that is no object of JSON.
+fn not_json(text: &str) -> RequestError {
+    let mut input = serde_json::Deserializer::from_str(text);
+    let read = input.deserialize_map(Members).and_then(|()| input.end());
+    let Err(error) = read else { return RequestError::NotAnObject };
     let text = error.to_string();
     let reason = match error.classify() {
         Category::Data => return RequestError::NotAnObject,
@@ -248,84 +291,45 @@ fn not_utf8(body: &[u8], at: usize) -> RequestError {
     }
 }
 
-/// Reads an object for members with these names.
-struct Names(&'static [Field]);
+/// Passes over the members of an object.
+struct Members;
 
-/// Reads a key.
-struct Key(&'static [Field]);
-
-enum Named {
-    Member(usize),
-    OtherCase(String, usize),
-    Other,
-}
-
-impl<'de> DeserializeSeed<'de> for Names {
-    type Value = Found<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
-        input.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Names {
-    type Value = Found<'de>;
+impl<'de> Visitor<'de> for Members {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let values = vec![None; self.0.len()];
-        let mut found = Found { values, empty: true, twice: None, other_case: None };
-        while let Some(key) = map.next_key_seed(Key(self.0))? {
-            found.empty = false;
-            match key {
-                Named::Member(index) => {
-                    if found.values[index].replace(map.next_value()?).is_some() {
-                        found.twice.get_or_insert(index);
-                    }
-                }
-                Named::OtherCase(written, index) => {
-                    found.other_case.get_or_insert((written, index));
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Named::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(found)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Named;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Named, D::Error> {
-        input.deserialize_str(self)
+/// The member whose name a key is but for its letter case.
+fn other_case<M: Member>(key: &str) -> Option<&'static str> {
+    // Letters of ASCII have one length in either case, and most keys have that of no name.
+    if key.is_ascii() && M::LENGTHS & length_bit(key.len()) == 0 {
+        return None;
     }
+    let differs = |name: &str| differs_in_case(key, name);
+    let field = M::FIELDS.iter().find(|field| differs(field.name) || differs(field.other));
+    field.map(|field| field.param)
 }
 
-impl Visitor<'_> for Key {
-    type Value = Named;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+const fn lengths(fields: &[Field]) -> u64 {
+    let (mut lengths, mut at) = (0, 0);
+    while at < fields.len() {
+        lengths |= length_bit(fields[at].name.len()) | length_bit(fields[at].other.len());
+        at += 1;
     }
+    lengths
+}
 
-    fn visit_str<E: Error>(self, key: &str) -> Result<Named, E> {
-        let is = |field: &Field| field.name == key || field.other == key;
-        if let Some(index) = self.0.iter().position(is) {
-            return Ok(Named::Member(index));
-        }
-        // Letters of ASCII have one length in either case, and most keys have that of no name.
-        let is_ascii = key.is_ascii();
-        let may_be = |name: &str| !is_ascii || name.len() == key.len();
-        let differs = |name: &str| may_be(name) && differs_in_case(key, name);
-        let index = self.0.iter().position(|field| differs(field.name) || differs(field.other));
-        Ok(index.map_or(Named::Other, |index| Named::OtherCase(key.to_owned(), index)))
-    }
+/// The bit of a length; the last is for all that are longer, too.
+const fn length_bit(length: usize) -> u64 {
+    1 << if length < 63 { length } else { 63 }
 }
 
 /// Whether a key is a name but for its letter case, as a reader that ignores it sees them: two letters
