@@ -138,6 +138,26 @@ impl<'a> Cursor<'a> {
         Some(self.at - length..self.at)
     }
 
+    /// Passes over a value that is digits alone, and not too many, and gives their number; stays before any
+    /// other.
+    #[inline]
+    pub(super) fn digits(&mut self) -> Option<u64> {
+        /// So many are always below 2^64.
+        const MOST: usize = 19;
+        self.peek()?;
+        let (mut number, mut at) = (0u64, self.at);
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(at) {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            at += 1;
+        }
+        let is_number = (1..=MOST).contains(&(at - self.at));
+        let is_over = self.bytes.get(at).is_none_or(|byte| ENDS_SCALAR[usize::from(*byte)]);
+        (is_number && is_over).then(|| {
+            self.at = at;
+            number
+        })
+    }
+
     #[inline]
     fn skip_scalar(&mut self) {
         let is_over = |byte: &u8| ENDS_SCALAR[usize::from(*byte)];

@@ -4,6 +4,7 @@
 
 use crate::domain::money::Money;
 use crate::domain::usage::ServiceTier;
+use crate::provider::json::Cursor;
 
 /// A later report replaces an earlier one only where it says something.
 pub(in crate::provider) fn overwrite<T>(slot: &mut Option<T>, value: Option<T>) {
@@ -20,6 +21,21 @@ pub(in crate::provider) fn service_tier(value: &[u8]) -> Option<ServiceTier> {
 
 pub(in crate::provider) fn count(value: &[u8]) -> Option<u64> {
     decimal(value, 0)
+}
+
+/// Takes over a value as a count; `None` where the text stops making sense.
+#[inline]
+pub(in crate::provider) fn read_count(
+    slot: &mut Option<u64>,
+    cursor: &mut Cursor<'_>,
+) -> Option<()> {
+    let told = match cursor.digits() {
+        // What nearly every count is.
+        Some(count) => Some(count),
+        None => count(cursor.skip()?),
+    };
+    overwrite(slot, told);
+    Some(())
 }
 
 pub(in crate::provider) fn dollars(value: &[u8]) -> Option<Money> {

@@ -3,7 +3,7 @@
 //! Which counts lie inside others differs by the kind of provider and is written down at
 //! [`Counts::usage`]; a field's name alone decides nothing.
 
-use super::number::{count, decimal, dollars, overwrite, service_tier};
+use super::number::{count, decimal, dollars, overwrite, read_count, service_tier};
 use super::parts::Parts;
 use crate::domain::money::Money;
 use crate::domain::usage::{Class, ServiceTier, Usage};
@@ -112,8 +112,7 @@ impl Counts {
             }
             _ => return self.other_member(cursor, key),
         };
-        overwrite(slot, count(cursor.skip()?));
-        Some(())
+        read_count(slot, cursor)
     }
 
     fn other_member(&mut self, cursor: &mut Cursor<'_>, key: &[u8]) -> Option<()> {
@@ -318,7 +317,6 @@ impl Counts {
 impl Details {
     fn read(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
         cursor.object(|cursor, key, _| {
-            let value = cursor.skip()?;
             let slot = match key {
                 b"cached_tokens" => &mut self.cached,
                 b"cache_write_tokens" | b"cache_creation_input_tokens" => &mut self.cache_write,
@@ -326,10 +324,9 @@ impl Details {
                 b"image_tokens" => &mut self.image,
                 b"text_tokens" => &mut self.text,
                 b"reasoning_tokens" => &mut self.reasoning,
-                _ => return Some(()),
+                _ => return cursor.skip().map(drop),
             };
-            overwrite(slot, count(value));
-            Some(())
+            read_count(slot, cursor)
         })
     }
 }
