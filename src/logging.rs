@@ -23,7 +23,8 @@ use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt as format, reload};
 
-pub use call::{Fields, call};
+pub(crate) use call::name;
+pub use call::{Fields, Name, call};
 
 use crate::config::{Log, LogFormat};
 use buffer::Buffer;

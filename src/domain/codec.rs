@@ -5,6 +5,7 @@
 
 pub mod base62;
 pub mod plain;
+pub mod short;
 
 use std::sync::Arc;
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::budget::Enforcement;
 use super::cidr::Cidr;
 use super::codec::base62;
+use super::codec::short::Short;
 use super::codec::{DecodeError, Decoder, Encoder};
 use super::money::Money;
 use super::pattern::Pattern;
@@ -124,11 +125,15 @@ impl KeyId {
     pub const fn bits(self) -> u64 {
         self.0
     }
+
+    pub fn text(self) -> Short {
+        base62::id_text::<{ base62::ID_DIGITS }>(ID_PREFIX, self.0)
+    }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        base62::show_id::<{ base62::ID_DIGITS }>(f, ID_PREFIX, self.0)
+        self.text().fmt(f)
     }
 }
 

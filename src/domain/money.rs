@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::codec::short::Short;
+
 /// Decimal places of a dollar that an amount can carry.
 const DECIMALS: usize = 9;
 const NANO_PER_USD: u64 = 1_000_000_000;
@@ -52,6 +54,33 @@ impl Money {
             Some(sum) => Some(Self(sum)),
             None => None,
         }
+    }
+
+    /// Dollars, exact, with at least two decimal places: `5.00`, `0.000123`.
+    pub fn text(self) -> Short {
+        // Each call's cost is written several times: digit by digit, without an allocation.
+        let mut text = [b'0'; MOST_DIGITS];
+        let point = MOST_DIGITS - DECIMALS - 1;
+        let mut first = point;
+        let (mut whole, mut fraction) = (self.0 / NANO_PER_USD, self.0 % NANO_PER_USD);
+        while first == point || whole > 0 {
+            first -= 1;
+            text[first] = digit(whole);
+            whole /= 10;
+        }
+        text[point] = b'.';
+        for place in text[point + 1..].iter_mut().rev() {
+            *place = digit(fraction);
+            fraction /= 10;
+        }
+        let least = point + 3;
+        let end = text[least..]
+            .iter()
+            .rposition(|digit| *digit != b'0')
+            .map_or(least, |at| least + at + 1);
+        let mut short = Short::EMPTY;
+        short.push(&text[first..end]);
+        short
     }
 
     /// Hundredths of this amount that `part` makes up, rounded down; 0 of nothing is 100.
@@ -110,29 +139,8 @@ fn parse_nano(text: &str) -> Result<u64, MoneyError> {
 }
 
 impl fmt::Display for Money {
-    /// Dollars, exact, with at least two decimal places: `5.00`, `0.000123`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each call's cost is written several times: digit by digit, without an allocation.
-        let mut text = [b'0'; MOST_DIGITS];
-        let point = MOST_DIGITS - DECIMALS - 1;
-        let mut first = point;
-        let (mut whole, mut fraction) = (self.0 / NANO_PER_USD, self.0 % NANO_PER_USD);
-        while first == point || whole > 0 {
-            first -= 1;
-            text[first] = digit(whole);
-            whole /= 10;
-        }
-        text[point] = b'.';
-        for place in text[point + 1..].iter_mut().rev() {
-            *place = digit(fraction);
-            fraction /= 10;
-        }
-        let least = point + 3;
-        let end = text[least..]
-            .iter()
-            .rposition(|digit| *digit != b'0')
-            .map_or(least, |at| least + at + 1);
-        f.pad(std::str::from_utf8(&text[first..end]).unwrap_or_default())
+        self.text().fmt(f)
     }
 }
 

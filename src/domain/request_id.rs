@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::codec::short::Short;
 use super::codec::{base62, timed_bits};
 use super::window::Timestamp;
 
@@ -34,6 +35,10 @@ impl RequestId {
         Self(self.0 & !RANDOM | next)
     }
 
+    pub fn text(self) -> Short {
+        base62::id_text::<DIGITS>(PREFIX, self.0)
+    }
+
     /// When the call began.
     pub fn began(self) -> Timestamp {
         Timestamp::from_millis(u64::try_from(self.0 >> 80).unwrap_or(u64::MAX))
@@ -42,7 +47,7 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        base62::show_id::<DIGITS>(f, PREFIX, self.0)
+        self.text().fmt(f)
     }
 }
 

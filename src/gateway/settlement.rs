@@ -18,7 +18,7 @@ use crate::domain::price::{Bill, Pricing};
 use crate::domain::receipt::{Ending, Metered, Receipt};
 use crate::domain::request_id::RequestId;
 use crate::ledger::{Description, Hold, Pass, Promise};
-use crate::logging;
+use crate::logging::{self, name};
 use crate::provider::charge::{Fate, Terms, charge};
 use crate::provider::endpoint::Endpoint;
 
@@ -360,25 +360,25 @@ fn millis(time: Duration) -> u64 {
 fn log(receipt: &Receipt, client: Option<IpAddr>) {
     logging::call(|line| {
         let usage = receipt.usage();
-        line.shown("request.id", receipt.id);
-        line.shown("key.id", receipt.key);
+        line.short(name!("request.id"), &receipt.id.text());
+        line.short(name!("key.id"), &receipt.key.text());
         if let Some(client) = client {
-            line.address("client.address", client);
+            line.address(name!("client.address"), client);
         }
-        line.text("model", &receipt.model);
-        line.text("provider", &receipt.provider);
-        line.text("upstream.model", &receipt.upstream_model);
-        line.text("endpoint", &receipt.endpoint);
-        line.number("status", receipt.status);
-        line.flag("stream", receipt.streamed);
-        line.text("ending", receipt.ending.name());
-        line.text("metered", receipt.metered.name());
-        line.number("tokens.input", usage.input_tokens());
-        line.number("tokens.output", usage.output_tokens());
-        line.shown("cost_usd", receipt.cost);
+        line.text(name!("model"), &receipt.model);
+        line.text(name!("provider"), &receipt.provider);
+        line.text(name!("upstream.model"), &receipt.upstream_model);
+        line.text(name!("endpoint"), &receipt.endpoint);
+        line.number(name!("status"), receipt.status);
+        line.flag(name!("stream"), receipt.streamed);
+        line.word(name!("ending"), receipt.ending.name());
+        line.word(name!("metered"), receipt.metered.name());
+        line.number(name!("tokens.input"), usage.input_tokens());
+        line.number(name!("tokens.output"), usage.output_tokens());
+        line.short(name!("cost_usd"), &receipt.cost.text());
         if let Some(first_byte_ms) = receipt.first_byte_ms {
-            line.number("first_byte_ms", first_byte_ms);
+            line.number(name!("first_byte_ms"), first_byte_ms);
         }
-        line.number("duration_ms", receipt.total_ms);
+        line.number(name!("duration_ms"), receipt.total_ms);
     });
 }

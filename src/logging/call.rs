@@ -1,79 +1,109 @@
 //! The line of a call. There is one for every call, and as events lines go through two dynamic calls for
 //! each field: this one is written straight into its place where that takes JSON.
 
-use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::net::IpAddr;
 
 use tracing::Level;
 
 use super::{ACCESS, Line, json, takes_json};
+use crate::domain::codec::short::Short;
 
 const MESSAGE: &str = "call";
 
+/// The name of a field with what stands around it: made by [`name!`].
+#[derive(Clone, Copy)]
+pub struct Name {
+    pub json: &'static str,
+    pub text: &'static str,
+}
+
+/// Names a field.
+macro_rules! name {
+    ($name:literal) => {
+        $crate::logging::Name { json: concat!(",\"", $name, "\":"), text: concat!(" ", $name, "=") }
+    };
+}
+pub(crate) use name;
+
 /// What a line says, field by field, as it is written.
 pub struct Fields<'a> {
-    line: &'a mut String,
+    line: &'a mut Vec<u8>,
     is_json: bool,
 }
 
 impl Fields<'_> {
     /// A text, whatever is in it.
-    pub fn text(&mut self, name: &'static str, value: &str) {
+    #[inline]
+    pub fn text(&mut self, name: Name, value: &str) {
         self.name(name);
         if self.is_json {
             json::write_text(self.line, value);
         } else {
-            // A string takes whatever is written to it.
+            // A vector takes whatever is written to it.
             let _ = write!(self.line, "{value:?}");
         }
     }
 
-    /// What shows as letters, digits and signs that stand in a text as they are.
-    pub fn shown(&mut self, name: &'static str, value: impl Display) {
-        self.quoted(name, |line| {
-            let _ = write!(line, "{value}");
-        });
+    /// A word of this program: letters only, and signs that stand in a text as they are.
+    #[inline]
+    pub fn word(&mut self, name: Name, word: &'static str) {
+        self.name(name);
+        self.line.push(b'"');
+        self.line.extend_from_slice(word.as_bytes());
+        self.line.push(b'"');
+    }
+
+    /// An id or an amount.
+    #[inline]
+    pub fn short(&mut self, name: Name, value: &Short) {
+        self.quoted(name, |line| line.extend_from_slice(value.as_bytes()));
     }
 
     /// An address as it always shows; that of version 4 without what its formatter costs.
-    pub fn address(&mut self, name: &'static str, address: IpAddr) {
-        let IpAddr::V4(address) = address else { return self.shown(name, address) };
-        self.quoted(name, |line| {
-            for (index, part) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    line.push('.');
+    pub fn address(&mut self, name: Name, address: IpAddr) {
+        self.quoted(name, |line| match address {
+            IpAddr::V4(address) => {
+                for (index, part) in address.octets().into_iter().enumerate() {
+                    if index > 0 {
+                        line.push(b'.');
+                    }
+                    json::write_number(line, part.into());
                 }
-                json::write_number(line, part.into());
+            }
+            IpAddr::V6(address) => {
+                let _ = write!(line, "{address}");
             }
         });
     }
 
-    fn quoted(&mut self, name: &'static str, write: impl FnOnce(&mut String)) {
+    #[inline]
+    fn quoted(&mut self, name: Name, write: impl FnOnce(&mut Vec<u8>)) {
         self.name(name);
-        let quote = if self.is_json { "\"" } else { "" };
-        self.line.push_str(quote);
+        if !self.is_json {
+            return write(self.line);
+        }
+        self.line.push(b'"');
         write(self.line);
-        self.line.push_str(quote);
+        self.line.push(b'"');
     }
 
-    pub fn number(&mut self, name: &'static str, value: impl Into<u64>) {
+    #[inline]
+    pub fn number(&mut self, name: Name, value: impl Into<u64>) {
         self.name(name);
         json::write_number(self.line, value.into());
     }
 
-    pub fn flag(&mut self, name: &'static str, value: bool) {
+    #[inline]
+    pub fn flag(&mut self, name: Name, value: bool) {
         self.name(name);
-        self.line.push_str(if value { "true" } else { "false" });
+        json::write_flag(self.line, value);
     }
 
-    fn name(&mut self, name: &'static str) {
-        if self.is_json {
-            return json::write_name(self.line, name);
-        }
-        self.line.push(' ');
-        self.line.push_str(name);
-        self.line.push('=');
+    #[inline]
+    fn name(&mut self, name: Name) {
+        let written = if self.is_json { name.json } else { name.text };
+        self.line.extend_from_slice(written.as_bytes());
     }
 }
 
@@ -88,12 +118,12 @@ pub fn call(fields: impl FnOnce(&mut Fields<'_>)) {
             json::write_text(line, MESSAGE);
             fields(&mut Fields { line, is_json: true });
             json::end(line);
-            Line::new(ACCESS, Level::INFO).write_all(line.as_bytes())
+            Line::new(ACCESS, Level::INFO).write_all(line)
         });
     } else {
-        let mut line = String::from(MESSAGE);
+        let mut line = MESSAGE.as_bytes().to_vec();
         fields(&mut Fields { line: &mut line, is_json: false });
-        tracing::info!(target: ACCESS, "{line}");
+        tracing::info!(target: ACCESS, "{}", String::from_utf8_lossy(&line));
     }
 }
 
@@ -102,15 +132,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::money::Money;
 
     fn written(is_json: bool) -> String {
-        let mut line = String::new();
+        let mut line = Vec::new();
         let mut fields = Fields { line: &mut line, is_json };
-        fields.text("model", "say \"hi\"\n");
-        fields.number("status", 200_u16);
-        fields.flag("stream", false);
-        fields.shown("cost_usd", "0.10");
-        line
+        fields.text(name!("model"), "say \"hi\"\n");
+        fields.number(name!("status"), 200_u16);
+        fields.flag(name!("stream"), false);
+        fields.word(name!("ending"), "done");
+        fields.short(name!("cost_usd"), &Money::from_nano(100_000_000).text());
+        String::from_utf8(line).unwrap()
     }
 
     #[test]
@@ -118,12 +150,12 @@ mod tests {
         let members: Value =
             serde_json::from_str(&format!("{{\"first\":0{}}}", written(true))).unwrap();
         let expected = json!({
-            "first": 0, "model": "say \"hi\"\n", "status": 200, "stream": false, "cost_usd": "0.10",
+            "first": 0, "model": "say \"hi\"\n", "status": 200, "stream": false, "ending": "done", "cost_usd": "0.10",
         });
         assert_eq!(members, expected);
         assert_eq!(
             written(false),
-            r#" model="say \"hi\"\n" status=200 stream=false cost_usd=0.10"#
+            r#" model="say \"hi\"\n" status=200 stream=false ending="done" cost_usd=0.10"#
         );
     }
 
@@ -133,9 +165,9 @@ mod tests {
             ["0.0.0.0", "1.20.255.100", "255.255.255.255", "127.0.0.1", "10.99.101.9", "::1"]
         {
             let address: IpAddr = text.parse().unwrap();
-            let mut line = String::new();
-            Fields { line: &mut line, is_json: false }.address("at", address);
-            assert_eq!(line, format!(" at={address}"));
+            let mut line = Vec::new();
+            Fields { line: &mut line, is_json: false }.address(name!("at"), address);
+            assert_eq!(line, format!(" at={address}").as_bytes());
         }
     }
 }

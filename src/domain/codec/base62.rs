@@ -1,6 +1,8 @@
 //! Letters and digits only: names that can be double-clicked, put in a URL and read aloud.
 
-use std::fmt;
+use std::fmt::{self, Display as _};
+
+use super::short::Short;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -11,22 +13,21 @@ pub const ID_DIGITS: usize = 11;
 const PART_DIGITS: usize = 10;
 const PART: u128 = 62u128.pow(10);
 
-/// The longest id with its prefix.
-const LONGEST_ID: usize = 32;
+/// The text of an id of `N` digits, with what tells its kind before it.
+pub fn id_text<const N: usize>(prefix: &str, bits: impl Into<u128>) -> Short {
+    let mut text = Short::EMPTY;
+    text.push(prefix.as_bytes());
+    text.push(&encode::<N>(bits.into()));
+    text
+}
 
-/// Shows an id of `N` digits with what tells its kind before it. Ids are written with every call: nothing
-/// is allocated.
+/// Shows an id of `N` digits with what tells its kind before it.
 pub fn show_id<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     prefix: &str,
     bits: impl Into<u128>,
 ) -> fmt::Result {
-    let mut text = [0; LONGEST_ID];
-    let text = text.get_mut(..prefix.len() + N).ok_or(fmt::Error)?;
-    let (kind, digits) = text.split_at_mut(prefix.len());
-    kind.copy_from_slice(prefix.as_bytes());
-    digits.copy_from_slice(&encode::<N>(bits.into()));
-    f.pad(std::str::from_utf8(text).unwrap_or_default())
+    id_text::<N>(prefix, bits).fmt(f)
 }
 
 /// The bits of an id of the kind that `prefix` tells.
@@ -40,8 +41,9 @@ pub fn encode<const N: usize>(mut value: u128) -> [u8; N] {
     let mut digits = [b'0'; N];
     // Ten digits at a time fit a word, whose division costs a tenth.
     for part in digits.rchunks_mut(PART_DIGITS) {
-        let mut low = u64::try_from(value % PART).unwrap_or(0);
-        value /= PART;
+        let above = value / PART;
+        let mut low = u64::try_from(value - above * PART).unwrap_or(0);
+        value = above;
         for digit in part.iter_mut().rev() {
             *digit = ALPHABET[usize::try_from(low % 62).unwrap_or(0)];
             low /= 62;
