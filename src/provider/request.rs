@@ -289,7 +289,8 @@ fn check_model(param: &'static str, model: &str) -> Result<(), RequestError> {
     if model.len() > MAX_MODEL_NAME {
         return Err(RequestError::TooLong { param, limit: MAX_MODEL_NAME });
     }
-    if model.chars().any(char::is_control) {
+    let is_visible = |byte: u8| matches!(byte, b' '..=b'~');
+    if !model.bytes().all(is_visible) && model.chars().any(char::is_control) {
         return Err(RequestError::ControlCharacter(param));
     }
     Ok(())

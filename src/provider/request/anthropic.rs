@@ -59,7 +59,7 @@ pub(super) fn read(endpoint: Endpoint, text: &str) -> Result<Call, RequestError>
         return Err(RequestError::WrongType { param: "messages", expected });
     }
     let mut call = Call::new(endpoint, model, text.len());
-    call.models.push(slot);
+    call.models = vec![slot];
     call.prompt_bytes = body.length(&PROMPT);
     call.tools = body.has(Body::Tools);
     if endpoint == Endpoint::CountTokens {

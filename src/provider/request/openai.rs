@@ -69,7 +69,7 @@ pub(super) fn read(
     let options = stream_options(&body)?;
     check_prompt(&body, endpoint)?;
     let mut call = Call::new(endpoint, model, text.len());
-    call.models.push(slot);
+    call.models = vec![slot];
     call.must_name_model = unnamed;
     call.stream = body.flag(Body::Stream)?;
     call.wants_usage = matches!(&options, Options::With(at) if &text[at.clone()] == "true");

@@ -44,7 +44,7 @@ pub(super) fn read(
     let default = is_images.then_some(IMAGE_MODEL);
     let (model, slot, unnamed) = splice::model_of(&body, Body::Model, named, default)?;
     let mut call = Call::new(endpoint, model, text.len());
-    call.models.push(slot);
+    call.models = vec![slot];
     call.must_name_model = unnamed;
     call.prompt_bytes = body.length(&PROMPT);
     match endpoint {

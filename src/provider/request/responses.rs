@@ -50,7 +50,7 @@ pub(super) fn read(named: Option<&str>, text: &str) -> Result<Call, RequestError
         body.required(Body::Input)?;
     }
     let mut call = Call::new(Endpoint::Responses, model, text.len());
-    call.models.push(slot);
+    call.models = vec![slot];
     call.must_name_model = unnamed;
     call.stream = body.flag(Body::Stream)?;
     call.background = body.flag(Body::Background)?;

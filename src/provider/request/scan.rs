@@ -135,7 +135,7 @@ impl<'a, M: Member> Object<'a, M> {
         self.empty = false;
         let mut key = Cow::Borrowed(key.get(1..key.len() - 1)?);
         let mut member = M::named(&key);
-        if member.is_none() && key.contains('\\') {
+        if member.is_none() && !is_plain(key.as_bytes()) {
             key = Cow::Owned(word(&format!("\"{key}\""))?);
             member = M::named(&key);
         }
