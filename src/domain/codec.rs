@@ -7,8 +7,6 @@ pub mod base62;
 pub mod plain;
 pub mod short;
 
-use std::sync::Arc;
-
 use super::window::Timestamp;
 
 /// Why bytes are not what was written.
@@ -87,27 +85,6 @@ impl Encoder {
     }
 }
 
-/// Texts that many records have in common, each kept once: a thousand receipts name few models.
-#[derive(Debug, Default)]
-pub struct Texts(Vec<Arc<str>>);
-
-impl Texts {
-    /// How many are kept. They are looked through one by one.
-    const MOST: usize = 64;
-
-    /// The text, shared with whoever had it before.
-    pub fn share(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.0.iter().find(|known| ***known == *text) {
-            return Arc::clone(known);
-        }
-        let text: Arc<str> = Arc::from(text);
-        if self.0.len() < Self::MOST {
-            self.0.push(Arc::clone(&text));
-        }
-        text
-    }
-}
-
 /// Reads fields in the order they were written.
 #[derive(Debug)]
 pub struct Decoder<'a>(&'a [u8]);
@@ -119,6 +96,18 @@ impl<'a> Decoder<'a> {
 
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What has not been read yet.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Goes on behind `bytes` if they come next, and says whether they do.
+    pub fn skip(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {

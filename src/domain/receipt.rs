@@ -4,6 +4,8 @@
 //! never changes an old bill, and an old bill can always be explained.
 
 mod coding;
+mod names;
+mod written;
 
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use super::money::{Charge, Money};
 use super::price::{Line, sum};
 
 pub use super::price::ProviderCost;
+pub use names::KnownNames;
+pub use written::Written;
 
 use super::request_id::RequestId;
 use super::usage::{ServiceTier, Usage};
@@ -128,7 +132,7 @@ impl Receipt {
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::default();
         for line in &self.lines {
-            usage.set(line.class, usage.get(line.class).saturating_add(line.count));
+            usage.count(line.class, line.count);
         }
         usage
     }

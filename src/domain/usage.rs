@@ -170,10 +170,15 @@ impl Usage {
         self.sum(Class::is_output_token)
     }
 
+    /// Adds so many of a class.
+    pub const fn count(&mut self, class: Class, more: u64) {
+        self.set(class, self.get(class).saturating_add(more));
+    }
+
     /// Adds another attempt's counts to these.
     pub fn add(&mut self, other: &Self) {
         for class in Class::ALL {
-            self.set(class, self.get(class).saturating_add(other.get(class)));
+            self.count(class, other.get(class));
         }
     }
 

@@ -16,7 +16,7 @@ use super::{Store, StoreError, Totals};
 use crate::domain::codec::Decoder;
 use crate::domain::key::KeyId;
 use crate::domain::pattern::Pattern;
-use crate::domain::receipt::{Metered, Receipt};
+use crate::domain::receipt::{KnownNames, Metered, Receipt, Written};
 use crate::domain::request_id::RequestId;
 use crate::domain::window::Timestamp;
 
@@ -189,9 +189,10 @@ fn prune(write: &WriteTransaction, end: Timestamp, most: usize) -> Result<Pruned
     for row in table.range((0, 0)..(end.millis(), 0))?.take(most) {
         let (place, run) = row?;
         rows.push(place.value());
+        let mut known = KnownNames::default();
         let mut input = Decoder::new(run.value());
         while !input.is_empty() {
-            let receipt = Receipt::decode(&mut input)?;
+            let receipt = Written::decode(&mut input, &mut known)?;
             sums.entry(receipt.key.bits()).or_default().add_receipt(&receipt);
             receipts += 1;
         }

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use crate::domain::budget::Starts;
-use crate::domain::codec::{DecodeError, Decoder, Encoder, Texts};
+use crate::domain::codec::{DecodeError, Decoder, Encoder};
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{KnownNames, Receipt, Written};
 use crate::domain::request_id::RequestId;
 use crate::domain::team::{Share, TeamId};
 use crate::domain::window::Timestamp;
@@ -84,36 +84,69 @@ pub fn frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whose hold a record is, if it is one: nearly all have ended by the time they are put away, and those
-/// need not be read.
-pub fn id_of_hold(record: &[u8]) -> Option<RequestId> {
-    let mut input = Decoder::new(record);
-    let is_hold = matches!(input.number(), Ok(HOLD | SHARED_HOLD));
-    let id = input.fixed().ok().filter(|_| is_hold)?;
-    Some(RequestId::from_bits(u128::from_be_bytes(id)))
+/// What putting a record away needs of it, read where it stands: nearly all holds have ended by then,
+/// so of those that is no more than which call's they are.
+#[expect(clippy::large_enum_variant, reason = "each is taken apart at once")]
+pub(super) enum Gist<'a> {
+    Hold(RequestId),
+    Post(Post<'a>),
+    Void(RequestId),
+}
+
+/// An ending at a cost.
+pub(super) struct Post<'a> {
+    pub(super) starts: Starts,
+    pub(super) share: Option<Share>,
+    pub(super) receipt: Written<'a>,
+}
+
+impl<'a> Gist<'a> {
+    pub(super) fn read(record: &'a [u8], known: &mut KnownNames<'a>) -> Result<Self, DecodeError> {
+        let input = &mut Decoder::new(record);
+        Ok(match input.number()? {
+            HOLD | SHARED_HOLD => Self::Hold(decode_id(input)?),
+            POST => Self::Post(Post::decode(input, known)?),
+            SHARED_POST => Self::Post(Post::decode_shared(input, known)?),
+            VOID => Self::Void(decode_id(input)?),
+            other => return Err(DecodeError::Unknown(other)),
+        })
+    }
+}
+
+impl<'a> Post<'a> {
+    pub(super) fn decode(
+        input: &mut Decoder<'a>,
+        known: &mut KnownNames<'a>,
+    ) -> Result<Self, DecodeError> {
+        let starts = decode_starts(input)?;
+        Ok(Self { starts, share: None, receipt: Written::decode(input, known)? })
+    }
+
+    pub(super) fn decode_shared(
+        input: &mut Decoder<'a>,
+        known: &mut KnownNames<'a>,
+    ) -> Result<Self, DecodeError> {
+        let starts = decode_starts(input)?;
+        let share = Some(decode_share(input)?);
+        Ok(Self { starts, share, receipt: Written::decode(input, known)? })
+    }
 }
 
 impl Record {
     pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Self::decode_sharing(input, &mut Texts::default())
-    }
-
-    /// As [`Self::decode`], for one of many.
-    pub fn decode_sharing(input: &mut Decoder<'_>, texts: &mut Texts) -> Result<Self, DecodeError> {
         Ok(match input.number()? {
             HOLD => Self::Hold(OpenHold::decode(input)?),
             SHARED_HOLD => Self::Hold(OpenHold::decode_shared(input)?),
             POST => {
                 let starts = decode_starts(input)?;
-                let receipt = Receipt::decode_sharing(input, texts)?;
-                Self::Post { starts, share: None, receipt }
+                Self::Post { starts, share: None, receipt: Receipt::decode(input)? }
             }
             SHARED_POST => {
                 let starts = decode_starts(input)?;
                 let share = Some(decode_share(input)?);
-                Self::Post { starts, share, receipt: Receipt::decode_sharing(input, texts)? }
+                Self::Post { starts, share, receipt: Receipt::decode(input)? }
             }
-            VOID => Self::Void(RequestId::from_bits(u128::from_be_bytes(input.fixed()?))),
+            VOID => Self::Void(decode_id(input)?),
             other => return Err(DecodeError::Unknown(other)),
         })
     }
@@ -140,6 +173,10 @@ pub fn encode_shared_post(starts: &Starts, share: &Share, receipt: &Receipt, out
 pub fn encode_void(id: RequestId, out: &mut Encoder) {
     out.number(VOID);
     out.fixed(id.bits().to_be_bytes());
+}
+
+pub(super) fn decode_id(input: &mut Decoder<'_>) -> Result<RequestId, DecodeError> {
+    Ok(RequestId::from_bits(u128::from_be_bytes(input.fixed()?)))
 }
 
 fn encode_starts(starts: &Starts, out: &mut Encoder) {
@@ -220,7 +257,7 @@ impl OpenHold {
     }
 
     pub(super) fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let id = RequestId::from_bits(u128::from_be_bytes(input.fixed()?));
+        let id = decode_id(input)?;
         let key = KeyId::from_bits(u64::from_be_bytes(input.fixed()?));
         let amount = Money::from_nano(input.number()?);
         let starts = decode_starts(input)?;

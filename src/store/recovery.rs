@@ -5,6 +5,7 @@
 //! are open. From then on those segments mean nothing any more, whether they are deleted, deleted in
 //! part, or come back after the power failed: they must never be read again.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::io;
@@ -14,19 +15,21 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::disk::Disk;
 use super::journal::{PutAway, records_of};
-use super::record::{OpenHold, Record, frames, id_of_hold};
+use super::record::{Gist, OpenHold, Post, Record, frames};
 use super::schema::{
     ACCOUNTS, Account, HOURS, META, OPEN, RECEIPTS, STORED_KEY, TEAM_ACCOUNTS, TEAM_HOURS,
 };
 use super::vault::Vault;
 use super::{StoreError, Totals};
 use crate::domain::budget::Starts;
-use crate::domain::codec::{Decoder, Encoder, Texts};
+use crate::domain::codec::{DecodeError, Decoder};
+use crate::domain::key::KeyId;
 use crate::domain::money::Money;
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::KnownNames;
 use crate::domain::request_id::RequestId;
 use crate::domain::team::Share;
-use crate::map::{Map, Set};
+use crate::domain::window::Timestamp;
+use crate::map::Map;
 
 /// How large a row of receipts may grow: large enough to cost little each, small enough that reading
 /// one does not mean reading a thousand.
@@ -48,13 +51,27 @@ pub(super) struct Cabinet {
 /// What some segments say.
 #[derive(Default)]
 pub(super) struct Digest<'a> {
-    /// As they are written: most of them have ended.
-    holds: Map<RequestId, &'a [u8]>,
-    ended: Set<RequestId>,
-    posts: Vec<(Starts, Receipt)>,
+    calls: Calls<'a>,
+    rows: Vec<Row<'a>>,
+    hours: Map<Hour<'a>, Totals>,
+    /// Of each post the key and the windows it counts in, and what was posted.
+    costs: Vec<(KeyId, Starts, Money)>,
     /// Those of the posts that count for a team too: its part, the hour and the cost.
     shares: Vec<(Share, u64, Money)>,
 }
+
+/// Calls: the hold as it is written, or nothing where the call has ended.
+type Calls<'a> = Map<RequestId, Option<&'a [u8]>>;
+
+/// A receipt as it goes into a row.
+struct Row<'a> {
+    at: Timestamp,
+    id: RequestId,
+    receipt: Cow<'a, [u8]>,
+}
+
+/// What totals are of: an hour, a key, a provider and a model.
+type Hour<'a> = (u64, KeyId, &'a str, &'a str);
 
 impl Cabinet {
     pub(super) const fn new(vault: Arc<Vault>, disk: Arc<dyn Disk>) -> Self {
@@ -76,7 +93,7 @@ impl Cabinet {
         Ok(stored.map_or(0, |number| number.value()))
     }
 
-    fn write(&self, digest: &Digest<'_>, last: u64) -> Result<(), StoreError> {
+    fn write(&self, digest: Digest<'_>, last: u64) -> Result<(), StoreError> {
         let write = self.vault.begin_write()?;
         digest.write(&write, last)?;
         write.commit()?;
@@ -92,11 +109,11 @@ impl Cabinet {
         let segments = numbers.map(|number| self.disk.read(number));
         let segments = segments.collect::<io::Result<Vec<_>>>()?;
         let mut digest = Digest::with_room(segments.iter().map(Vec::len).sum());
-        let mut texts = Texts::default();
+        let mut known = KnownNames::default();
         for segment in &segments {
-            digest.read(segment, &mut texts)?;
+            digest.read(segment, &mut known)?;
         }
-        self.write(&digest, last)
+        self.write(digest, last)
     }
 }
 
@@ -133,83 +150,96 @@ impl<'a> Digest<'a> {
     fn with_room(bytes: usize) -> Self {
         let calls = bytes / USUAL_CALL;
         let mut digest = Self::default();
-        digest.holds.reserve(calls);
-        digest.ended.reserve(calls);
-        digest.posts.reserve(calls);
+        digest.calls.reserve(calls);
+        digest.rows.reserve(calls);
+        digest.costs.reserve(calls);
         digest
     }
 
-    fn read(&mut self, segment: &'a [u8], texts: &mut Texts) -> Result<(), StoreError> {
+    fn read(&mut self, segment: &'a [u8], known: &mut KnownNames<'a>) -> Result<(), StoreError> {
         for record in frames(records_of(segment).unwrap_or_default()) {
-            match id_of_hold(record) {
-                Some(id) => self.hold(id, record),
-                None => self.take(Record::decode_sharing(&mut Decoder::new(record), texts)?),
+            match Gist::read(record, known)? {
+                Gist::Hold(id) => self.hold(id, record),
+                Gist::Post(post) => self.post(post)?,
+                Gist::Void(id) => self.void(id),
             }
         }
         Ok(())
     }
 
-    /// Takes a hold as it is written.
+    /// Takes a hold as it is written, or what it has become.
     pub(super) fn hold(&mut self, id: RequestId, record: &'a [u8]) {
-        self.holds.insert(id, record);
-    }
-
-    /// Takes an ending.
-    pub(super) fn take(&mut self, record: Record) {
-        match record {
-            // Those are taken as they are written.
-            Record::Hold(_) => {}
-            Record::Void(id) => {
-                self.ended.insert(id);
-            }
-            Record::Post { starts, share, receipt } => {
-                if self.ended.insert(receipt.id) {
-                    let hour = receipt.at.hour().millis();
-                    self.shares.extend(share.map(|share| (share, hour, receipt.cost)));
-                    self.posts.push((starts, receipt));
-                }
-            }
+        // One that has ended stays so: records are in no order.
+        if let Some(hold) = self.calls.entry(id).or_insert(Some(record)) {
+            *hold = record;
         }
     }
 
+    /// Takes an ending at nothing.
+    pub(super) fn void(&mut self, id: RequestId) {
+        self.end(id);
+    }
+
+    /// Takes an ending at a cost.
+    pub(super) fn post(&mut self, post: Post<'a>) -> Result<(), DecodeError> {
+        let Post { starts, share, receipt } = post;
+        if !self.end(receipt.id) {
+            return Ok(());
+        }
+        let hour = receipt.at.hour().millis();
+        let place = (hour, receipt.key, receipt.provider, receipt.model);
+        self.hours.entry(place).or_default().add_receipt(&receipt);
+        self.costs.push((receipt.key, starts, receipt.cost));
+        self.shares.extend(share.map(|share| (share, hour, receipt.cost)));
+        let (at, id) = (receipt.at, receipt.id);
+        self.rows.push(Row { at, id, receipt: receipt.as_written_now()? });
+        Ok(())
+    }
+
+    /// Whether the call has not ended before.
+    fn end(&mut self, id: RequestId) -> bool {
+        self.calls.insert(id, None) != Some(None)
+    }
+
     /// Enters what it holds, from segments up to `last`.
-    pub(super) fn write(&self, write: &WriteTransaction, last: u64) -> Result<(), StoreError> {
+    pub(super) fn write(self, write: &WriteTransaction, last: u64) -> Result<(), StoreError> {
         write.open_table(META)?.insert(STORED_KEY, last)?;
-        write_receipts(write, &self.posts, last)?;
-        write_hours(write, &self.posts)?;
-        write_accounts(write, &self.posts)?;
+        write_receipts(write, self.rows, last)?;
+        write_hours(write, self.hours)?;
+        write_accounts(write, &self.costs)?;
         write_teams(write, &self.shares)?;
-        write_open(write, self)
+        write_open(write, &self.calls)
     }
 }
 
 /// Receipts go in as runs: one row for many, in the order they were posted.
 fn write_receipts(
     write: &WriteTransaction,
-    posts: &[(Starts, Receipt)],
+    mut rows: Vec<Row<'_>>,
     last: u64,
 ) -> Result<(), StoreError> {
     let mut table = write.open_table(RECEIPTS)?;
-    let mut ordered: Vec<&Receipt> = posts.iter().map(|(_, receipt)| receipt).collect();
-    ordered.sort_by_key(|receipt| (receipt.at, receipt.id));
+    // They come nearly in order, and many in each millisecond.
+    rows.sort_by_key(|row| row.at);
+    for together in rows.chunk_by_mut(|one, other| one.at == other.at) {
+        together.sort_unstable_by_key(|row| row.id);
+    }
     // The segment's number makes a sequence that no other row has.
     let mut sequence = last << 24;
-    let mut rest = ordered.as_slice();
+    let mut run = Vec::with_capacity(RUN_BYTES);
+    let mut rest = rows.as_slice();
     while let Some(first) = rest.first() {
-        let mut run = Encoder::with_capacity(RUN_BYTES);
+        run.clear();
         let mut end = first.at;
-        let count = rest
-            .iter()
-            .take_while(|receipt| {
-                let fits = run.as_slice().len() < RUN_BYTES
-                    && receipt.at.millis_since(first.at) <= RUN_SPAN_MS;
-                if fits {
-                    receipt.encode(&mut run);
-                    end = receipt.at;
-                }
-                fits
-            })
-            .count();
+        let fits = |row: &&Row<'_>| {
+            let fits = run.len() < RUN_BYTES && row.at.millis_since(first.at) <= RUN_SPAN_MS;
+            if fits {
+                run.extend_from_slice(&row.receipt);
+                end = row.at;
+            }
+            fits
+        };
+        let count = rest.iter().take_while(fits).count();
         table.insert((end.millis(), sequence), run.as_slice())?;
         sequence += 1;
         rest = &rest[count..];
@@ -217,18 +247,13 @@ fn write_receipts(
     Ok(())
 }
 
-fn write_hours(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<(), StoreError> {
-    let mut sums: BTreeMap<_, (&Receipt, Totals)> = BTreeMap::new();
-    for (_, receipt) in posts {
-        let hour = receipt.at.hour().millis();
-        let place = (hour, receipt.key.bits(), &*receipt.provider, &*receipt.model);
-        let (_, totals) = sums.entry(place).or_insert_with(|| (receipt, Totals::default()));
-        totals.add_receipt(receipt);
-    }
+fn write_hours(write: &WriteTransaction, hours: Map<Hour<'_>, Totals>) -> Result<(), StoreError> {
     let mut table = write.open_table(HOURS)?;
-    for ((hour, key, ..), (first, mut totals)) in sums {
-        let model = super::report::place(first);
-        let place = (hour, key, model.as_str());
+    let mut hours: Vec<_> = hours.into_iter().collect();
+    hours.sort_unstable_by_key(|(place, _)| *place);
+    for ((hour, key, provider, model), mut totals) in hours {
+        let model = super::report::place(provider, model);
+        let place = (hour, key.bits(), model.as_str());
         if let Some(earlier) = table.get(place)? {
             totals.add(&Totals::decode(earlier.value())?);
         }
@@ -237,13 +262,16 @@ fn write_hours(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<
     Ok(())
 }
 
-fn write_accounts(write: &WriteTransaction, posts: &[(Starts, Receipt)]) -> Result<(), StoreError> {
+fn write_accounts(
+    write: &WriteTransaction,
+    costs: &[(KeyId, Starts, Money)],
+) -> Result<(), StoreError> {
     let mut table = write.open_table(ACCOUNTS)?;
     let mut accounts: Map<u64, Account> = Map::default();
-    for (starts, receipt) in posts {
-        let account = account(&mut accounts, &table, receipt.key.bits())?;
+    for (key, starts, cost) in costs {
+        let account = account(&mut accounts, &table, key.bits())?;
         account.calls += 1;
-        account.windows.post(starts, receipt.cost);
+        account.windows.post(starts, *cost);
     }
     for (key, account) in accounts {
         table.insert(key, account.encode().as_slice())?;
@@ -293,30 +321,31 @@ fn write_teams(write: &WriteTransaction, shares: &[(Share, u64, Money)]) -> Resu
 /// Those of a table of open holds that may have ended: mostly few are open, and many have ended.
 fn gone(
     table: &impl ReadableTable<u128, &'static [u8]>,
-    ended: &Set<RequestId>,
+    calls: &Calls<'_>,
 ) -> Result<Vec<u128>, StoreError> {
-    if table.len()? > ended.len() as u64 {
-        return Ok(ended.iter().map(|id| id.bits()).collect());
+    if table.len()? > calls.len() as u64 {
+        let ended = calls.iter().filter(|(_, hold)| hold.is_none());
+        return Ok(ended.map(|(id, _)| id.bits()).collect());
     }
     let mut gone = Vec::new();
     for row in table.iter()? {
         let id = row?.0.value();
-        if ended.contains(&RequestId::from_bits(id)) {
+        if calls.get(&RequestId::from_bits(id)) == Some(&None) {
             gone.push(id);
         }
     }
     Ok(gone)
 }
 
-fn write_open(write: &WriteTransaction, digest: &Digest<'_>) -> Result<(), StoreError> {
+fn write_open(write: &WriteTransaction, calls: &Calls<'_>) -> Result<(), StoreError> {
     let mut table = write.open_table(OPEN)?;
-    for id in gone(&table, &digest.ended)? {
+    for id in gone(&table, calls)? {
         table.remove(id)?;
     }
-    for (id, record) in digest.holds.iter().filter(|(id, _)| !digest.ended.contains(id)) {
+    for (id, record) in calls.iter().filter_map(|(id, hold)| Some((id, (*hold)?))) {
         // Nothing goes in that could not be read again.
         Record::decode(&mut Decoder::new(record))?;
-        table.insert(id.bits(), *record)?;
+        table.insert(id.bits(), record)?;
     }
     Ok(())
 }

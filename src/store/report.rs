@@ -15,8 +15,8 @@ use crate::domain::window::{Timestamp, Zone};
 /// Between provider and model in a row's key: neither can hold a control character.
 const SEPARATOR: char = '\u{1f}';
 /// Where the totals of a receipt are: its provider and the model that was asked for.
-pub(super) fn place(receipt: &Receipt) -> String {
-    format!("{}{SEPARATOR}{}", receipt.provider, receipt.model)
+pub(super) fn place(provider: &str, model: &str) -> String {
+    format!("{provider}{SEPARATOR}{model}")
 }
 
 /// What a usage report adds up.

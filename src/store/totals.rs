@@ -5,7 +5,7 @@
 use crate::domain::codec::{DecodeError, Decoder, Encoder};
 use crate::domain::durations::Durations;
 use crate::domain::money::Money;
-use crate::domain::receipt::{Ending, Metered, Receipt};
+use crate::domain::receipt::{Ending, Metered, Written};
 use crate::domain::usage::{Class, Usage};
 
 /// The sum of some receipts.
@@ -27,13 +27,13 @@ pub struct Totals {
 const VERSION: u64 = 2;
 
 impl Totals {
-    pub fn add_receipt(&mut self, receipt: &Receipt) {
+    pub fn add_receipt(&mut self, receipt: &Written<'_>) {
         self.calls += 1;
         self.failed += u64::from(receipt.status >= 400);
         let is_estimate = matches!(receipt.metered, Metered::Estimated | Metered::Recovered);
         self.estimated += u64::from(is_estimate);
         self.cost = self.cost.saturating_add(receipt.cost);
-        self.usage.add(&receipt.usage());
+        self.usage.add(&receipt.usage);
         // An error that comes at once, or a client that leaves, says nothing about how fast answers are.
         if receipt.status < 400 && receipt.ending == Ending::Done {
             receipt.first_byte_ms.into_iter().for_each(|millis| self.first_byte.record(millis));

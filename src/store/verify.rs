@@ -21,7 +21,7 @@ use crate::domain::budget::Remembered;
 use crate::domain::codec::Decoder;
 use crate::domain::key::KeyId;
 use crate::domain::money::Money;
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{KnownNames, Written};
 use crate::domain::team::{Owner, TeamId};
 use crate::domain::usage::Class;
 use crate::domain::window::{Period, Timestamp};
@@ -248,15 +248,16 @@ impl Audit {
     fn read_receipts(&mut self, read: &ReadTransaction) -> Result<(), StoreError> {
         for row in read.open_table(RECEIPTS)?.iter()? {
             let (_, run) = row?;
+            let mut known = KnownNames::default();
             let mut input = Decoder::new(run.value());
             while !input.is_empty() {
-                self.take_receipt(&Receipt::decode(&mut input)?);
+                self.take_receipt(&Written::decode(&mut input, &mut known)?);
             }
         }
         Ok(())
     }
 
-    fn take_receipt(&mut self, receipt: &Receipt) {
+    fn take_receipt(&mut self, receipt: &Written<'_>) {
         self.books.receipts += 1;
         let sums = self.sums.entry(receipt.key.bits()).or_default();
         sums.receipts.add_receipt(receipt);
@@ -268,7 +269,7 @@ impl Audit {
                 add(&mut window.least, receipt.cost);
             }
         }
-        let name = self.names.number(super::report::place(receipt));
+        let name = self.names.number(super::report::place(receipt.provider, receipt.model));
         let place = (receipt.at.hour().millis(), receipt.key.bits(), name);
         let (calls, cost) = self.by_hour.entry(place).or_default();
         *calls += 1;

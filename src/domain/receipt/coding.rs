@@ -1,28 +1,21 @@
-//! How a receipt becomes bytes.
-//!
-//! Version 2 is written. Version 1, of the first stores, is read: it had neither attempts nor reasons
-//! for rates, and of a provider's figure only that the cost was not the sum.
+//! How a receipt becomes bytes. How it is read is in [`super::written`].
 
-use super::{Ending, Metered, ProviderCost, Receipt};
-use crate::domain::codec::{DecodeError, Decoder, Encoder, Texts};
-use crate::domain::key::KeyId;
-use crate::domain::money::{Money, Rate};
-use crate::domain::price::{Basis, Line};
-use crate::domain::request_id::RequestId;
-use crate::domain::usage::{Class, ServiceTier};
-use crate::domain::window::Timestamp;
+use super::Receipt;
+use crate::domain::codec::Encoder;
+use crate::domain::price::Line;
+use crate::domain::usage::ServiceTier;
 
-const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 2;
 
 /// What a line has beyond class, count and rate: a bit each, and the value after them.
-mod has {
-    pub(super) const MODEL: u64 = 1;
-    pub(super) const VARIANT: u64 = 2;
-    pub(super) const CLASS: u64 = 4;
-    pub(super) const SERVICE: u64 = 8;
-    pub(super) const ABOVE: u64 = 16;
-    pub(super) const UNPRICED: u64 = 32;
-    pub(super) const ALL: u64 = 63;
+pub(super) mod has {
+    pub(in super::super) const MODEL: u64 = 1;
+    pub(in super::super) const VARIANT: u64 = 2;
+    pub(in super::super) const CLASS: u64 = 4;
+    pub(in super::super) const SERVICE: u64 = 8;
+    pub(in super::super) const ABOVE: u64 = 16;
+    pub(in super::super) const UNPRICED: u64 = 32;
+    pub(in super::super) const ALL: u64 = 63;
 }
 
 impl Receipt {
@@ -58,72 +51,6 @@ impl Receipt {
             out.flag(provider.counts);
         }
     }
-
-    pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Self::decode_sharing(input, &mut Texts::default())
-    }
-
-    /// As [`Self::decode`], for one of many.
-    pub fn decode_sharing(input: &mut Decoder<'_>, texts: &mut Texts) -> Result<Self, DecodeError> {
-        let version = input.version(VERSION)?;
-        let id = request_id(input)?;
-        let key = KeyId::from_bits(u64::from_be_bytes(input.fixed()?));
-        let at = Timestamp::from_millis(input.number()?);
-        let mut text = || input.text().map(|text| texts.share(text));
-        let (model, provider, upstream_model) = (text()?, text()?, text()?);
-        let (endpoint, price) = (text()?, text()?);
-        let status = input.number()?;
-        let status = u16::try_from(status).map_err(|_| DecodeError::Unknown(status))?;
-        let streamed = input.flag()?;
-        let ending = pick(&Ending::ALL, input.number()?)?;
-        let metered = pick(&Metered::ALL, input.number()?)?;
-        let service = pick(&ServiceTier::ALL, input.number()?)?;
-        let mut lines = Vec::new();
-        for _ in 0..input.number()? {
-            lines.push(decode_line(version, input)?);
-        }
-        let mut receipt = Self {
-            id,
-            of: None,
-            key,
-            at,
-            model,
-            provider,
-            upstream_model,
-            endpoint,
-            status,
-            streamed,
-            ending,
-            metered,
-            service,
-            lines,
-            cost: Money::from_nano(input.number()?),
-            provider_cost: None,
-            held: Money::from_nano(input.number()?),
-            price,
-            first_byte_ms: input.optional()?,
-            total_ms: input.number()?,
-        };
-        if version == 1 {
-            receipt.infer_provider_cost();
-            return Ok(receipt);
-        }
-        if input.flag()? {
-            receipt.of = Some(request_id(input)?);
-        }
-        if input.flag()? {
-            let amount = Money::from_nano(input.number()?);
-            receipt.provider_cost = Some(ProviderCost { amount, counts: input.flag()? });
-        }
-        Ok(receipt)
-    }
-
-    /// Where a provider had reported the usage, only its own figure could take the place of the sum.
-    fn infer_provider_cost(&mut self) {
-        if self.metered == Metered::Reported && self.cost != self.sum().total() {
-            self.provider_cost = Some(ProviderCost { amount: self.cost, counts: true });
-        }
-    }
 }
 
 fn encode_line(line: &Line, out: &mut Encoder) {
@@ -157,54 +84,19 @@ fn encode_line(line: &Line, out: &mut Encoder) {
     }
 }
 
-fn decode_line(version: u64, input: &mut Decoder<'_>) -> Result<Line, DecodeError> {
-    let (class, count) = (class(input)?, input.number()?);
-    let mut line = Line::new(class, count, Rate::from_nano_per_million(input.number()?));
-    if version == 1 {
-        return Ok(line);
-    }
-    let bits = input.number()?;
-    if bits & !has::ALL != 0 {
-        return Err(DecodeError::Unknown(bits));
-    }
-    let has = |bit: u64| bits & bit != 0;
-    if has(has::MODEL) {
-        line.model = Some(input.text()?.into());
-    }
-    let mut basis = Basis::default();
-    if has(has::VARIANT) {
-        basis.variant = Some(input.text()?.into());
-    }
-    if has(has::CLASS) {
-        basis.class = Some(self::class(input)?);
-    }
-    if has(has::SERVICE) {
-        basis.service = pick(&ServiceTier::ALL, input.number()?)?;
-    }
-    if has(has::ABOVE) {
-        basis.above_input_tokens = input.number()?;
-    }
-    Ok(Line { basis, unpriced: has(has::UNPRICED), ..line })
-}
-
-fn class(input: &mut Decoder<'_>) -> Result<Class, DecodeError> {
-    let class = input.number()?;
-    Class::from_index(class).ok_or(DecodeError::Unknown(class))
-}
-
-fn request_id(input: &mut Decoder<'_>) -> Result<RequestId, DecodeError> {
-    Ok(RequestId::from_bits(u128::from_be_bytes(input.fixed()?)))
-}
-
-fn pick<T: Copy>(all: &[T], index: u64) -> Result<T, DecodeError> {
-    let found = usize::try_from(index).ok().and_then(|index| all.get(index));
-    found.copied().ok_or(DecodeError::Unknown(index))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::codec::Decoder;
+    use crate::domain::key::KeyId;
+    use crate::domain::money::{Money, Rate};
+    use crate::domain::price::Basis;
+    use crate::domain::receipt::{Ending, KnownNames, Metered, ProviderCost, Written};
+    use crate::domain::request_id::RequestId;
+    use crate::domain::usage::Class;
+    use crate::domain::window::Timestamp;
 
     fn receipt(model: &str, count: u64, ending: usize) -> Receipt {
         let plain = Line::new(Class::Output, count, Rate::from_nano_per_million(9));
@@ -284,6 +176,12 @@ mod tests {
         let figure = ProviderCost { amount: Money::from_nano(9), counts: true };
         assert_eq!(receipt.provider_cost, Some(figure));
         assert!(receipt.adds_up());
+
+        let mut out = Encoder::new();
+        receipt.encode(&mut out);
+        let written =
+            Written::decode(&mut Decoder::new(&bytes), &mut KnownNames::default()).unwrap();
+        assert_eq!(&*written.as_written_now().unwrap(), out.as_slice());
     }
 
     #[test]
@@ -313,10 +211,39 @@ mod tests {
         }
 
         #[test]
+        fn what_is_read_where_it_stands_is_what_is_read(
+            model: String,
+            count: u64,
+            ending in 0usize..7,
+            after: Vec<u8>,
+        ) {
+            let receipt = receipt(&model, count, ending);
+            let mut out = Encoder::new();
+            receipt.encode(&mut out);
+            let mut bytes = out.finish();
+            let length = bytes.len();
+            bytes.extend(&after);
+            let mut input = Decoder::new(&bytes);
+            let written = Written::decode(&mut input, &mut KnownNames::default()).unwrap();
+            prop_assert_eq!(input.rest(), after);
+            prop_assert_eq!(&*written.as_written_now().unwrap(), &bytes[..length]);
+            let (id, key, at) = (receipt.id, receipt.key, receipt.at);
+            prop_assert_eq!((written.id, written.key, written.at), (id, key, at));
+            prop_assert_eq!((written.model, written.provider), (&*receipt.model, &*receipt.provider));
+            prop_assert_eq!((written.status, written.ending), (receipt.status, receipt.ending));
+            prop_assert_eq!((written.metered, written.cost), (receipt.metered, receipt.cost));
+            prop_assert_eq!(written.usage, receipt.usage());
+            let times = (receipt.first_byte_ms, receipt.total_ms);
+            prop_assert_eq!((written.first_byte_ms, written.total_ms), times);
+        }
+
+        #[test]
         fn any_bytes_decode_without_panic(bytes: Vec<u8>, version in 1u8..3) {
             let _ = Receipt::decode(&mut Decoder::new(&bytes));
             let versioned = [&[version][..], &bytes].concat();
-            let _ = Receipt::decode(&mut Decoder::new(&versioned));
+            let whole = Receipt::decode(&mut Decoder::new(&versioned));
+            let written = Written::decode(&mut Decoder::new(&versioned), &mut KnownNames::default());
+            prop_assert_eq!(whole.err(), written.err());
         }
     }
 

@@ -13,11 +13,11 @@ use redb::{ReadableTable, TableHandle, WriteTransaction};
 
 use super::Old;
 use crate::domain::codec::{DecodeError, Decoder, Encoder};
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::KnownNames;
 use crate::domain::request_id::RequestId;
 use crate::store::StoreError;
 use crate::store::journal::records_of;
-use crate::store::record::{OpenHold, Record, decode_share, decode_starts, encode_hold, frames};
+use crate::store::record::{OpenHold, Post, decode_id, encode_hold, frames};
 use crate::store::recovery::Digest;
 use crate::store::schema::{META, OPEN, STORED_KEY, open_tables};
 
@@ -35,28 +35,24 @@ pub(super) fn bring_to_4(write: &WriteTransaction, old: &Old<'_>) -> Result<(), 
 fn take_in_journal(write: &WriteTransaction, old: &Old<'_>) -> Result<(), StoreError> {
     let stored = write.open_table(META)?.get(STORED_KEY)?.map_or(0, |number| number.value());
     let mut last = stored;
+    let segments = segments(old)?;
     let mut holds = Vec::new();
-    let mut endings = Vec::new();
-    for (number, segment) in segments(old)? {
-        last = last.max(number);
-        for record in frames(records_of(&segment).unwrap_or_default()) {
-            for record in decode(record)? {
-                match record {
-                    Record::Hold(hold) => holds.push((hold.id, as_written_now(&hold))),
-                    Record::Post { receipt, .. } if number <= stored => {
-                        endings.push(Record::Void(receipt.id));
-                    }
-                    ending => endings.push(ending),
-                }
+    let mut digest = Digest::default();
+    let mut known = KnownNames::default();
+    for (number, segment) in &segments {
+        last = last.max(*number);
+        for record in frames(records_of(segment).unwrap_or_default()) {
+            match Gist::read(record, &mut known)? {
+                Gist::Holds(some) => holds.extend(some),
+                Gist::Post(post) if *number <= stored => digest.void(post.receipt.id),
+                Gist::Post(post) => digest.post(post)?,
+                Gist::Void(id) => digest.void(id),
             }
         }
     }
-    let mut digest = Digest::default();
+    let holds: Vec<_> = holds.iter().map(|hold| (hold.id, as_written_now(hold))).collect();
     for (id, record) in &holds {
         digest.hold(*id, record);
-    }
-    for ending in endings {
-        digest.take(ending);
     }
     digest.write(write, last)
 }
@@ -90,34 +86,37 @@ const SHARED_HOLD: u64 = 5;
 const SHARED_POST: u64 = 6;
 const SHARED_CARRY: u64 = 7;
 
-/// Reads a record as it was before there was a table of open holds.
-fn decode(record: &[u8]) -> Result<Vec<Record>, DecodeError> {
-    let input = &mut Decoder::new(record);
-    let hold = |input: &mut Decoder<'_>| OpenHold::decode(input).map(Record::Hold);
-    let shared_hold = |input: &mut Decoder<'_>| OpenHold::decode_shared(input).map(Record::Hold);
-    let one = match input.number()? {
-        HOLD => hold(input)?,
-        SHARED_HOLD => shared_hold(input)?,
-        POST => {
-            let starts = decode_starts(input)?;
-            Record::Post { starts, share: None, receipt: Receipt::decode(input)? }
-        }
-        SHARED_POST => {
-            let starts = decode_starts(input)?;
-            let share = Some(decode_share(input)?);
-            Record::Post { starts, share, receipt: Receipt::decode(input)? }
-        }
-        VOID => Record::Void(RequestId::from_bits(u128::from_be_bytes(input.fixed()?))),
-        CARRY => return (0..input.number()?).map(|_| hold(input)).collect(),
-        SHARED_CARRY => {
-            let count = input.number()?;
-            let each =
-                (0..count).map(|_| if input.flag()? { shared_hold(input) } else { hold(input) });
-            return each.collect();
-        }
-        other => return Err(DecodeError::Unknown(other)),
-    };
-    Ok(vec![one])
+/// A record as it was before there was a table of open holds.
+#[expect(clippy::large_enum_variant, reason = "each is taken apart at once")]
+enum Gist<'a> {
+    Holds(Vec<OpenHold>),
+    Post(Post<'a>),
+    Void(RequestId),
+}
+
+impl<'a> Gist<'a> {
+    fn read(record: &'a [u8], known: &mut KnownNames<'a>) -> Result<Self, DecodeError> {
+        let input = &mut Decoder::new(record);
+        Ok(match input.number()? {
+            HOLD => Self::Holds(vec![OpenHold::decode(input)?]),
+            SHARED_HOLD => Self::Holds(vec![OpenHold::decode_shared(input)?]),
+            POST => Self::Post(Post::decode(input, known)?),
+            SHARED_POST => Self::Post(Post::decode_shared(input, known)?),
+            VOID => Self::Void(decode_id(input)?),
+            CARRY => {
+                let holds = (0..input.number()?).map(|_| OpenHold::decode(input));
+                Self::Holds(holds.collect::<Result<_, _>>()?)
+            }
+            SHARED_CARRY => {
+                let holds = (0..input.number()?).map(|_| {
+                    let is_shared = input.flag()?;
+                    if is_shared { OpenHold::decode_shared(input) } else { OpenHold::decode(input) }
+                });
+                Self::Holds(holds.collect::<Result<_, _>>()?)
+            }
+            other => return Err(DecodeError::Unknown(other)),
+        })
+    }
 }
 
 /// Where a segment was when they lay beside the store: `conduit.redb.journal-00000001`.
