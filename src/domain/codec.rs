@@ -44,6 +44,11 @@ impl Encoder {
         Self(Vec::with_capacity(bytes))
     }
 
+    /// Forgets what was appended, and keeps the room.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub fn finish(self) -> Vec<u8> {
         self.0
     }

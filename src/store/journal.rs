@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use super::disk::{Disk, Segment};
 use super::record;
 use crate::domain::budget::Starts;
+use crate::domain::codec::Encoder;
 use crate::domain::receipt::Receipt;
 use crate::domain::request_id::RequestId;
 use crate::domain::team::Share;
@@ -77,6 +78,8 @@ struct Tail {
     number: u64,
     /// Appended by calls but not taken by the operating system yet.
     pending: Vec<u8>,
+    /// Where a record is put together before it is appended.
+    room: Encoder,
     /// The operating system did not take all of it when it was last asked to.
     refused: bool,
     /// A sync failed: what `unsynced` holds must be written to a new segment, because a second sync
@@ -166,6 +169,7 @@ impl Journal {
             segment: begin_segment(&*disk, number)?,
             number,
             pending: Vec::new(),
+            room: Encoder::new(),
             refused: false,
             doubtful: false,
             unsynced: Vec::new(),
@@ -231,11 +235,7 @@ impl Journal {
         self.end(Haste::Now, |out| record::encode_void(id, out))
     }
 
-    fn end(
-        &self,
-        haste: Haste,
-        write: impl FnOnce(&mut crate::domain::codec::Encoder),
-    ) -> Position {
+    fn end(&self, haste: Haste, write: impl FnOnce(&mut Encoder)) -> Position {
         let mut tail = self.shared.lock();
         let position = tail.append(write);
         tail.endings += 1;
@@ -420,9 +420,9 @@ impl Tail {
         self.finished == self.folded
     }
 
-    fn append(&mut self, write: impl FnOnce(&mut crate::domain::codec::Encoder)) -> Position {
+    fn append(&mut self, write: impl FnOnce(&mut Encoder)) -> Position {
         let before = self.pending.len();
-        record::frame(&mut self.pending, write);
+        record::frame(&mut self.pending, &mut self.room, write);
         self.appended += (self.pending.len() - before) as u64;
         Position(self.appended)
     }

@@ -52,11 +52,11 @@ const SHARED_POST: u64 = 5;
 /// Bytes before a record: its length and its CRC-32, both little-endian.
 const FRAME: usize = 8;
 
-/// Appends a framed record to `out`.
-pub fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Encoder)) {
-    let mut record = Encoder::with_capacity(256);
-    write(&mut record);
-    let bytes = record.as_slice();
+/// Appends a framed record to `out`. It is put together in `room`, so that `out` never has half of one.
+pub fn frame(out: &mut Vec<u8>, room: &mut Encoder, write: impl FnOnce(&mut Encoder)) {
+    room.clear();
+    write(room);
+    let bytes = room.as_slice();
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&crc32fast::hash(bytes).to_le_bytes());
@@ -301,10 +301,10 @@ mod tests {
     }
 
     fn journal() -> (Vec<Record>, Vec<u8>) {
-        let mut bytes = Vec::new();
-        frame(&mut bytes, |out| encode_hold(&hold(1), out));
-        frame(&mut bytes, |out| encode_hold(&hold(2), out));
-        frame(&mut bytes, |out| encode_void(RequestId::from_bits(2), out));
+        let (mut bytes, mut room) = (Vec::new(), Encoder::new());
+        frame(&mut bytes, &mut room, |out| encode_hold(&hold(1), out));
+        frame(&mut bytes, &mut room, |out| encode_hold(&hold(2), out));
+        frame(&mut bytes, &mut room, |out| encode_void(RequestId::from_bits(2), out));
         let records = vec![
             Record::Hold(hold(1)),
             Record::Hold(hold(2)),
