@@ -14,7 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_millis(200);
-const FULL: usize = 64 << 10;
+/// What is written before its time: each write costs as much as a good part of its bytes.
+const FULL: usize = 256 << 10;
 /// What may wait at most.
 const MOST: usize = 4 << 20;
 /// Room that is kept for the next lines.
