@@ -350,7 +350,7 @@ async fn try_targets(
         tokio::time::sleep(turn.pause).await;
         let id = errand.id.attempt(attempts.made());
         let description = describe(id, errand.call.endpoint, attempts.target_of(turn));
-        let hold = edge.ledger.hold(account, amount, &description, clock::now()).await;
+        let hold = edge.ledger.hold(account, amount, description.clone(), clock::now()).await;
         let Ok(hold) = hold else { return outcome };
         tracing::info!(call.id = %errand.id, request.id = %id, "a call goes on under another id");
         attempts.turn_to(turn);

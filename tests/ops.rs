@@ -75,7 +75,7 @@ impl Books {
             endpoint: "chat/completions".into(),
             price: "test".into(),
         };
-        let hold = self.desk.ledger.hold(account, usd(1_000), &call, now);
+        let hold = self.desk.ledger.hold(account, usd(1_000), call, now);
         self.runtime.block_on(hold).unwrap()
     }
 

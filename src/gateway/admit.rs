@@ -58,7 +58,7 @@ pub(super) async fn admit(
         options.leave_out_unpriced(call)?;
     }
     let description = describe(&options.targets[0]);
-    if let Some(mut hold) = ledger.hold_at_once(account, options.ceiling(), &description, now)? {
+    if let Some(mut hold) = ledger.hold_at_once(account, options.ceiling(), description, now)? {
         hold.carry(pass);
         return Ok(Admission { hold, targets: options.targets, cap: None });
     }
@@ -66,7 +66,7 @@ pub(super) async fn admit(
     let mut cap = None;
     loop {
         let description = describe(&options.targets[0]);
-        match ledger.hold(account, options.ceiling(), &description, now).await {
+        match ledger.hold(account, options.ceiling(), description, now).await {
             Ok(mut hold) => {
                 hold.carry(pass);
                 return Ok(Admission { hold, targets: options.targets, cap });

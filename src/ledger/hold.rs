@@ -104,7 +104,7 @@ impl Ledger {
         self: &Arc<Self>,
         account: &Arc<Account>,
         ceiling: Money,
-        call: &Description,
+        call: Description,
         now: Timestamp,
     ) -> Result<Option<Hold>, Refusal> {
         self.check_safe()?;
@@ -120,7 +120,7 @@ impl Ledger {
         self: &Arc<Self>,
         account: &Arc<Account>,
         ceiling: Money,
-        call: &Description,
+        call: Description,
         now: Timestamp,
     ) -> Result<Hold, Refusal> {
         self.check_safe()?;
@@ -195,20 +195,21 @@ impl Ledger {
         team: Option<Arc<Team>>,
         amount: Money,
         granted: Granted,
-        call: &Description,
+        call: Description,
     ) -> Hold {
         let share = team.as_ref().zip(granted.team);
+        let Description { id, model, provider, upstream_model, endpoint, price } = call;
         let open = OpenHold {
-            id: call.id,
+            id,
             key: account.id(),
             amount,
             starts: granted.starts,
             share: share.map(|(team, starts)| Share { team: team.id(), starts }),
-            model: Arc::clone(&call.model),
-            provider: Arc::clone(&call.provider),
-            upstream_model: Arc::clone(&call.upstream_model),
-            endpoint: Arc::clone(&call.endpoint),
-            price: Arc::clone(&call.price),
+            model,
+            provider,
+            upstream_model,
+            endpoint,
+            price,
         };
         let journal = self.store().journal();
         let position = journal.hold(&open);

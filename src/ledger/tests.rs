@@ -129,7 +129,7 @@ type Asking<'a> = Pin<Box<dyn Future<Output = Result<Hold, Refusal>> + 'a>>;
 fn ask<'a>(ledger: &'a Arc<Ledger>, account: &'a Arc<Account>, amount: u64) -> Asking<'a> {
     Box::pin(async move {
         let call = call();
-        ledger.hold(account, usd(amount), &call, clock::now()).await
+        ledger.hold(account, usd(amount), call, clock::now()).await
     })
 }
 

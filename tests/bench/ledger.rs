@@ -156,8 +156,9 @@ fn hold_and_void(
                 let call = describe(0);
                 let mut spent = Duration::ZERO;
                 for _ in 0..CALLS {
+                    let call = call.clone();
                     let began = Instant::now();
-                    let hold = ledger.hold(account, Money::from_nano(1_000), &call, now);
+                    let hold = ledger.hold(account, Money::from_nano(1_000), call, now);
                     let hold = at_once(hold).unwrap().unwrap();
                     spent += began.elapsed();
                     hold.void();

@@ -63,7 +63,7 @@ async fn call(
     chance: &mut Chance,
 ) -> bool {
     let id = new_id(chance);
-    let held = ledger.hold(account, Money::from_nano(CEILING), &describe(id), NOW).await;
+    let held = ledger.hold(account, Money::from_nano(CEILING), describe(id), NOW).await;
     let Ok(held) = held else { return false };
     let receipt = receipt(&hold(id, KEY, CEILING), chance.below(CEILING));
     held.post_durably(&receipt).await;
@@ -179,7 +179,7 @@ fn cover_that_is_not_needed_any_more_is_taken_off() {
         for n in 0..20_u8 {
             let id = RequestId::new(clock::now(), [n; 10]);
             let held =
-                ledger.hold(&account, Money::from_nano(10), &describe(id), NOW).await.unwrap();
+                ledger.hold(&account, Money::from_nano(10), describe(id), NOW).await.unwrap();
             held.post_durably(&receipt(&hold(id, KEY, 10), 1)).await;
         }
     });

@@ -245,10 +245,11 @@ fn money_is_given_on_only_after_the_ending_that_frees_it_is_written() {
     for _ in 0..ROUNDS {
         let (one, two) = (describe(&mut chance), describe(&mut chance));
         pairs.push((one.id, two.id));
-        let first = wait_for(ledger.hold(&account, Money::from_nano(10), &one, NOW)).unwrap();
+        let first =
+            wait_for(ledger.hold(&account, Money::from_nano(10), one.clone(), NOW)).unwrap();
         std::thread::scope(|scope| {
-            let second =
-                scope.spawn(|| wait_for(ledger.hold(&account, Money::from_nano(10), &two, NOW)));
+            let second = scope
+                .spawn(|| wait_for(ledger.hold(&account, Money::from_nano(10), two.clone(), NOW)));
             while account.in_flight().1 == 0 {
                 std::thread::yield_now();
             }
@@ -303,10 +304,10 @@ fn a_call_that_stood_in_line_when_the_disk_broke_is_refused() {
         let ledger = ledger(&machine, 10);
         let account = ledger.directory().by_id(KeyId::from_bits(1)).unwrap();
         let call = describe(&mut chance);
-        let first = ledger.hold(&account, Money::from_nano(10), &call, NOW).await.unwrap();
+        let first = ledger.hold(&account, Money::from_nano(10), call.clone(), NOW).await.unwrap();
         let next = describe(&mut chance);
         let (second, ()) =
-            tokio::join!(ledger.hold(&account, Money::from_nano(9), &next, NOW), async {
+            tokio::join!(ledger.hold(&account, Money::from_nano(9), next.clone(), NOW), async {
                 tokio::task::yield_now().await;
                 machine.break_it(Faults { full: true, ..Faults::default() });
                 let journal = ledger.store().journal();
@@ -318,11 +319,11 @@ fn a_call_that_stood_in_line_when_the_disk_broke_is_refused() {
             });
         assert!(matches!(second, Err(Refusal::Unsafe(_))));
         assert_eq!((ledger.held(), account.in_flight()), (Money::ZERO, (0, 0)));
-        let refused = ledger.hold(&account, Money::from_nano(1), &next, NOW).await;
+        let refused = ledger.hold(&account, Money::from_nano(1), next.clone(), NOW).await;
         assert!(matches!(refused, Err(Refusal::Unsafe(_))));
         machine.repair();
         until("the end of trouble", || ledger.store().journal().trouble().is_none());
-        ledger.hold(&account, Money::from_nano(1), &next, NOW).await.unwrap().void();
+        ledger.hold(&account, Money::from_nano(1), next.clone(), NOW).await.unwrap().void();
     });
 }
 
@@ -334,7 +335,7 @@ fn the_promise_of_a_hold_that_has_ended_is_still_kept_before_an_answer_is_shown(
     let account = ledger.directory().by_id(KeyId::from_bits(1)).unwrap();
     machine.break_it(Faults { syncs: u32::MAX, ..Faults::default() });
     let call = describe(&mut chance);
-    let first = wait_for(ledger.hold(&account, Money::from_nano(10), &call, NOW)).unwrap();
+    let first = wait_for(ledger.hold(&account, Money::from_nano(10), call.clone(), NOW)).unwrap();
     let promise = first.promise();
     let held = hold(first.id(), first.key(), 10);
     first.post(&receipt(&held, 1));
