@@ -464,11 +464,12 @@ fn name(response: &mut Response, id: RequestId, head: &Head) {
         .headers
         .get(X_REQUEST_ID)
         .filter(|value| (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic));
-    let (ours, headers) = (id.to_string(), &mut response.headers);
-    headers.add(X_REQUEST_ID, theirs.unwrap_or(ours.as_bytes()));
+    let (ours, headers) = (id.text(), &mut response.headers);
+    let ours = ours.as_bytes();
+    headers.add(X_REQUEST_ID, theirs.unwrap_or(ours));
     // Where Anthropic's clients look, unless Anthropic itself has named the call.
     if entry::dialect(head) == Dialect::Anthropic && !headers.contains(REQUEST_ID) {
-        headers.add(REQUEST_ID, &ours);
+        headers.add(REQUEST_ID, ours);
     }
-    headers.add("x-conduit-request-id", &ours);
+    headers.add("x-conduit-request-id", ours);
 }

@@ -26,47 +26,26 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    /// `input_tokens` bounds the prompt; `output_tokens` each of the `choices` that are asked for. Of
-    /// pieces there is the fee of the call, until [`Self::with_pieces`] says more.
-    pub fn new(pricing: &Pricing, input_tokens: u64, output_tokens: u64, choices: u64) -> Self {
-        let Pricing::Priced(price) = pricing else {
-            return Self {
-                input_tokens,
-                input_rate: Rate::ZERO,
-                output_tokens,
-                output_rate: Rate::ZERO,
-                choices,
-                pieces: Charge::default(),
-            };
-        };
-        let mut pieces = Charge::default();
-        pieces.add(1, price.dearest_piece(Class::Call, input_tokens, &Wanted::default()));
-        Self {
-            input_tokens,
-            input_rate: price.dearest_token(&INPUT, input_tokens),
-            output_tokens,
-            output_rate: price.dearest_token(&OUTPUT, input_tokens),
-            choices,
-            pieces,
-        }
-    }
-
-    /// The same call with bounds for what is sold by the piece, each at the dearest price that could
-    /// apply to what is asked for. Bounds of tokens are not read.
-    #[must_use]
-    pub fn with_pieces(self, pricing: &Pricing, bounds: &Usage, wanted: &Wanted) -> Self {
-        let Pricing::Priced(price) = pricing else { return self };
-        let mut pieces = Charge::default();
-        let calls = (Class::Call, bounds.get(Class::Call).max(1));
-        for (class, most) in
-            PIECES.map(|class| (class, bounds.get(class))).into_iter().chain([calls])
-        {
-            if most == 0 {
-                continue;
+    /// The first of `tokens` bounds the prompt, the second each of the choices, the third is how many of
+    /// them are asked for. What is sold by the piece is bounded by `pieces`, each at the dearest price that
+    /// could apply to what is asked for; bounds of tokens are not read there.
+    pub fn new(
+        pricing: &Pricing,
+        (input_tokens, output_tokens, choices): (u64, u64, u64),
+        pieces: &Usage,
+        wanted: &Wanted,
+    ) -> Self {
+        let (mut rates, mut charge) = ([Rate::ZERO; 2], Charge::default());
+        if let Pricing::Priced(price) = pricing {
+            rates = [&INPUT[..], &OUTPUT].map(|side| price.dearest_token(side, input_tokens));
+            let calls = (Class::Call, pieces.get(Class::Call).max(1));
+            let each = PIECES.map(|class| (class, pieces.get(class))).into_iter().chain([calls]);
+            for (class, most) in each.filter(|(_, most)| *most > 0) {
+                charge.add(most, price.dearest_piece(class, input_tokens, wanted));
             }
-            pieces.add(most, price.dearest_piece(class, self.input_tokens, wanted));
         }
-        Self { pieces, ..self }
+        let [input_rate, output_rate] = rates;
+        Self { input_tokens, input_rate, output_tokens, output_rate, choices, pieces: charge }
     }
 
     pub const fn output_tokens(&self) -> u64 {
@@ -116,16 +95,20 @@ mod tests {
         Pricing::Priced(Price { base, ..Price::default() })
     }
 
+    fn of(pricing: &Pricing, tokens: (u64, u64, u64)) -> Ceiling {
+        Ceiling::new(pricing, tokens, &Usage::default(), &Wanted::default())
+    }
+
     #[test]
     fn the_ceiling_counts_every_choice() {
-        let ceiling = Ceiling::new(&priced(1_000_000, 2_000_000), 100, 10, 3);
+        let ceiling = of(&priced(1_000_000, 2_000_000), (100, 10, 3));
         assert_eq!(ceiling.amount(), Money::from_nano(160));
-        assert_eq!(Ceiling::new(&Pricing::Free, 100, 10, 3).amount(), Money::ZERO);
+        assert_eq!(of(&Pricing::Free, (100, 10, 3)).amount(), Money::ZERO);
     }
 
     #[test]
     fn a_call_that_no_cap_makes_affordable_is_not_capped() {
-        let ceiling = Ceiling::new(&priced(1_000_000, 2_000_000), 100, 10, 1);
+        let ceiling = of(&priced(1_000_000, 2_000_000), (100, 10, 1));
         assert_eq!(
             ceiling.capped_to(Money::from_nano(99), 1),
             None,
@@ -134,7 +117,7 @@ mod tests {
         assert_eq!(ceiling.capped_to(Money::from_nano(105), 16), None, "below the floor");
         let capped = ceiling.capped_to(Money::from_nano(105), 1).map(|c| c.output_tokens());
         assert_eq!(capped, Some(2));
-        let embedding = Ceiling::new(&priced(1_000_000, 0), 100, 0, 1);
+        let embedding = of(&priced(1_000_000, 0), (100, 0, 1));
         assert_eq!(embedding.capped_to(Money::from_nano(99), 1), None);
     }
 
@@ -145,10 +128,10 @@ mod tests {
             rates in (0u64..1 << 40, 1u64..1 << 40), left in 0u64..1 << 50,
         ) {
             let pricing = priced(rates.0, rates.1);
-            let ceiling = Ceiling::new(&pricing, input, output, choices);
+            let ceiling = of(&pricing, (input, output, choices));
             if let Some(capped) = ceiling.capped_to(Money::from_nano(left), 1) {
                 prop_assert!(capped.amount() <= Money::from_nano(left));
-                let more = Ceiling::new(&pricing, input, capped.output_tokens() + 1, choices);
+                let more = of(&pricing, (input, capped.output_tokens() + 1, choices));
                 prop_assert!(more.amount() > Money::from_nano(left));
             }
         }

@@ -121,6 +121,9 @@ impl Options {
     /// Leaves out the targets at which something that the call is sure to use has no price; an error if
     /// that is all of them.
     fn leave_out_unpriced(&mut self, call: &Call) -> Result<(), ApiError> {
+        if self.targets.iter().all(|target| check_priced(call, &target.pricing).is_ok()) {
+            return Ok(());
+        }
         let mut missing = None;
         self.retain(|target, ceiling| match check_priced(call, &target.pricing) {
             Ok(()) => Some(ceiling),
@@ -248,11 +251,8 @@ fn ceiling(call: &Call, text_tokens: u64, destination: &Destination) -> Ceiling 
     };
     let pricing = if call.is_free() { &Pricing::Free } else { &*destination.pricing };
     let Bounds { input_tokens, output_tokens, choices, pieces } = bounds(call, text_tokens, model);
-    Ceiling::new(pricing, input_tokens, output_tokens, choices).with_pieces(
-        pricing,
-        &pieces,
-        &wanted(call),
-    )
+    let tokens = (input_tokens, output_tokens, choices);
+    Ceiling::new(pricing, tokens, &pieces, &wanted(call))
 }
 
 /// The tokens of the call's text by a tokenizer, with a margin: for a call that does not fit by its bytes.

@@ -346,7 +346,7 @@ pub(super) async fn deliver(
         }
     };
     let cost = settlement.end_durably(ending).await;
-    headers.show("x-conduit-cost", cost);
+    headers.add("x-conduit-cost", cost.text().as_bytes());
     let Some(translated) = translated else { return Response::new(status, headers, bytes) };
     if let Some(wait_ms) = wait_ms.filter(|_| !says_when) {
         headers.show(RETRY_AFTER, wait_ms.div_ceil(1_000));

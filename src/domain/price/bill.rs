@@ -429,8 +429,8 @@ mod tests {
         ) {
             let pricing = Pricing::Priced(price);
             let bill = pricing.bill(&usage, service, &wanted.or(&chosen));
-            let ceiling = Ceiling::new(&pricing, usage.input_tokens(), usage.output_tokens(), 1)
-                .with_pieces(&pricing, &usage, &wanted);
+            let tokens = (usage.input_tokens(), usage.output_tokens(), 1);
+            let ceiling = Ceiling::new(&pricing, tokens, &usage, &wanted);
             prop_assert!(bill.cost <= ceiling.amount(), "{:?} {:?}", bill, ceiling);
         }
     }
