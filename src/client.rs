@@ -4,8 +4,8 @@
 //! provider says before the answer itself (RFC 9110, section 15.2) is passed over; and one that answers
 //! before it has read all of a request is heard. None of this may be guessed by a gateway that bills.
 //!
-//! Nothing here waits for longer than it takes to connect: time limits are the caller's, and whoever drops
-//! a call that is under way closes its connection.
+//! Nothing here waits for longer than it takes to connect, or than its caller says: and whoever drops a call
+//! that is under way closes its connection.
 
 mod connect;
 mod exchange;
@@ -21,11 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode, Uri};
+use tokio::time::Instant;
 
 pub use exchange::{Body, Outgoing};
 pub use head::Request;
 pub use origin::Origin;
 
+use crate::alarm::Alarm;
 use crate::fields::Headers;
 use crate::framing::FramingError;
 use connect::Connector;
@@ -48,6 +50,8 @@ pub enum ClientError {
     Tls(io::Error),
     #[error("the connection was closed without an answer")]
     Closed,
+    #[error("no answer in time")]
+    Late,
     #[error("the connection broke: {0}")]
     Broken(io::Error),
     #[error("that is no answer in HTTP/1.1: {0}")]
@@ -152,9 +156,18 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Sends a request and waits for the head of its answer.
-    pub async fn send(self, request: Request, body: Outgoing) -> Result<Answer, ClientError> {
-        let Self { connection, pool, place } = self;
-        Box::new(Exchange::new(connection, pool, place, request, body)).answer().await
+    /// Sends a request and waits for the head of its answer, until an instant if one is given.
+    pub async fn send(
+        self,
+        request: Request,
+        body: Outgoing,
+        until: Option<Instant>,
+    ) -> Result<Answer, ClientError> {
+        let Self { mut connection, pool, place } = self;
+        if let Some(until) = until {
+            connection.alarm.get_or_insert_with(|| Alarm::new(until)).set(until);
+        }
+        let is_timed = until.is_some();
+        Box::new(Exchange::new(connection, pool, place, request, body)).answer(is_timed).await
     }
 }

@@ -19,8 +19,8 @@
 //! - [`server`]: puts it all together and takes it down in order.
 //! - [`cli`]: the commands.
 //!
-//! [`client`], [`clock`], [`fields`], [`framing`], [`logging`], [`map`], [`metrics`] and [`version`] are leaves that any
-//! layer above `domain` and `provider` may use.
+//! [`alarm`], [`client`], [`clock`], [`fields`], [`framing`], [`logging`], [`map`], [`message`], [`metrics`] and
+//! [`version`] are leaves that any layer above `domain` and `provider` may use.
 //!
 //! # What must never happen
 //!
@@ -58,6 +58,7 @@ pub mod server;
 
 pub mod cli;
 
+pub mod alarm;
 pub mod client;
 pub mod clock;
 pub mod fields;

@@ -53,7 +53,7 @@ impl Connector {
                 Transport::Tls(Box::new(shaken.map_err(slow)?.map_err(ClientError::Tls)?))
             }
         };
-        Ok(Connection { transport, buffer: BytesMut::new() })
+        Ok(Connection { transport, buffer: BytesMut::new(), alarm: None })
     }
 }
 

@@ -63,9 +63,14 @@ impl Exchange {
         Self { connection, pool, _place: place, writer, framing: Framing::Over, stays: false }
     }
 
-    /// Sends the request, and waits for the head of the answer.
-    pub(super) async fn answer(mut self: Box<Self>) -> Result<Answer, ClientError> {
-        let AnswerHead { status, headers, .. } = poll_fn(|context| self.poll_head(context)).await?;
+    /// Sends the request, and waits for the head of the answer: until the connection's alarm rings, if it
+    /// `is_timed`.
+    pub(super) async fn answer(mut self: Box<Self>, is_timed: bool) -> Result<Answer, ClientError> {
+        let came = poll_fn(|context| match self.poll_head(context) {
+            Poll::Pending if is_timed => self.poll_late(context).map(Err),
+            polled => polled,
+        });
+        let AnswerHead { status, headers, .. } = came.await?;
         let body = if self.framing.is_over() {
             self.retire();
             Body(None)
@@ -101,6 +106,12 @@ impl Exchange {
                 Err(error) => return Poll::Ready(Err(ClientError::Broken(error))),
             }
         }
+    }
+
+    /// Ready once the answer must have come.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<ClientError> {
+        let Some(alarm) = &mut self.connection.alarm else { return Poll::Pending };
+        alarm.poll(context).map(|()| ClientError::Late)
     }
 
     /// Sends what can be sent. A connection that takes no more may still have an answer on it: only what

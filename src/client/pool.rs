@@ -16,6 +16,7 @@ use tokio::task::unconstrained;
 
 use super::ClientError;
 use super::connect::Transport;
+use crate::alarm::Alarm;
 use crate::fields::Room;
 
 /// What is made room for before it is read, at first and at most: a connection whose reads fill the room
@@ -27,6 +28,8 @@ const MOST_ROOM: usize = 64 << 10;
 pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) buffer: BytesMut,
+    /// For answers that do not come; made when the first is waited for.
+    pub(super) alarm: Option<Alarm>,
 }
 
 impl Connection {

@@ -77,7 +77,7 @@ fn whole(body: &str) -> Outgoing {
 async fn ask(client: &Client, body: Outgoing) -> Result<(u16, String), ClientError> {
     let mut request = client.request(&Method::POST, &"/v1/x?y=z".parse().unwrap());
     request.header("x-a", b"b");
-    let mut answer = client.ready().await?.send(request, body).await?;
+    let mut answer = client.ready().await?.send(request, body, None).await?;
     Ok((answer.status.as_u16(), read(&mut answer.body).await?))
 }
 
@@ -277,7 +277,7 @@ fn a_request_goes_on_while_its_answer_comes() {
             .ready()
             .await
             .unwrap()
-            .send(request, Outgoing::Flow(length, Box::pin(flow)))
+            .send(request, Outgoing::Flow(length, Box::pin(flow)), None)
             .await
             .unwrap();
         assert_eq!(answer.body.next().await.unwrap().unwrap(), "ok");
@@ -299,7 +299,8 @@ fn whoever_leaves_takes_the_connection_along() {
     let client = client(address);
     run(async {
         let request = client.request(&Method::POST, &"/".parse().unwrap());
-        let mut answer = client.ready().await.unwrap().send(request, Outgoing::None).await.unwrap();
+        let mut answer =
+            client.ready().await.unwrap().send(request, Outgoing::None, None).await.unwrap();
         assert_eq!(answer.body.next().await.unwrap().unwrap(), "half");
     });
     assert_eq!(hears.recv().unwrap(), "0 is closed");
@@ -311,13 +312,14 @@ fn no_more_calls_are_under_way_than_may_be() {
     let client = at(&format!("http://{address}/"), 1);
     run(async {
         let request = || client.request(&Method::POST, &"/".parse().unwrap());
-        let first = client.ready().await.unwrap().send(request(), Outgoing::None).await.unwrap();
+        let first =
+            client.ready().await.unwrap().send(request(), Outgoing::None, None).await.unwrap();
         let second = client.ready();
         tokio::pin!(second);
         let waits = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
         assert!(waits.is_err(), "the first answer has not been read");
         drop(first);
-        second.await.unwrap().send(request(), Outgoing::None).await.unwrap();
+        second.await.unwrap().send(request(), Outgoing::None, None).await.unwrap();
     });
 }
 

@@ -1,6 +1,6 @@
 //! Sends a call to its provider and takes delivery of the head of the answer.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -160,14 +160,18 @@ pub(super) async fn send(
         // Rare and large: it must not make every call's future as large.
         None => Box::pin(connection(client, timeouts, *end)).await?,
     };
-    let upload = errand.upload.as_ref();
-    let body = match upload {
-        Some(upload) => Rc::clone(upload).flow(outgoing.body, errand.body.len()),
-        None => client::Outgoing::Whole(outgoing.body),
-    };
-    let sent = pin!(ready.send(request, body));
     let first_byte = Duration::from_millis(timeouts.first_byte_ms);
-    let sent = in_time(sent, first_byte, *end, upload).await?;
+    let sent = match &errand.upload {
+        None => {
+            let until = (Instant::now() + first_byte).min(*end);
+            ready.send(request, client::Outgoing::Whole(outgoing.body), Some(until)).await
+        }
+        Some(upload) => {
+            let flow = Rc::clone(upload).flow(outgoing.body, errand.body.len());
+            let sent = Box::pin(ready.send(request, flow, None));
+            in_time(sent, first_byte, *end, upload).await?
+        }
+    };
     let client::Answer { status, headers, body } = sent.map_err(|error| classify(&error))?;
     let frames = has_frames(&headers).then(Box::default);
     Ok(Answer { status, headers, body: AnswerBody::Upstream(UpstreamBody { sent: body, frames }) })
@@ -241,22 +245,22 @@ fn write_head(
     }
 }
 
-/// Waits for an answer as long as the provider may be silent. While a form flows, the silence begins anew
-/// with each piece of it, and the client's own is not the provider's.
+/// Waits for the answer to a form that flows, as long as the provider may be silent: its silence begins anew
+/// with each piece of the form, and the client's own is not the provider's.
 async fn in_time<T>(
-    mut sent: Pin<&mut impl Future<Output = T>>,
+    mut sent: Pin<Box<impl Future<Output = T>>>,
     patience: Duration,
     end: Instant,
-    upload: Option<&Rc<Upload>>,
+    upload: &Upload,
 ) -> Result<T, UpstreamError> {
     loop {
-        let before = upload.map(|upload| upload.progress());
+        let before = upload.progress();
         let limit = (Instant::now() + patience).min(end);
         if let Ok(answer) = tokio::time::timeout_at(limit, sent.as_mut()).await {
             return Ok(answer);
         }
-        let now = upload.map(|upload| upload.progress());
-        let goes_on = now != before || now.is_some_and(|(_, waits)| waits);
+        let (came, waits) = upload.progress();
+        let goes_on = waits || (came, waits) != before;
         if !goes_on || Instant::now() >= end {
             return Err(UpstreamError::TimedOut);
         }
@@ -328,7 +332,7 @@ pub(super) async fn ask(
     let mut request = client.request(&Method::GET, uri);
     let along = Along { upstream, key, client_headers: &Headers::default(), traceparent: None };
     write_head(&mut request, &along, false, &[]);
-    let answer = client.ready().await?.send(request, client::Outgoing::None).await?;
+    let answer = client.ready().await?.send(request, client::Outgoing::None, None).await?;
     let client::Answer { status, headers, mut body } = answer;
     let mut whole = BytesMut::new();
     while let Some(part) = body.next().await {
@@ -350,7 +354,11 @@ pub(super) fn has_frames(headers: &Headers) -> bool {
 /// Whether the provider can have seen the request, and so may charge for it.
 fn classify(error: &ClientError) -> UpstreamError {
     tracing::debug!(%error, "the provider did not answer");
-    if error.is_unsent() { UpstreamError::Unreachable } else { UpstreamError::Broken }
+    match error {
+        ClientError::Late => UpstreamError::TimedOut,
+        _ if error.is_unsent() => UpstreamError::Unreachable,
+        _ => UpstreamError::Broken,
+    }
 }
 
 /// What the built-in provider answers.

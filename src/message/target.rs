@@ -1,14 +1,23 @@
 //! What a request is for (RFC 9112, section 3.2): a path, and perhaps a query. Whose it is, where that is
 //! written too, is said by the host.
 
+use std::fmt;
+
 use http::Uri;
 
 /// A path and a query.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Target {
     text: Box<str>,
     /// How long the path is.
     path: usize,
+}
+
+/// A query can carry a key.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Target").field(&self.path()).finish()
+    }
 }
 
 impl Target {

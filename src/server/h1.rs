@@ -25,9 +25,10 @@ use std::time::Duration;
 use actix_http::ServiceConfig;
 use actix_server::GracefulShutdownSignal;
 use http::StatusCode;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::door::LINGER;
+use crate::alarm::Alarm;
 use crate::message::{Request, Serve};
 use answer::Answer;
 use request::Head;
@@ -122,13 +123,14 @@ impl Bad {
 
 /// How long a request is waited for.
 struct Wait {
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
     end: Instant,
 }
 
 impl Wait {
     fn new(patience: Duration) -> Self {
-        let mut wait = Self { timer: Box::pin(tokio::time::sleep(SOON)), end: Instant::now() };
+        let now = Instant::now();
+        let mut wait = Self { alarm: Alarm::new(now + SOON), end: now };
         wait.begin(patience);
         wait
     }
@@ -136,17 +138,17 @@ impl Wait {
     fn begin(&mut self, patience: Duration) {
         let now = Instant::now();
         self.end = now + patience;
-        self.timer.as_mut().reset(now + patience.min(SOON));
+        self.alarm.set(now + patience.min(SOON));
     }
 
     /// Ready when it has been long enough. On the way there an idle connection gives up its buffers.
     fn poll<T>(&mut self, cx: &mut Context<'_>, wire: &mut Wire<T>) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
+        while self.alarm.poll(cx).is_ready() {
             if Instant::now() >= self.end {
                 return Poll::Ready(());
             }
             wire.slim();
-            self.timer.as_mut().reset(self.end);
+            self.alarm.set(self.end);
         }
         Poll::Pending
     }
