@@ -1,6 +1,5 @@
 //! Requests and answers, between the connection that they come on and whoever serves them.
 
-pub mod actix;
 mod target;
 
 use std::fmt;

@@ -8,6 +8,7 @@ mod outlet;
 mod passed;
 mod proxy;
 mod pulse;
+mod site;
 mod sockets;
 mod stop;
 mod supervisor;
@@ -37,7 +38,6 @@ use crate::config::{Config, Live};
 use crate::domain::window::Timestamp;
 use crate::gateway::{self, Edge, Gateway, Health, Offers, Stopping, label};
 use crate::ledger::{Ledger, Policy};
-use crate::message::actix::Site;
 use crate::metrics::page::{Kind, Page};
 use crate::metrics::{Metrics, OTHER};
 use crate::store::{Ends, Found, Retention, Store, StoreError};
@@ -47,6 +47,7 @@ use crate::{alerts, clock, dashboard, logging};
 use door::Manner;
 pub use passed::{Passed, PassedError};
 use pulse::Pulse;
+use site::Site;
 use sockets::Sockets;
 use supervisor::Subject;
 
@@ -534,7 +535,7 @@ fn serve_admin(
         let gateway = web::Data::new(Gateway::new(edge()));
         let playground = web::scope(http::PLAYGROUND)
             .app_data(gateway)
-            .default_service(web::to(http::play))
+            .default_service(web::to(site::play))
             .wrap(from_fn(http::signed_in));
         let app = App::new()
             .wrap(from_fn(http::guard))

@@ -39,8 +39,12 @@ use incoming::Incoming;
 use operations::{Does, Needs, Operation};
 use path::{Found, Segments};
 use refusal::Refusal;
-pub use relay::{PLAYGROUND, play, signed_in};
+pub use relay::{PLAYGROUND, signed_in};
 use serde_json::{Map, Value};
+
+/// Marks a request that came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct OverTls;
 
 /// Where the API is.
 pub const PREFIX: &str = "/admin/api/v1";

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode, Uri};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, Sleep};
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::HttpDate;
+use http::StatusCode;
 use tokio::time::{Instant, timeout};
 
 use super::forward::{self, Reply};

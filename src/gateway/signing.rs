@@ -10,12 +10,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use aws_credential_types::Credentials as AwsCredentials;
 use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SigningParams, SigningSettings, sign as sign_request,
 };
 use aws_sigv4::sign::v4;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use ring::digest::{SHA256, digest};
 
 use crate::domain::window::Timestamp;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::Uri;
+use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::client::{Client, Origin, Terms};

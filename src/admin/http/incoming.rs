@@ -10,11 +10,10 @@ use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
-use super::PREFIX;
 use super::refusal::Refusal;
+use super::{OverTls, PREFIX};
 use crate::domain::cidr::Cidr;
 use crate::domain::forwarded;
-use crate::message::actix::OverTls;
 
 /// Few bodies of this API come near it.
 pub(super) const LONGEST_BODY: usize = 256 * 1024;

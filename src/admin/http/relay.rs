@@ -9,8 +9,8 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::middleware::Next;
-use actix_web::web::{self, Data, Payload};
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
+use actix_web::web::{self, Data};
+use actix_web::{Error, HttpMessage, HttpResponse};
 
 use super::super::config::running;
 use super::caller::{self, X_CSRF_TOKEN};
@@ -19,8 +19,6 @@ use super::refusal::Refusal;
 use super::{Door, respond};
 use crate::clock;
 use crate::domain::access::ChosenKey;
-use crate::gateway::Gateway;
-use crate::message::{Serve as _, actix};
 
 /// Below which path the gateway's own are.
 pub const PLAYGROUND: &str = "/playground";
@@ -50,12 +48,6 @@ pub async fn signed_in(
     request.headers_mut().remove(header::COOKIE);
     request.headers_mut().remove(X_CSRF_TOKEN);
     Ok(next.call(request).await?.map_into_left_body())
-}
-
-/// Has the gateway serve what somebody asks who is signed in.
-pub async fn play(gateway: Data<Gateway>, head: HttpRequest, payload: Payload) -> HttpResponse {
-    let request = actix::from_handler(&head, payload, PLAYGROUND);
-    actix::to_handler(gateway.serve(request).await)
 }
 
 fn chosen(headers: &HeaderMap) -> Option<ChosenKey> {

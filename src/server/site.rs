@@ -1,5 +1,5 @@
-//! The same requests and answers as `actix_web` has them, whose applications serve the dashboard and the
-//! admin API.
+//! An application of `actix_web`, which serves the dashboard and the admin API, on connections of ours; and
+//! the gateway as a part of it, for the playground.
 
 use std::io;
 use std::pin::Pin;
@@ -15,15 +15,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 
-use super::{Body, Head, Request, Response, Serve, Target};
+use crate::admin::http::{OverTls, PLAYGROUND};
 use crate::fields::Headers;
-
-/// Marks a request that came over TLS of our own.
-#[derive(Clone, Copy)]
-pub struct OverTls;
+use crate::gateway::Gateway;
+use crate::message::{Body, Head, Request, Response, Serve, Target};
 
 /// An application as connections know it.
-pub struct Site<S>(pub S);
+pub(super) struct Site<S>(pub(super) S);
 
 impl<S, B> Serve for Site<S>
 where
@@ -110,9 +108,18 @@ impl<B: MessageBody> Stream for Parts<B> {
     }
 }
 
-/// A request as an application was asked it, for whoever serves those below `prefix`.
-pub fn from_handler(head: &HttpRequest, payload: web::Payload, prefix: &str) -> Request {
-    let below = head.uri().path_and_query().and_then(|whole| whole.as_str().strip_prefix(prefix));
+/// Has the gateway serve what an application was asked below the playground's path.
+pub(super) async fn play(
+    gateway: web::Data<Gateway>,
+    head: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    to_handler(gateway.serve(from_handler(&head, payload)).await)
+}
+
+fn from_handler(head: &HttpRequest, payload: web::Payload) -> Request {
+    let target = head.uri().path_and_query().map_or("", |target| target.as_str());
+    let below = target.strip_prefix(PLAYGROUND);
     let head = Head {
         method: head.method().clone(),
         target: below.and_then(Target::parse).unwrap_or_default(),
@@ -126,8 +133,7 @@ pub fn from_handler(head: &HttpRequest, payload: web::Payload, prefix: &str) -> 
     Request { head, body: Body::flow(payload.map(move |part| part.map_err(broken))) }
 }
 
-/// An answer as an application gives it.
-pub fn to_handler(response: Response) -> HttpResponse {
+fn to_handler(response: Response) -> HttpResponse {
     let mut builder = HttpResponse::build(response.status);
     if response.closes {
         builder.force_close();
