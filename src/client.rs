@@ -113,7 +113,7 @@ impl Client {
     /// Begins a request for what `uri` has behind the host.
     pub fn request(&self, method: &Method, uri: &Uri) -> Request {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        Request::new(self.pool.room.borrow_mut().take(), method, target, &self.origin)
+        Request::new(self.pool.take_room(), method, target, &self.origin)
     }
 
     /// A connection at rest, where there is one and a place among the calls that may be under way: it is

@@ -120,7 +120,7 @@ impl Exchange {
         self.writer.poll(&mut self.connection.transport, context)?;
         if self.writer.is_done() {
             let head = std::mem::take(&mut self.writer.head);
-            self.pool.room.borrow_mut().keep(head);
+            self.pool.keep_room(head);
         }
         Ok(())
     }

@@ -42,13 +42,16 @@ impl Connection {
     }
 }
 
+/// How many heads may be written at a time without making room anew: calls are sent in company.
+const MOST_ROOMS: usize = 64;
+
 pub(super) struct Pool {
     /// Those that were used last are at the back.
     idle: RefCell<Vec<Idle>>,
     places: Arc<Semaphore>,
     keep: Duration,
     /// For the heads of requests.
-    pub(super) room: RefCell<Room>,
+    rooms: RefCell<Vec<Room>>,
 }
 
 struct Idle {
@@ -76,7 +79,22 @@ impl fmt::Debug for Pool {
 impl Pool {
     pub(super) fn new(limit: usize, keep: Duration) -> Self {
         let places = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { idle: RefCell::default(), places, keep, room: RefCell::default() }
+        Self { idle: RefCell::default(), places, keep, rooms: RefCell::default() }
+    }
+
+    /// Room for the head of a request.
+    pub(super) fn take_room(&self) -> BytesMut {
+        self.rooms.borrow_mut().pop().unwrap_or_default().take()
+    }
+
+    /// Takes it back once the head is out.
+    pub(super) fn keep_room(&self, written: BytesMut) {
+        let mut rooms = self.rooms.borrow_mut();
+        if rooms.len() < MOST_ROOMS {
+            let mut room = Room::default();
+            room.keep(written);
+            rooms.push(room);
+        }
     }
 
     /// A place, if there is one and nobody waits for it.
