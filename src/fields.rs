@@ -10,6 +10,8 @@ use bytes::{BufMut, BytesMut};
 /// Room that is made for fields of ours beside those that came.
 const MORE_TEXT: usize = 256;
 const MORE_FIELDS: usize = 6;
+/// The longest name: no crate that knows names takes a longer one.
+const LONGEST_NAME: usize = 65_535;
 
 /// The fields of a head, in the order in which they came. Names are in small letters.
 ///
@@ -37,16 +39,22 @@ impl fmt::Debug for Headers {
 
 impl Headers {
     /// The fields of `head`, of which they were parsed.
-    pub fn of_head(parsed: &[httparse::Header<'_>], head: &[u8]) -> Self {
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn of_head(parsed: &[httparse::Header<'_>], head: &[u8]) -> Result<Self, &'static str> {
         let mut text = Vec::with_capacity(head.len() + MORE_TEXT);
         text.extend_from_slice(head);
         let mut fields = Vec::with_capacity(parsed.len() + MORE_FIELDS);
         for header in parsed {
             let name = place(header.name.as_bytes(), head);
+            if name.len() > LONGEST_NAME {
+                return Err("the name of a header is too long");
+            }
             text[name.clone()].make_ascii_lowercase();
             fields.push(Field { name, value: place(header.value, head) });
         }
-        Self { text, fields }
+        Ok(Self { text, fields })
     }
 
     /// The first of a name.
@@ -203,7 +211,7 @@ mod tests {
         let mut places = [httparse::EMPTY_HEADER; 8];
         let mut parsed = httparse::Request::new(&mut places);
         assert!(parsed.parse(head).unwrap().is_complete());
-        let mut headers = Headers::of_head(parsed.headers, head);
+        let mut headers = Headers::of_head(parsed.headers, head).unwrap();
         assert_eq!(headers.get("host"), Some(&b"a"[..]));
         assert_eq!(headers.all("x-two").collect::<Vec<_>>(), [b"1", b"2"]);
         assert_eq!(headers.get("empty"), Some(&b""[..]));

@@ -126,14 +126,14 @@ async fn serve(
     let config = &snapshot.config;
     let trace = Trace::begin(&edge.tracer, config, (head, route), id);
     let identified = identify::identify(&edge.ledger, config, head, id.began());
-    let caller = identified.inspect_err(|error| answered(trace.as_deref(), error.status()))?;
+    let mut caller = identified.inspect_err(|error| answered(trace.as_deref(), error.status()))?;
     if let Some(trace) = &trace {
         trace.identified(caller.key.id);
     }
     let endpoint = entry.endpoint;
     // Boxed where it is made: as a part of all that waits for it, it would be copied with each of them.
     let call = (id, began, trace.as_ref());
-    let serving = serve_key(edge, &snapshot, &caller, &entry, call, head, body);
+    let serving = serve_key(edge, &snapshot, &mut caller, &entry, call, head, body);
     let served = Box::pin(serving).await;
     let status = served.as_ref().map_or_else(ApiError::status, |response| response.status);
     answered(trace.as_deref(), status);
@@ -160,7 +160,7 @@ fn answered(trace: Option<&Trace>, status: StatusCode) {
 async fn serve_key(
     edge: &Edge,
     snapshot: &Arc<Snapshot>,
-    caller: &Caller,
+    caller: &mut Caller,
     entry: &Entry,
     (id, began, trace): (RequestId, Instant, Option<&Rc<Trace>>),
     head: &Head,
@@ -173,7 +173,12 @@ async fn serve_key(
     let endpoint = entry.endpoint;
     let content_type = body::check_content_type(endpoint, &head.headers)?;
     let (content_type, limit) = (content_type.as_deref(), config.server.max_body);
+    let is_there = matches!(body, Body::Whole(_));
     let form = body::arrive(content_type, &head.headers, body, limit).await?;
+    if !is_there {
+        // It may have taken its time: what was changed of the key meanwhile is in force.
+        caller.key = caller.account.record();
+    }
     let arrived = Instant::now();
     let named = entry.model.as_deref();
     let said = request::Head { model: named, content_type };
@@ -432,13 +437,14 @@ fn refuse(edge: &Edge, error: &ApiError, id: RequestId, head: &Head) -> Response
         edge.ledger.metrics().refused(reason);
         let client = identify::address(head, &edge.live.load().config);
         let (client, path) = (client.map(display), shown(head.path()));
+        let path = format!("{}{path}", head.root);
         tracing::info!(
             target: ACCESS,
             {
             request.id = %id,
             client.address = client,
             method = head.method.as_str(),
-            path = &*path,
+            path,
             status,
             reason
             },

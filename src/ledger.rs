@@ -40,7 +40,7 @@ use purse::{Passed, Settled};
 use team::Team;
 
 pub use books::Request;
-pub use hold::{Description, Hold, Promise, Refusal};
+pub use hold::{Description, HasRoom, Hold, Promise, Refusal};
 pub use purse::Standing;
 pub use traffic::{Estimate, Pass, Throttled};
 

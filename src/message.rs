@@ -44,6 +44,8 @@ pub struct Request {
 pub struct Head {
     pub method: Method,
     pub target: Target,
+    /// What stands before the target, where whoever serves it is a part of something else.
+    pub root: &'static str,
     pub version: Version,
     pub headers: Headers,
     /// Who is at the other end of the connection, where that is known.

@@ -108,7 +108,8 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<AnswerHead>, ClientEr
     let status =
         StatusCode::from_u16(code).map_err(|_| ClientError::NoHttp("its status is none"))?;
     let stays = parsed.version == Some(1);
-    let headers = Headers::of_head(parsed.headers, &buffer[..length]);
+    let headers =
+        Headers::of_head(parsed.headers, &buffer[..length]).map_err(ClientError::NoHttp)?;
     buffer.advance(length);
     Ok(Some(AnswerHead { status, headers, stays }))
 }

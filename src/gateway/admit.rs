@@ -14,7 +14,7 @@ use crate::domain::price::Pricing;
 use crate::domain::usage::Class;
 use crate::domain::window::Timestamp;
 use crate::error::ApiError;
-use crate::ledger::{Description, Estimate, Hold, Ledger, Refusal, Throttled};
+use crate::ledger::{Description, Estimate, HasRoom, Hold, Ledger, Refusal, Throttled};
 use crate::provider::bounds::{Bounds, Model, bounds};
 use crate::provider::charge::wanted;
 use crate::provider::endpoint::{Dialect, Endpoint};
@@ -58,11 +58,14 @@ pub(super) async fn admit(
         options.leave_out_unpriced(call)?;
     }
     let description = describe(&options.targets[0]);
-    if let Some(mut hold) = ledger.hold_at_once(account, options.ceiling(), description, now)? {
-        hold.carry(pass);
-        return Ok(Admission { hold, targets: options.targets, cap: None });
+    match ledger.hold_at_once(account, options.ceiling(), description, now)? {
+        Ok(mut hold) => {
+            hold.carry(pass);
+            return Ok(Admission { hold, targets: options.targets, cap: None });
+        }
+        Err(HasRoom(true)) => {}
+        Err(HasRoom(false)) => options.count_prompt(call, body).await,
     }
-    options.count_prompt(call, body).await;
     let mut cap = None;
     loop {
         let description = describe(&options.targets[0]);

@@ -89,7 +89,7 @@ impl Trace {
         let text = |text: &str| Value::Text(text.to_owned());
         let mut attributes = vec![
             ("http.request.method", text(head.method.as_str())),
-            ("url.path", text(&shown(head.path()))),
+            ("url.path", Value::Text(format!("{}{}", head.root, shown(head.path())))),
             ("url.scheme", text(if config.server.tls.is_some() { "https" } else { "http" })),
             ("conduit.request.id", Value::Text(id.to_string())),
         ];
@@ -99,7 +99,7 @@ impl Trace {
         let agent = head.headers.text("user-agent");
         attributes.extend(agent.map(|agent| ("user_agent.original", text(&shown(agent)))));
         // Never the path, of which there is no end.
-        let route = route.concat();
+        let route = [head.root, route[0], route[1]].concat();
         let name = format!("{} {route}", head.method);
         attributes.push(("http.route", Value::Text(route)));
         let start_ns = id.began().millis().saturating_mul(1_000_000);

@@ -39,8 +39,10 @@ pub(super) enum Asked {
     },
     LineFull,
     Refused(Refusal),
-    /// It would have to wait, which it must not.
-    Busy,
+    /// It would have to wait, which it must not: because others wait before it, if it `fits` by itself.
+    Busy {
+        fits: bool,
+    },
     /// The key is in another team than was thought, or in none: ask there.
     Elsewhere,
 }
@@ -135,7 +137,7 @@ impl Account {
             return Asked::Granted(Granted { starts, team: None });
         }
         if !may_wait {
-            return Asked::Busy;
+            return Asked::Busy { fits: verdict == Verdict::Fits };
         }
         let ticket = funds.draw_ticket();
         let queued = funds.line.join(ticket, ceiling);

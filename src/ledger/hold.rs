@@ -39,6 +39,10 @@ pub enum Refusal {
     Unsafe(Arc<String>),
 }
 
+/// Whether there is room for a call that could not be had at once: then only others wait before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasRoom(pub bool);
+
 /// What a receipt needs to say of a call whose end nobody saw.
 #[derive(Clone, Debug)]
 pub struct Description {
@@ -99,18 +103,22 @@ pub struct Hold {
 }
 
 impl Ledger {
-    /// Sets `ceiling` aside for a call if there is room for it right now and nobody waits before it.
+    /// Sets `ceiling` aside for a call if there is room for it right now and nobody waits before it. The
+    /// error inside is whether there is room.
     pub fn hold_at_once(
         self: &Arc<Self>,
         account: &Arc<Account>,
         ceiling: Money,
         call: Description,
         now: Timestamp,
-    ) -> Result<Option<Hold>, Refusal> {
+    ) -> Result<Result<Hold, HasRoom>, Refusal> {
         self.check_safe()?;
         let (asked, team) = self.ask(account, ceiling, now, false);
-        let Asked::Granted(granted) = asked else { return Ok(None) };
-        Ok(Some(self.open_hold(account, team, ceiling, granted, call)))
+        Ok(match asked {
+            Asked::Granted(granted) => Ok(self.open_hold(account, team, ceiling, granted, call)),
+            Asked::Busy { fits } => Err(HasRoom(fits)),
+            _ => Err(HasRoom(false)),
+        })
     }
 
     /// Sets `ceiling` aside for a call, waiting for other calls of the key where that would help.
@@ -132,7 +140,7 @@ impl Ledger {
                     return Ok(self.open_hold(account, team, ceiling, granted, call));
                 }
                 Asked::Refused(refusal) => return Err(refusal),
-                Asked::LineFull | Asked::Busy | Asked::Elsewhere => {
+                Asked::LineFull | Asked::Busy { .. } | Asked::Elsewhere => {
                     return Err(Refusal::Reserved);
                 }
                 Asked::Queued { ticket, answer } => {

@@ -87,16 +87,17 @@ impl Team {
         } else {
             funds.judge(&record.limits, account, &account.purse().lock(), ceiling, enforcement)
         };
-        match outcome {
+        let fits = match outcome {
             Outcome::Held(granted) => return Asked::Granted(granted),
             Outcome::Refused(refusal) => return Asked::Refused(refusal),
-            Outcome::Fits | Outcome::KeyIsFull | Outcome::TeamIsFull => {}
-        }
+            Outcome::Fits => true,
+            Outcome::KeyIsFull | Outcome::TeamIsFull => false,
+        };
         if !may_wait {
             if has_rolled {
                 funds.serve(&record.limits, enforcement);
             }
-            return Asked::Busy;
+            return Asked::Busy { fits };
         }
         let ticket = funds.draw_ticket();
         let mine = funds.line.entry(account.id());

@@ -31,7 +31,8 @@ impl Target {
 
     /// The same of an address.
     pub fn of(uri: &Uri) -> Self {
-        Self::new(uri.path_and_query().map_or("", |target| target.as_str()))
+        let text = uri.path_and_query().map_or("", |target| target.as_str());
+        if text.starts_with('?') { Self::new(&format!("/{text}")) } else { Self::new(text) }
     }
 
     fn new(text: &str) -> Self {
@@ -54,13 +55,16 @@ impl Target {
     }
 }
 
+/// The longest target: as long as an address can be for the crate `http`.
+const LONGEST: usize = 65_534;
+
 /// Whether a target is as nearly all are: nobody can read it in another way.
 fn is_plain(text: &str) -> bool {
     let is_usual = |byte: &u8| {
         byte.is_ascii_alphanumeric()
             || matches!(byte, b'/' | b'-' | b'_' | b'.' | b':' | b'?' | b'=' | b'&')
     };
-    text.starts_with('/') && text.as_bytes().iter().all(is_usual)
+    text.len() <= LONGEST && text.starts_with('/') && text.as_bytes().iter().all(is_usual)
 }
 
 #[cfg(test)]
@@ -78,6 +82,7 @@ mod tests {
             ("/a%20b?c%2F#d", Some(("/a%20b", "c%2F"))),
             ("http://a.example:80/v1/key?x", Some(("/v1/key", "x"))),
             ("http://a.example", Some(("/", ""))),
+            ("http://a.example?x=1", Some(("/", "x=1"))),
             ("a.example:443", Some(("", ""))),
             ("*", Some(("*", ""))),
             ("http://[", None),
@@ -87,6 +92,15 @@ mod tests {
             let target = Target::parse(text);
             let parts = target.as_ref().map(|target| (target.path(), target.query()));
             assert_eq!(parts, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_as_long_as_others_can_read() {
+        for last in ["a", "%41"] {
+            let of = |length: usize| format!("/{}{last}", "a".repeat(length - 1 - last.len()));
+            assert!(Target::parse(&of(LONGEST)).is_some(), "{last}");
+            assert!(Target::parse(&of(LONGEST + 1)).is_none(), "{last}");
         }
     }
 

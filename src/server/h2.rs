@@ -6,10 +6,12 @@
 //! All calls of a connection live in it, so none outlives it. Streams, headers and what is not yet read
 //! are bounded.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::door::LINGER;
 use super::outlet::{Backlog, Outlet};
 use crate::fields::Headers;
 use crate::gateway::Stopping;
@@ -189,17 +192,30 @@ async fn answer(
     clock: &ServiceConfig,
 ) {
     let is_head = request.method() == Method::HEAD;
-    let serving = app.serve(converted(request, peer));
+    let (parts, body) = request.into_parts();
+    let body = Rc::new(RefCell::new(body));
+    let serving = app.serve(converted(parts, Body(Rc::clone(&body)), peer));
     let response = tokio::select! {
         response = serving => response,
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
     };
     send(response, respond, is_head, clock).await;
+    let _ = tokio::time::timeout(LINGER, hear_out(&mut Body(body))).await;
+}
+
+/// Hears a client out that was answered before it had said all: it would be told to stop, and some take that
+/// for all that there is to hear.
+async fn hear_out(body: &mut Body) {
+    let mut heard = 0;
+    while heard < STREAM_WINDOW as usize
+        && let Some(Ok(part)) = body.next().await
+    {
+        heard += part.len();
+    }
 }
 
 /// A request as whoever serves it knows it from HTTP/1.1.
-fn converted(request: http::Request<RecvStream>, peer: Option<SocketAddr>) -> Request {
-    let (parts, body) = request.into_parts();
+fn converted(parts: http::request::Parts, body: Body, peer: Option<SocketAddr>) -> Request {
     let mut headers = Headers::default();
     for (name, value) in &parts.headers {
         headers.add(name, value);
@@ -209,21 +225,22 @@ fn converted(request: http::Request<RecvStream>, peer: Option<SocketAddr>) -> Re
         headers.set("host", authority.as_str());
     }
     let (method, target, version) = (parts.method, Target::of(&parts.uri), parts.version);
-    let head = Head { method, target, version, headers, peer, over_tls: false, key: None };
-    Request { head, body: message::Body::flow(Body(body)) }
+    let head = Head { method, target, version, headers, peer, ..Head::default() };
+    Request { head, body: message::Body::flow(body) }
 }
 
 /// The body of a request.
-struct Body(RecvStream);
+struct Body(Rc<RefCell<RecvStream>>);
 
 impl Stream for Body {
     type Item = io::Result<Bytes>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let chunk = std::task::ready!(self.0.poll_data(cx));
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut body = self.0.borrow_mut();
+        let chunk = std::task::ready!(body.poll_data(cx));
         Poll::Ready(chunk.map(|chunk| {
             let chunk = chunk.map_err(io::Error::other)?;
-            self.0.flow_control().release_capacity(chunk.len()).map_err(io::Error::other)?;
+            body.flow_control().release_capacity(chunk.len()).map_err(io::Error::other)?;
             Ok(chunk)
         }))
     }

@@ -14,6 +14,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use http::Uri;
 
 use crate::admin::http::{OverTls, PLAYGROUND};
 use crate::fields::Headers;
@@ -55,7 +56,8 @@ fn to_site(Request { head, body }: Request) -> actix_http::Request {
     let to = request.head_mut();
     to.headers = map_of(&head.headers);
     to.method = head.method;
-    to.uri = head.target.as_str().parse().unwrap_or_default();
+    // Nothing is at an asterisk, as little as at no path.
+    to.uri = head.target.as_str().parse().unwrap_or_else(|_| Uri::from_static("*"));
     to.version = head.version;
     to.peer_addr = head.peer;
     request
@@ -123,6 +125,7 @@ fn from_handler(head: &HttpRequest, payload: web::Payload) -> Request {
     let head = Head {
         method: head.method().clone(),
         target: below.and_then(Target::parse).unwrap_or_default(),
+        root: PLAYGROUND,
         version: head.version(),
         headers: headers_of(head.headers()),
         peer: head.peer_addr(),

@@ -13,7 +13,9 @@ use conduit::domain::window::Period;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Leave, get};
-use crate::gateway::{Gateway, Key, OUTPUT_RATE, Setup, by_output, chat, cost, eventually};
+use crate::gateway::{
+    Gateway, Key, MESSAGES, OUTPUT_RATE, Setup, by_output, chat, cost, eventually,
+};
 use crate::upstream::{Seen, Step, Upstream, completion, json as answer_json, millis, send};
 
 const SPENT: &str = r#"{"error":{"message":"API key has exceeded its spending limit.","type":"authorization_error","param":null,"code":"spending_limit_exceeded"}}"#;
@@ -82,6 +84,26 @@ fn a_changed_limit_holds_from_the_next_call_on() {
     assert_eq!(call(), 403);
     gateway.set_daily(&key, Change::Keep);
     assert_eq!(call(), 403);
+}
+
+#[test]
+fn a_key_that_is_changed_while_a_body_comes_is_judged_as_it_is_then() {
+    let upstream = Upstream::start();
+    let gateway = Setup::to(&upstream).start();
+    let key = gateway.key();
+    // A model without a price: whoever has limits may not use it.
+    let body = format!(r#"{{"model":"unpriced","messages":{MESSAGES}}}"#);
+    let call = chat(&key, &body);
+    let mut client = gateway.client();
+    client.send(&call[..call.len() - 9]);
+    // It has been identified by now: what comes is asked for.
+    thread::sleep(Duration::from_millis(100));
+    gateway.set_daily(&key, Change::Set(Money::from_nano(1_000_000_000)));
+    client.send(&call[call.len() - 9..]);
+    let answer = client.answer();
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("has no price"), "{}", answer.text());
+    assert!(upstream.seen().is_empty());
 }
 
 #[test]

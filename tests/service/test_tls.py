@@ -285,7 +285,8 @@ class H2(unittest.TestCase):
         self.addCleanup(stream.close)
         return stream, connection
 
-    def request(self, connection, secret: str, body: bytes) -> int:
+    def request(self, connection, secret: str, body: bytes | None) -> int:
+        """Asks; without a body it is still to come."""
         number = connection.get_next_available_stream_id()
         pairs = [
             (":method", "POST"),
@@ -296,21 +297,44 @@ class H2(unittest.TestCase):
             ("content-type", "application/json"),
         ]
         connection.send_headers(number, pairs)
-        connection.send_data(number, body, end_stream=True)
+        if body is not None:
+            connection.send_data(number, body, end_stream=True)
         return number
 
-    def until(self, stream, connection, kind: type):
-        while True:
+    def heard(self, stream, connection, kind: type) -> list:
+        """What comes until something of a kind has come, with what comes together with it."""
+        events = []
+        while not any(isinstance(event, kind) for event in events):
             data = stream.recv(65536)
             assert data, "the connection was closed"
-            events = connection.receive_data(data)
+            events += connection.receive_data(data)
             stream.sendall(connection.data_to_send())
-            for event in events:
-                if isinstance(event, kind):
-                    return event
+        return events
+
+    def until(self, stream, connection, kind: type):
+        events = self.heard(stream, connection, kind)
+        return next(event for event in events if isinstance(event, kind))
 
     def held(self, manager: Manager) -> int:
         return len(json.loads(manager.command("admin", "holds", "--json")))
+
+    def test_who_is_answered_before_the_end_of_a_body_is_not_told_to_stop(self) -> None:
+        # Some clients throw the answer away when they are.
+        with tls_service() as manager:
+            started(manager)
+            stream, connection = self.connect(manager)
+            number = self.request(connection, "of-nobody", None)
+            stream.sendall(connection.data_to_send())
+            events = self.heard(stream, connection, h2.events.ResponseReceived)
+            pairs = [pair for event in events for pair in getattr(event, "headers", None) or []]
+            self.assertIn((":status", "401"), pairs)
+            connection.send_data(number, b"{}", end_stream=True)
+            connection.ping(b"still on")
+            stream.sendall(connection.data_to_send())
+            events += self.heard(stream, connection, h2.events.PingAckReceived)
+            kinds = [type(event) for event in events]
+            self.assertIn(h2.events.StreamEnded, kinds)
+            self.assertNotIn(h2.events.StreamReset, kinds)
 
     def test_a_reset_stream_ends_its_call_and_the_others_go_on(self) -> None:
         # The provider is silent: nothing of the answer could tell that nobody listens.

@@ -75,7 +75,7 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Head>, Bad> {
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let target = Target::parse(parsed.path.unwrap_or_default());
     let target = target.ok_or(Bad::request("its target is none"))?;
-    let headers = Headers::of_head(parsed.headers, &buffer[..length]);
+    let headers = Headers::of_head(parsed.headers, &buffer[..length]).map_err(Bad::request)?;
     buffer.advance(length);
     check_host(&headers, version)?;
     let framing = framing(&headers, version)?;
@@ -129,7 +129,7 @@ impl Head {
     /// The head as whoever serves it knows it.
     pub(super) fn into_head(self, peer: Option<SocketAddr>) -> message::Head {
         let Self { method, target, version, headers, .. } = self;
-        message::Head { method, target, version, headers, peer, over_tls: false, key: None }
+        message::Head { method, target, version, headers, peer, ..message::Head::default() }
     }
 }
 
