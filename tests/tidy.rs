@@ -98,6 +98,7 @@ const BELOW: [(&str, &[&str]); 18] = [
     (
         "gateway",
         &[
+            "alarm",
             "domain",
             "provider",
             "translate",

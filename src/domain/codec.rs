@@ -40,10 +40,6 @@ impl Encoder {
         Self::default()
     }
 
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
-    }
-
     /// Forgets what was appended, and keeps the room.
     pub fn clear(&mut self) {
         self.0.clear();

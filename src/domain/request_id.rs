@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::codec::short::Short;
-use super::codec::{base62, timed_bits};
+use super::codec::{DecodeError, Decoder, base62, timed_bits};
 use super::window::Timestamp;
 
 const PREFIX: &str = "req_";
@@ -25,6 +25,11 @@ impl RequestId {
 
     pub const fn bits(self) -> u128 {
         self.0
+    }
+
+    /// Reads an id that was written as its bits.
+    pub fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(u128::from_be_bytes(input.fixed()?)))
     }
 
     /// The id of a call's further attempt: it comes right after those of the attempts before.

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
+use super::headers::CONTENT_TYPE;
 use super::upload::{self, Arrived};
 use crate::error::ApiError;
 use crate::fields::Headers;
@@ -24,7 +25,7 @@ pub(super) fn check_content_type(
     endpoint: Endpoint,
     headers: &Headers,
 ) -> Result<Option<Cow<'_, str>>, ApiError> {
-    let Some(value) = headers.get("content-type") else { return Ok(None) };
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
     // As nearly all calls say it.
     if value == JSON.as_bytes() {
         return Ok(Some(Cow::Borrowed(JSON)));

@@ -14,7 +14,7 @@ use super::Errand;
 use super::carriage::Carriage;
 use super::carry::{self, Way};
 use super::forward::{Answer, AnswerBody, has_frames};
-use super::headers::Downward;
+use super::headers::{CONTENT_TYPE, Downward};
 use super::health::Watch;
 use super::relay::{self, Gathered, Partial, Patience, Relay};
 use super::route::Destination;
@@ -32,7 +32,6 @@ use crate::provider::usage::read_answer;
 use crate::translate::reshape::Assembly;
 use crate::translate::{About, StreamTranslation, Translation};
 
-const CONTENT_TYPE: &str = "content-type";
 const RETRY_AFTER: &str = "retry-after";
 
 /// How much of a stream is kept back at most while its first event is waited for.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Errand;
 use super::carry::{self, Outgoing};
-use super::headers::Upward;
+use super::headers::{CONTENT_TYPE, Upward};
 use super::route::Destination;
 use super::trace::TRACEPARENT;
 use super::upload::Upload;
@@ -29,8 +29,6 @@ use crate::provider::echo;
 use crate::provider::endpoint::Dialect;
 use crate::provider::event_stream::Decoder;
 use crate::provider::request::{self, Edits};
-
-const CONTENT_TYPE: &str = "content-type";
 
 /// An answer whose head has come.
 pub(super) struct Answer {

@@ -6,6 +6,8 @@ use super::identify::carries_key;
 use crate::fields::Headers;
 use crate::provider::endpoint::Dialect;
 
+pub(super) const CONTENT_TYPE: &str = "content-type";
+
 /// RFC 9110, section 7.6.1, and the older names for the same.
 fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(

@@ -10,12 +10,13 @@ use std::time::Duration;
 use actix_web::rt::task::JoinHandle;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::carriage::Carriage;
 use super::forward::AnswerBody;
 use super::health::Watch;
 use super::settlement::{Metering, Settlement};
+use crate::alarm::Alarm;
 use crate::config::{ClientGone, Timeouts};
 use crate::domain::receipt::Ending;
 use crate::error::UpstreamError;
@@ -30,13 +31,13 @@ const DRAIN_BYTES: u64 = 64 << 20;
 const GRACE: Duration = Duration::from_secs(1);
 const DRAIN_TIME: Duration = Duration::from_mins(5);
 
-/// Ends a silence and a call that take too long. The timer is made when there is something to wait
+/// Ends a silence and a call that take too long. The alarm is made when there is something to wait
 /// for: most answers that are not streams come in one piece.
 pub(super) struct Patience {
     idle: Duration,
     total: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// The timer is running for the silence that there is now.
+    alarm: Option<Alarm>,
+    /// The alarm is set for the silence that there is now.
     silent: bool,
 }
 
@@ -44,7 +45,7 @@ impl Patience {
     pub(super) fn new(timeouts: &Timeouts, began: std::time::Instant) -> Self {
         let idle = Duration::from_millis(timeouts.idle_ms);
         let total = Instant::from_std(began) + Duration::from_millis(timeouts.total_ms);
-        Self { idle, total, timer: None, silent: false }
+        Self { idle, total, alarm: None, silent: false }
     }
 
     /// When the call must have ended.
@@ -59,7 +60,7 @@ impl Patience {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         if let Poll::Ready(item) = Pin::new(body).poll_next(context) {
-            if self.timer.is_some() && Instant::now() >= self.total {
+            if self.alarm.is_some() && Instant::now() >= self.total {
                 return Poll::Ready(Some(Err(UpstreamError::TimedOut)));
             }
             self.silent = false;
@@ -67,13 +68,10 @@ impl Patience {
         }
         if !std::mem::replace(&mut self.silent, true) {
             let end = self.total.min(Instant::now() + self.idle);
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(end),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(end))),
-            }
+            self.alarm.get_or_insert_with(|| Alarm::new(end)).set(end);
         }
-        let timer = self.timer.as_mut().map(|timer| timer.as_mut().poll(context));
-        match timer {
+        let rings = self.alarm.as_mut().map(|alarm| alarm.poll(context));
+        match rings {
             Some(Poll::Ready(())) => Poll::Ready(Some(Err(UpstreamError::TimedOut))),
             _ => Poll::Pending,
         }

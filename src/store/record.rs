@@ -104,10 +104,10 @@ impl<'a> Gist<'a> {
     pub(super) fn read(record: &'a [u8], known: &mut KnownNames<'a>) -> Result<Self, DecodeError> {
         let input = &mut Decoder::new(record);
         Ok(match input.number()? {
-            HOLD | SHARED_HOLD => Self::Hold(decode_id(input)?),
+            HOLD | SHARED_HOLD => Self::Hold(RequestId::decode(input)?),
             POST => Self::Post(Post::decode(input, known)?),
             SHARED_POST => Self::Post(Post::decode_shared(input, known)?),
-            VOID => Self::Void(decode_id(input)?),
+            VOID => Self::Void(RequestId::decode(input)?),
             other => return Err(DecodeError::Unknown(other)),
         })
     }
@@ -146,7 +146,7 @@ impl Record {
                 let share = Some(decode_share(input)?);
                 Self::Post { starts, share, receipt: Receipt::decode(input)? }
             }
-            VOID => Self::Void(decode_id(input)?),
+            VOID => Self::Void(RequestId::decode(input)?),
             other => return Err(DecodeError::Unknown(other)),
         })
     }
@@ -173,10 +173,6 @@ pub fn encode_shared_post(starts: &Starts, share: &Share, receipt: &Receipt, out
 pub fn encode_void(id: RequestId, out: &mut Encoder) {
     out.number(VOID);
     out.fixed(id.bits().to_be_bytes());
-}
-
-pub(super) fn decode_id(input: &mut Decoder<'_>) -> Result<RequestId, DecodeError> {
-    Ok(RequestId::from_bits(u128::from_be_bytes(input.fixed()?)))
 }
 
 fn encode_starts(starts: &Starts, out: &mut Encoder) {
@@ -257,7 +253,7 @@ impl OpenHold {
     }
 
     pub(super) fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let id = decode_id(input)?;
+        let id = RequestId::decode(input)?;
         let key = KeyId::from_bits(u64::from_be_bytes(input.fixed()?));
         let amount = Money::from_nano(input.number()?);
         let starts = decode_starts(input)?;

@@ -148,7 +148,7 @@ impl<'a> Fields<'a> {
         let version = input.version(VERSION)?;
         let mut fields = Self {
             version,
-            id: request_id(input)?,
+            id: RequestId::decode(input)?,
             of: None,
             key: KeyId::from_bits(u64::from_be_bytes(input.fixed()?)),
             at: Timestamp::from_millis(input.number()?),
@@ -175,7 +175,7 @@ impl<'a> Fields<'a> {
             return Ok(fields);
         }
         if input.flag()? {
-            fields.of = Some(request_id(input)?);
+            fields.of = Some(RequestId::decode(input)?);
         }
         if input.flag()? {
             let amount = Money::from_nano(input.number()?);
@@ -265,10 +265,6 @@ fn status(input: &mut Decoder<'_>) -> Result<u16, DecodeError> {
 fn class(input: &mut Decoder<'_>) -> Result<Class, DecodeError> {
     let class = input.number()?;
     Class::from_index(class).ok_or(DecodeError::Unknown(class))
-}
-
-fn request_id(input: &mut Decoder<'_>) -> Result<RequestId, DecodeError> {
-    Ok(RequestId::from_bits(u128::from_be_bytes(input.fixed()?)))
 }
 
 fn pick<T: Copy>(all: &[T], index: u64) -> Result<T, DecodeError> {

@@ -4,18 +4,19 @@
 //! It is for calls, of which nothing may be read in two ways. It never recurses, and does not say what is
 //! wrong; for that, what it gives up on is read once more.
 
+use super::Cursor;
 use crate::domain::codec::plain::quote_escape_or_control;
 
 /// A place in JSON text.
 #[derive(Debug)]
 pub(in crate::provider) struct Reader<'a> {
     text: &'a str,
-    at: usize,
+    cursor: Cursor<'a>,
 }
 
 impl<'a> Reader<'a> {
     pub(in crate::provider) const fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self { text, cursor: Cursor::new(text.as_bytes()) }
     }
 
     /// Visits each member of the object that is all of the text: with its key as written, quotes and all,
@@ -25,53 +26,34 @@ impl<'a> Reader<'a> {
         mut member: impl FnMut(&'a str, &'a str) -> Option<()>,
     ) -> Option<()> {
         self.expect(b'{')?;
-        if !self.take(b'}') {
+        if !self.cursor.take(b'}') {
             loop {
                 let key = self.key()?;
-                self.peek()?;
-                let start = self.at;
+                self.cursor.peek()?;
+                let start = self.cursor.at;
                 self.value()?;
-                member(key, self.text.get(start..self.at)?)?;
-                if !self.take(b',') {
+                member(key, self.text.get(start..self.cursor.at)?)?;
+                if !self.cursor.take(b',') {
                     break;
                 }
             }
             self.expect(b'}')?;
         }
-        self.peek().is_none().then_some(())
-    }
-
-    /// The first byte of the next value or sign.
-    #[inline]
-    fn peek(&mut self) -> Option<u8> {
-        loop {
-            match *self.text.as_bytes().get(self.at)? {
-                byte if byte > b' ' => return Some(byte),
-                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
-                byte => return Some(byte),
-            }
-        }
-    }
-
-    #[inline]
-    fn take(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
+        self.cursor.peek().is_none().then_some(())
     }
 
     #[inline]
     fn expect(&mut self, byte: u8) -> Option<()> {
-        self.take(byte).then_some(())
+        self.cursor.take(byte).then_some(())
     }
 
     /// Passes over a key and its colon.
     #[inline]
     fn key(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
-        let start = self.at - 1;
+        let start = self.cursor.at - 1;
         self.rest_of_string()?;
-        let key = self.text.get(start..self.at);
+        let key = self.text.get(start..self.cursor.at);
         self.expect(b':')?;
         key
     }
@@ -80,16 +62,16 @@ impl<'a> Reader<'a> {
     fn value(&mut self) -> Option<()> {
         let mut open = Nesting::default();
         loop {
-            let first = self.peek()?;
-            self.at += 1;
+            let first = self.cursor.peek()?;
+            self.cursor.at += 1;
             match first {
                 b'"' => self.rest_of_string()?,
-                b'{' if !self.take(b'}') => {
+                b'{' if !self.cursor.take(b'}') => {
                     open.push(true);
                     self.key()?;
                     continue;
                 }
-                b'[' if !self.take(b']') => {
+                b'[' if !self.cursor.take(b']') => {
                     open.push(false);
                     continue;
                 }
@@ -110,8 +92,8 @@ impl<'a> Reader<'a> {
     #[inline]
     fn end(&mut self, open: &mut Nesting) -> Option<bool> {
         while let Some(is_object) = open.last() {
-            let sign = self.peek()?;
-            self.at += 1;
+            let sign = self.cursor.peek()?;
+            self.cursor.at += 1;
             match sign {
                 b',' if is_object => return self.key().map(|_| false),
                 b',' => return Some(false),
@@ -126,36 +108,36 @@ impl<'a> Reader<'a> {
     /// Passes over a string of which the first quote has been read.
     #[inline]
     fn rest_of_string(&mut self) -> Option<()> {
-        self.at = end_of_string(self.text.as_bytes(), self.at)?;
+        self.cursor.at = end_of_string(self.cursor.bytes, self.cursor.at)?;
         Some(())
     }
 
     #[inline]
     fn rest_of_word(&mut self, rest: &str) -> Option<()> {
-        let is_there = self.text.as_bytes().get(self.at..)?.starts_with(rest.as_bytes());
-        self.at += rest.len();
+        let is_there = self.cursor.bytes.get(self.cursor.at..)?.starts_with(rest.as_bytes());
+        self.cursor.at += rest.len();
         is_there.then_some(())
     }
 
     /// Passes over a number of which the first sign has been read.
     fn rest_of_number(&mut self, first: u8) -> Option<()> {
-        let bytes = self.text.as_bytes();
+        let bytes = self.cursor.bytes;
         let next = |at: usize| bytes.get(at).copied().unwrap_or_default();
         let first = if first == b'-' { self.digit()? } else { first };
         // Nothing but a point or an exponent comes after a nought at the beginning.
         if first != b'0' {
             self.digits();
-        } else if next(self.at).is_ascii_digit() {
+        } else if next(self.cursor.at).is_ascii_digit() {
             return None;
         }
-        if next(self.at) == b'.' {
-            self.at += 1;
+        if next(self.cursor.at) == b'.' {
+            self.cursor.at += 1;
             self.digit()?;
             self.digits();
         }
-        if matches!(next(self.at), b'e' | b'E') {
-            self.at += 1;
-            self.at += usize::from(matches!(next(self.at), b'+' | b'-'));
+        if matches!(next(self.cursor.at), b'e' | b'E') {
+            self.cursor.at += 1;
+            self.cursor.at += usize::from(matches!(next(self.cursor.at), b'+' | b'-'));
             self.digit()?;
             self.digits();
         }
@@ -164,8 +146,8 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn digit(&mut self) -> Option<u8> {
-        let digit = self.text.as_bytes().get(self.at).copied().filter(u8::is_ascii_digit)?;
-        self.at += 1;
+        let digit = self.cursor.bytes.get(self.cursor.at).copied().filter(u8::is_ascii_digit)?;
+        self.cursor.at += 1;
         Some(digit)
     }
 

@@ -17,7 +17,7 @@ use crate::domain::receipt::KnownNames;
 use crate::domain::request_id::RequestId;
 use crate::store::StoreError;
 use crate::store::journal::records_of;
-use crate::store::record::{OpenHold, Post, decode_id, encode_hold, frames};
+use crate::store::record::{OpenHold, Post, encode_hold, frames};
 use crate::store::recovery::Digest;
 use crate::store::schema::{META, OPEN, STORED_KEY, open_tables};
 
@@ -102,7 +102,7 @@ impl<'a> Gist<'a> {
             SHARED_HOLD => Self::Holds(vec![OpenHold::decode_shared(input)?]),
             POST => Self::Post(Post::decode(input, known)?),
             SHARED_POST => Self::Post(Post::decode_shared(input, known)?),
-            VOID => Self::Void(decode_id(input)?),
+            VOID => Self::Void(RequestId::decode(input)?),
             CARRY => {
                 let holds = (0..input.number()?).map(|_| OpenHold::decode(input));
                 Self::Holds(holds.collect::<Result<_, _>>()?)
